@@ -1,0 +1,26 @@
+"""What every test runs under: the compiler flags of a real run, and JAX set to refuse what is usually a mistake."""
+
+import importlib.util
+from collections.abc import Iterator
+
+import jax
+import pytest
+
+from diffax import devices
+
+devices.configure()
+
+# Arrays of different rank or dtype meet only where the code says so.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_enable_x64", False)
+
+# The tests against other codebases need torch, which only make test-peers installs.
+collect_ignore = [] if importlib.util.find_spec("torch") else ["peers"]
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """JAX computes in float64 during the test that asks for this."""
+    with jax.enable_x64(True):
+        yield
