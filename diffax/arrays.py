@@ -1,0 +1,56 @@
+"""The few array habits every room shares: which NumPy to use, trailing axes, means over a sample, noise per sample."""
+
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from diffax.typing import Array, Keys, Numeric
+
+
+def namespace(*values: Numeric) -> ModuleType:
+    """jax.numpy if any value is a JAX array or tracer, else numpy."""
+    return jnp if any(isinstance(value, jax.Array) for value in values) else np
+
+
+def as_float(value: Numeric, *parameters: Numeric) -> tuple[Any, ...]:
+    """(numpy or jax.numpy, value, *parameters), the numbers as floating arrays of that library and of value's dtype.
+
+    That dtype is the array's own, and float64 (or JAX's default) for Python numbers and integers.
+    """
+    xp = namespace(value, *parameters)
+    value = xp.asarray(value)
+    if not xp.issubdtype(value.dtype, xp.floating):
+        value = value.astype(float)
+    return xp, value, *(xp.asarray(parameter, value.dtype) for parameter in parameters)
+
+
+def expand_to(a: Numeric, x: Array) -> Array:
+    """`a`, a scalar or (batch,), in x's dtype and with trailing axes of size one: it multiplies x (batch, *dims)."""
+    a = namespace(a, x).asarray(a, x.dtype)
+    return a if a.ndim == 0 else a.reshape(a.shape + (1,) * (x.ndim - a.ndim))
+
+
+def mean_per_sample(x: Float[Array, "batch *dims"]) -> Float[Array, " batch"]:
+    """The mean over every axis but the first."""
+    return x.reshape(x.shape[0], -1).mean(axis=-1)
+
+
+def sum_per_sample(x: Float[Array, "batch *dims"]) -> Float[Array, " batch"]:
+    """The sum over every axis but the first."""
+    return x.reshape(x.shape[0], -1).sum(axis=-1)
+
+
+def split_keys(keys: Keys, num: int) -> tuple[Keys, ...]:
+    """`num` independent arrays of keys (batch,) from one: sample i's depend on keys[i] alone."""
+    return tuple(jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, num))(keys), 1, 0))
+
+
+def normal_like(keys: Keys, x: Float[Array, "batch *dims"]) -> Float[jax.Array, "batch *dims"]:
+    """Standard normal noise of x's shape and dtype; sample i's depends on keys[i] alone, not on its batch."""
+    if keys.shape != x.shape[:1]:
+        raise ValueError(f"expected one key per sample, shape {x.shape[:1]}, got keys of shape {keys.shape}")
+    return jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)

@@ -1,0 +1,28 @@
+"""What a network is told of the time: named functions (schedule, t) -> one number per sample."""
+
+import jax.numpy as jnp
+
+from diffax.schedules import Discrete
+from diffax.typing import Array, Numeric, Schedule
+
+
+def index(schedule: Schedule, t: Numeric) -> Array:
+    """DDPM's step number 0..T-1 of a Discrete schedule, as a float."""
+    if not isinstance(schedule, Discrete):
+        raise ValueError(f"the time input 'index' needs a Discrete schedule, got {type(schedule).__name__}")
+    return schedule.index_of(t)
+
+
+def scaled(schedule: Schedule, t: Numeric) -> Array:
+    """999 t, as in score_sde and rectified flow."""
+    return 999 * jnp.asarray(t)
+
+
+def quarter_log_sigma(schedule: Schedule, t: Numeric) -> Array:
+    """log(sigma / alpha) / 4, EDM's c_noise (arXiv:2206.00364, table 1)."""
+    return -schedule.log_snr(t) / 8
+
+
+def log_snr(schedule: Schedule, t: Numeric) -> Array:
+    """The log-SNR itself, within +-schedules.LOG_SNR_LIMIT."""
+    return schedule.log_snr(t)

@@ -1,0 +1,195 @@
+"""What a network may be asked to output, and how each answer gives both halves of x_t.
+
+Every parameterization has the same four members:
+
+  target(schedule, x_0, eps, t)           what the raw output is trained to be
+  predict(schedule, net_out, x_t, t)      raw output -> Prediction(x_0, eps), each half by its own formula
+  input_scale(schedule, t)                the factor of x_t at the network's door
+  log_error_scale(log_snr, log_norm)      log of |error of eps| / |error of the raw output|, in closed form of the
+                                          log-SNR and log sqrt(alpha^2 + sigma^2), finite wherever they are
+
+and `divides_by`, the coefficient ("alpha", "sigma" or None) that its predict divides by: see refuse_singular.
+Outputs that are no image of a pair (variances) are split off before (denoisers.network).
+"""
+
+import dataclasses
+import math
+from typing import ClassVar, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from diffax import arrays
+from diffax.schedules import LOG_SNR_LIMIT
+from diffax.typing import Array, Node, Numeric, Prediction, Schedule
+
+Sample = Float[Array, "batch *dims"]
+
+
+@runtime_checkable
+class Parameterization(Protocol):
+    """The four members above."""
+
+    divides_by: ClassVar[str | None]
+
+    def target(self, schedule: Schedule, x_0: Sample, eps: Sample, t: Numeric) -> Sample: ...
+
+    def predict(self, schedule: Schedule, net_out: Sample, x_t: Sample, t: Numeric) -> Prediction: ...
+
+    def input_scale(self, schedule: Schedule, t: Numeric) -> Array: ...
+
+    def log_error_scale(self, log_snr: Array, log_norm: Array) -> Array: ...
+
+
+class _Plain:
+    """For parameterizations without numbers of their own whose network sees x_t as it is."""
+
+    divides_by: ClassVar[str | None] = None
+
+    def input_scale(self, schedule: Schedule, t: Numeric) -> Array:
+        xp, t = arrays.as_float(t)
+        return xp.ones_like(t)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Eps(_Plain):
+    """The noise eps (DDPM, arXiv:2006.11239, eq. 12). x_0 = (x_t - sigma eps) / alpha."""
+
+    divides_by: ClassVar[str | None] = "alpha"
+
+    def target(self, schedule: Schedule, x_0: Sample, eps: Sample, t: Numeric) -> Sample:
+        return eps
+
+    def predict(self, schedule: Schedule, net_out: Sample, x_t: Sample, t: Numeric) -> Prediction:
+        alpha, sigma = _pair(schedule, x_t, t)
+        return Prediction((x_t - sigma * net_out) / alpha, net_out)
+
+    def log_error_scale(self, log_snr: Array, log_norm: Array) -> Array:
+        return jnp.zeros_like(log_snr)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class X0(_Plain):
+    """The data x_0. eps = (x_t - alpha x_0) / sigma."""
+
+    divides_by: ClassVar[str | None] = "sigma"
+
+    def target(self, schedule: Schedule, x_0: Sample, eps: Sample, t: Numeric) -> Sample:
+        return x_0
+
+    def predict(self, schedule: Schedule, net_out: Sample, x_t: Sample, t: Numeric) -> Prediction:
+        alpha, sigma = _pair(schedule, x_t, t)
+        return Prediction(net_out, (x_t - alpha * net_out) / sigma)
+
+    def log_error_scale(self, log_snr: Array, log_norm: Array) -> Array:
+        return log_snr / 2
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class V(_Plain):
+    """v = alpha eps - sigma x_0 (arXiv:2202.00512, appendix D). Both halves are regular at every t."""
+
+    def target(self, schedule: Schedule, x_0: Sample, eps: Sample, t: Numeric) -> Sample:
+        alpha, sigma = _pair(schedule, x_0, t)
+        return alpha * eps - sigma * x_0
+
+    def predict(self, schedule: Schedule, net_out: Sample, x_t: Sample, t: Numeric) -> Prediction:
+        alpha, sigma = _pair(schedule, x_t, t)
+        square = alpha**2 + sigma**2
+        return Prediction((alpha * x_t - sigma * net_out) / square, (sigma * x_t + alpha * net_out) / square)
+
+    def log_error_scale(self, log_snr: Array, log_norm: Array) -> Array:
+        return -jax.nn.softplus(-log_snr) / 2 - log_norm
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FlowVelocity(_Plain):
+    """u = eps - x_0, dx/dt along the straight line of schedules.Flow (arXiv:2209.03003, eq. 1; its time runs back)."""
+
+    def target(self, schedule: Schedule, x_0: Sample, eps: Sample, t: Numeric) -> Sample:
+        return eps - x_0
+
+    def predict(self, schedule: Schedule, net_out: Sample, x_t: Sample, t: Numeric) -> Prediction:
+        alpha, sigma = _pair(schedule, x_t, t)
+        return Prediction((x_t - sigma * net_out) / (alpha + sigma), (x_t + alpha * net_out) / (alpha + sigma))
+
+    def log_error_scale(self, log_snr: Array, log_norm: Array) -> Array:
+        return -jax.nn.softplus(-log_snr / 2)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Score(_Plain):
+    """The gradient of log q(x_t), whose target given x_0 is -eps / sigma (arXiv:2011.13456, eq. 7)."""
+
+    divides_by: ClassVar[str | None] = "alpha"
+
+    def target(self, schedule: Schedule, x_0: Sample, eps: Sample, t: Numeric) -> Sample:
+        _, sigma = _pair(schedule, x_0, t)
+        # Where sigma = 0, the sigma at which log_snr and with it log_error_scale stop: their product is finite there.
+        return -eps / arrays.namespace(sigma).maximum(sigma, math.exp(-LOG_SNR_LIMIT / 2))
+
+    def predict(self, schedule: Schedule, net_out: Sample, x_t: Sample, t: Numeric) -> Prediction:
+        alpha, sigma = _pair(schedule, x_t, t)
+        return Prediction((x_t + sigma**2 * net_out) / alpha, -sigma * net_out)
+
+    def log_error_scale(self, log_snr: Array, log_norm: Array) -> Array:
+        return log_norm - jax.nn.softplus(log_snr) / 2
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Edm:
+    """EDM's preconditioned output F (arXiv:2206.00364, eq. 7 and table 1), for any alpha and sigma.
+
+    With S = sigma^2 + alpha^2 sd^2 and the network seeing x_t / sqrt(S):
+      x_0 = alpha sd^2 x_t / S + sigma sd F / sqrt(S),   eps = sigma x_t / S - alpha sd F / sqrt(S),
+    where alpha = 1 gives the paper's c_skip, c_out and c_in. sigma_data (sd) is the data's standard deviation.
+    """
+
+    sigma_data: Node[Numeric] = 0.5
+    divides_by: ClassVar[str | None] = None
+
+    def input_scale(self, schedule: Schedule, t: Numeric) -> Array:
+        return (schedule.sigma(t) ** 2 + (schedule.alpha(t) * self.sigma_data) ** 2) ** -0.5
+
+    def target(self, schedule: Schedule, x_0: Sample, eps: Sample, t: Numeric) -> Sample:
+        alpha, sigma = _pair(schedule, x_0, t)
+        c_in = arrays.expand_to(self.input_scale(schedule, t), x_0)
+        return (sigma / self.sigma_data * x_0 - alpha * self.sigma_data * eps) * c_in
+
+    def predict(self, schedule: Schedule, net_out: Sample, x_t: Sample, t: Numeric) -> Prediction:
+        alpha, sigma = _pair(schedule, x_t, t)
+        c_in = arrays.expand_to(self.input_scale(schedule, t), x_t)
+        scaled, output = c_in**2 * x_t, self.sigma_data * c_in * net_out
+        return Prediction(alpha * self.sigma_data**2 * scaled + sigma * output, sigma * scaled - alpha * output)
+
+    def log_error_scale(self, log_snr: Array, log_norm: Array) -> Array:
+        return -jax.nn.softplus(-log_snr - 2 * jnp.log(self.sigma_data)) / 2
+
+
+def refuse_singular(parameterization: Parameterization, schedule: Schedule, times: np.ndarray) -> None:
+    """Raises where a parameterization would divide by zero at one of the times a network is asked at.
+
+    Raises:
+      ValueError: naming the time and what to use instead.
+    """
+    if parameterization.divides_by is None:
+        return
+    zero = np.asarray(getattr(schedule, parameterization.divides_by)(np.asarray(times, np.float64))) == 0
+    if zero.any():
+        raise ValueError(
+            f"{type(parameterization).__name__} divides by {parameterization.divides_by}, which is 0 at "
+            f"t = {float(np.asarray(times)[zero][0]):g}: use V, FlowVelocity or Edm, or leave that time out"
+        )
+
+
+def _pair(schedule: Schedule, x: Sample, t: Numeric) -> tuple[Array, Array]:
+    """(alpha_t, sigma_t) ready to multiply x."""
+    return arrays.expand_to(schedule.alpha(t), x), arrays.expand_to(schedule.sigma(t), x)

@@ -1,0 +1,158 @@
+"""DDPM's table of betas as a schedule: exact at its own steps, interpolated between them."""
+
+import dataclasses
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from diffax import arrays
+from diffax.schedules import limits
+from diffax.typing import Array, Node, Numeric
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Knots:
+    """alpha, sigma, log_snr at t = 0, 1/T, ..., 1: arrays of T + 1 numbers."""
+
+    alpha: Node[Float[Array, " knots"]]
+    sigma: Node[Float[Array, " knots"]]
+    log_snr: Node[Float[Array, " knots"]]
+
+
+@jax.tree_util.register_pytree_node_class
+class Discrete:
+    """T steps q(x_i | x_{i-1}) = N(sqrt(1 - beta_i) x_{i-1}, beta_i I), step i = 0..T-1 at t = (i + 1) / T.
+
+    alpha(t)^2 is DDPM's alpha_bar, the product of 1 - beta up to t (arXiv:2006.11239, eq. 4). Between steps log_snr is
+    linear in t. Next to a step of pure data or pure noise, where log_snr is infinite, (alpha, sigma) follows the chord,
+    brought back to alpha^2 + sigma^2 = 1. So alpha(0) = 1 and sigma(0) = 0 exactly; networks are asked at t >= 1/T,
+    where `index_of` is 0. Betas of 0 and of 1 are legal. Everything is built in float64.
+
+    Raises:
+      ValueError: betas not a vector of numbers in [0, 1], or all 0.
+    """
+
+    betas: Float[Array, " steps"]
+    knots: Knots
+
+    def __init__(self, betas: Array | list[float] | tuple[float, ...]):
+        betas = np.asarray(betas, np.float64)
+        if betas.ndim != 1 or betas.size == 0:
+            raise ValueError(f"betas must be a vector of at least one number, got shape {betas.shape}")
+        if not (np.all(betas >= 0) and np.all(betas <= 1)):
+            raise ValueError(f"betas must lie in [0, 1], got {betas.min()} to {betas.max()}")
+        if not betas.any():
+            raise ValueError("betas must not all be 0: such a schedule adds no noise")
+        with np.errstate(divide="ignore"):
+            log_alpha_bar = np.concatenate([[0.0], np.cumsum(np.log1p(-betas))])
+        alpha, sigma = np.exp(log_alpha_bar / 2), np.sqrt(-np.expm1(log_alpha_bar))
+        self.betas = betas
+        self.knots = Knots(alpha, sigma, limits.log_ratio(alpha**2, sigma**2))
+
+    @property
+    def num_steps(self) -> int:
+        return self.betas.shape[-1]
+
+    @classmethod
+    def linear(cls, num_steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> "Discrete":
+        """Betas evenly spaced (arXiv:2006.11239, section 4)."""
+        return cls(np.linspace(beta_start, beta_end, _positive(num_steps)))
+
+    @classmethod
+    def scaled_linear(cls, num_steps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> "Discrete":
+        """Square roots of betas evenly spaced, as in latent diffusion (arXiv:2112.10752)."""
+        return cls(np.linspace(beta_start**0.5, beta_end**0.5, _positive(num_steps)) ** 2)
+
+    @classmethod
+    def cosine(cls, num_steps: int = 1000, s: float = 0.008, max_beta: float = 0.999) -> "Discrete":
+        """alpha_bar = cos^2((t + s) / (1 + s) pi/2), betas clipped at max_beta (arXiv:2102.09672, eq. 17)."""
+        t = np.arange(_positive(num_steps) + 1) / num_steps
+        alpha_bar = np.cos((t + s) / (1 + s) * np.pi / 2) ** 2
+        return cls(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], max_beta))
+
+    @classmethod
+    def sigmoid(cls, num_steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> "Discrete":
+        """Betas along a logistic curve from -6 to 6, as in GeoDiff (arXiv:2203.02923)."""
+        return cls(beta_start + (beta_end - beta_start) / (1 + np.exp(-np.linspace(-6, 6, _positive(num_steps)))))
+
+    def zero_terminal_snr(self) -> "Discrete":
+        """The same first step, alpha shifted and scaled so that alpha(1) = 0 (arXiv:2305.08891, algorithm 1)."""
+        alpha = np.asarray(self.knots.alpha)[1:]
+        if alpha[0] == alpha[-1]:
+            raise ValueError("zero terminal SNR needs alpha to fall between the first step and the last; it does not")
+        alpha_bar = np.concatenate([[1.0], ((alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])) ** 2])
+        return type(self)(1 - alpha_bar[1:] / alpha_bar[:-1])
+
+    def index_of(self, t: Numeric) -> Array:
+        """DDPM's step number 0..T-1 of times t, rounded to the nearest; t = 0 counts as step 0. A float."""
+        xp, t = arrays.as_float(t)
+        return xp.clip(xp.round(t * self.num_steps) - 1, 0, self.num_steps - 1)
+
+    def _read(self, t: Numeric) -> tuple[Array, Array, Array]:
+        """(alpha, sigma, log_snr) at t."""
+        xp, t, alphas, sigmas, log_snrs = arrays.as_float(t, *jax.tree.leaves(self.knots))
+        position = t * self.num_steps
+        # t = (i + 1) / T does not survive multiplication by T in floating point; the derivative in t does.
+        nearest = xp.round(position)
+        rounding = 1.01 * float(xp.finfo(t.dtype).eps) * nearest
+        snap = (xp.abs(nearest - position) <= rounding) & (nearest < self.num_steps)
+        correction = xp.where(snap, nearest - position, 0)
+        position = position + (correction if xp is np else jax.lax.stop_gradient(correction))
+        # ceil - 1: a step belongs to the interval that leads to it. The weight is in [0, 1] without a clip, which would
+        # halve the derivative at the steps themselves.
+        left = xp.clip(xp.ceil(position).astype(int) - 1, 0, self.num_steps - 1)
+        weight = position - left.astype(t.dtype)
+
+        chord_alpha = (1 - weight) * alphas[left] + weight * alphas[left + 1]
+        chord_sigma = (1 - weight) * sigmas[left] + weight * sigmas[left + 1]
+        norm = xp.hypot(chord_alpha, chord_sigma)
+        log_snr = (1 - weight) * log_snrs[left] + weight * log_snrs[left + 1]
+        chord = (xp.abs(log_snrs[left]) >= limits.LOG_SNR_LIMIT) | (xp.abs(log_snrs[left + 1]) >= limits.LOG_SNR_LIMIT)
+        exact = chord | (weight == 1)
+        alpha = xp.where(exact, chord_alpha / norm, xp.exp(-xp.logaddexp(xp.zeros_like(t), -log_snr) / 2))
+        sigma = xp.where(exact, chord_sigma / norm, xp.exp(-xp.logaddexp(xp.zeros_like(t), log_snr) / 2))
+        return alpha, sigma, xp.where(chord, limits.log_ratio(chord_alpha**2, chord_sigma**2), log_snr)
+
+    def alpha(self, t: Numeric) -> Array:
+        return self._read(t)[0]
+
+    def sigma(self, t: Numeric) -> Array:
+        return self._read(t)[1]
+
+    def log_snr(self, t: Numeric) -> Array:
+        return self._read(t)[2]
+
+    def time_of(self, log_snr: Numeric) -> Array:
+        """The t with this log_snr; the first such t on a plateau (betas of 0), 0 or 1 beyond the ends."""
+        xp, log_snr, alphas, sigmas, log_snrs = arrays.as_float(log_snr, *jax.tree.leaves(self.knots))
+        left = xp.clip(xp.searchsorted(-log_snrs, -log_snr, side="left") - 1, 0, self.num_steps - 1)
+        rise = log_snrs[left] - log_snrs[left + 1]
+        line = (log_snrs[left] - log_snr) / xp.where(rise == 0, 1, rise)
+        # The chord point with sigma / alpha = exp(-log_snr / 2), as a cross product that holds for 0 and infinity.
+        cosine = xp.exp(-xp.logaddexp(xp.zeros_like(log_snr), -log_snr) / 2)
+        sine = xp.exp(-xp.logaddexp(xp.zeros_like(log_snr), log_snr) / 2)
+        before = sine * alphas[left] - cosine * sigmas[left]
+        after = cosine * sigmas[left + 1] - sine * alphas[left + 1]
+        turn = before / xp.where(before + after == 0, 1, before + after)
+        chord = (xp.abs(log_snrs[left]) >= limits.LOG_SNR_LIMIT) | (xp.abs(log_snrs[left + 1]) >= limits.LOG_SNR_LIMIT)
+        return (left.astype(log_snr.dtype) + xp.clip(xp.where(chord, turn, line), 0, 1)) / self.num_steps
+
+    def tree_flatten(self):
+        return (self.betas, self.knots), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children) -> "Discrete":
+        schedule = object.__new__(cls)
+        schedule.betas, schedule.knots = children
+        return schedule
+
+    def __repr__(self) -> str:
+        return f"Discrete({self.num_steps} steps)"
+
+
+def _positive(num_steps: int) -> int:
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be >= 1, got {num_steps}")
+    return num_steps

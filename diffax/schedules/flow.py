@@ -1,0 +1,33 @@
+"""The straight line from data to noise: rectified flow and flow matching."""
+
+import dataclasses
+
+import jax
+
+from diffax import arrays
+from diffax.schedules import limits
+from diffax.typing import Array, Numeric
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Flow:
+    """alpha = 1 - t, sigma = t: rectified flow (arXiv:2209.03003) and flow matching (arXiv:2210.02747).
+
+    Both papers let t = 0 be noise and t = 1 data; here, as everywhere in diffax, t = 0 is data.
+    """
+
+    def alpha(self, t: Numeric) -> Array:
+        _, t = arrays.as_float(t)
+        return 1 - t
+
+    def sigma(self, t: Numeric) -> Array:
+        _, t = arrays.as_float(t)
+        return t
+
+    def log_snr(self, t: Numeric) -> Array:
+        return limits.log_ratio(self.alpha(t) ** 2, self.sigma(t) ** 2)
+
+    def time_of(self, log_snr: Numeric) -> Array:
+        xp, log_snr = arrays.as_float(log_snr)
+        return 1 / (1 + xp.exp(log_snr / 2))

@@ -1,0 +1,50 @@
+"""The sigmoid schedule: cosine's shape with an adjustable slope."""
+
+import dataclasses
+
+import jax
+
+from diffax import arrays
+from diffax.schedules import limits
+from diffax.typing import Array, Node, Numeric
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Sigmoid:
+    """alpha^2 falls from 1 to 0 along the logistic function between start / tau and end / tau.
+
+    alpha^2 = (S(e) - S(u)) / (S(e) - S(s)), u = s + t (e - s), s = start / tau, e = end / tau, S the logistic function
+    (arXiv:2212.11972, algorithm 1; 2301.10972). Variance preserving. Differences of S are written through
+    S(a) - S(b) = sinh((a - b)/2) / (2 cosh(a/2) cosh(b/2)), so that neither end cancels.
+    """
+
+    start: Node[Numeric] = -3.0
+    end: Node[Numeric] = 3.0
+    tau: Node[Numeric] = 1.0
+
+    def _parts(self, t: Numeric) -> tuple[Array, Array]:
+        """(alpha^2, sigma^2), each a product of positive factors."""
+        xp, t, start, end, tau = arrays.as_float(t, self.start, self.end, self.tau)
+        s, e = start / tau, end / tau
+        u = s + t * (e - s)
+        common = xp.cosh(u / 2) * xp.sinh((e - s) / 2)
+        signal = xp.sinh((1 - t) * (e - s) / 2) * xp.cosh(s / 2) / common
+        noise = xp.sinh(t * (e - s) / 2) * xp.cosh(e / 2) / common
+        return signal, noise
+
+    def alpha(self, t: Numeric) -> Array:
+        return limits.root(self._parts(t)[0])
+
+    def sigma(self, t: Numeric) -> Array:
+        return limits.root(self._parts(t)[1])
+
+    def log_snr(self, t: Numeric) -> Array:
+        return limits.log_ratio(*self._parts(t))
+
+    def time_of(self, log_snr: Numeric) -> Array:
+        # With D = e - s and R = SNR cosh(e/2) / cosh(s/2): sinh((1-t) D/2) = R sinh(t D/2), solved for exp(t D).
+        xp, log_snr, start, end, tau = arrays.as_float(log_snr, self.start, self.end, self.tau)
+        s, e = start / tau, end / tau
+        ratio = xp.exp(log_snr) * xp.cosh(e / 2) / xp.cosh(s / 2)
+        return xp.log1p(2 * xp.sinh((e - s) / 2) / (ratio + xp.exp((s - e) / 2))) / (e - s)
