@@ -1,0 +1,102 @@
+"""The residual block of the UNet, and the changes of resolution."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Key
+
+from diffax.networks import dropout, layers, normalization
+
+
+def average_pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height//2 width//2 channels"]:
+    """Means of 2x2 squares."""
+    batch, height, width, channels = x.shape
+    return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
+
+
+def nearest(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch 2*height 2*width channels"]:
+    """Every pixel becomes a 2x2 square."""
+    batch, height, width, channels = x.shape
+    squares = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
+    return squares.reshape(batch, 2 * height, 2 * width, channels)
+
+
+class Downsample(nn.Module):
+    """A 3x3 convolution of stride 2: (batch, side, side, channels) to half the side, as in DDPM."""
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch height//2 width//2 channels"]:
+        return layers.conv3x3(x.shape[-1], self.dtype, "conv", stride=2)(x)
+
+
+class Upsample(nn.Module):
+    """Nearest neighbours, then a 3x3 convolution: (batch, side, side, channels) to twice the side, as in DDPM."""
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channels"]
+    ) -> Float[Array, "batch 2*height 2*width channels"]:
+        return layers.conv3x3(x.shape[-1], self.dtype, "conv")(nearest(x))
+
+
+class ResidualBlock(nn.Module):
+    """shortcut(x) + conv(dropout(silu(norm(conv(silu(norm(x))) conditioned on emb)))).
+
+    The condition enters before the second normalisation, h + W emb (DDPM, arXiv:2006.11239, appendix B), or as its
+    scale and shift, norm(h) (1 + s) + m with (s, m) = W emb (improved DDPM, arXiv:2102.09672, section 3). The second
+    convolution starts at zero, so a block starts as its shortcut: x, or a 1x1 convolution where channels change.
+
+    Attributes:
+        channels: of the result.
+        layer: this block's number for dropout, different from that of any other block.
+        resample: `average_pool` or `nearest` for a block that halves or doubles the side, shortcut included, before
+            its first convolution (guided diffusion, arXiv:2105.05233, section 3, after BigGAN).
+
+    Raises:
+        ValueError: channels that are not a multiple of groups, or unfit keys (see `dropout`).
+    """
+
+    channels: int
+    layer: int
+    dropout: float = 0.0
+    groups: int = 32
+    scale_shift: bool = False
+    resample: Callable[[Array], Array] | None = None
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch height width in_channels"],
+        emb: Float[Array, "batch emb_dim"],
+        *,
+        keys: Key[Array, " batch"] | None = None,
+    ) -> Float[Array, "batch new_height new_width channels"]:
+        h = normalization.GroupNormAct(self.groups, dtype=self.dtype, name="norm_1")(x)
+        if self.resample is not None:
+            h, x = self.resample(h), self.resample(x)
+        h = layers.conv3x3(self.channels, self.dtype, "conv_1")(h)
+        h = self._conditioned_norm(h, emb)
+        h = dropout.dropout(h, keys, self.dropout, self.layer)
+        h = layers.conv3x3(self.channels, self.dtype, "conv_2", zero=True)(h)
+        if x.shape[-1] != self.channels:
+            rows = x.reshape(-1, x.shape[-1])  # as in attention
+            x = layers.dense(self.channels, self.dtype, "shortcut")(rows).reshape(h.shape)
+        return x + h
+
+    def _conditioned_norm(self, h: Array, emb: Array) -> Array:
+        norm = normalization.GroupNormAct(self.groups, dtype=self.dtype, name="norm_2")
+        if self.scale_shift:
+            projected = layers.dense(2 * self.channels, self.dtype, "condition")(emb)
+            s, m = jnp.split(projected, 2, axis=-1)
+            return norm(h, (s, m))
+        projected = layers.dense(self.channels, self.dtype, "condition")(emb)
+        return norm(h + projected[:, None, None, :])

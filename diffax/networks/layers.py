@@ -1,0 +1,34 @@
+"""Dense layers and convolutions with the initialisation of DDPM, float32 parameters and a compute dtype."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+# TensorFlow's variance scaling of DDPM (arXiv:2006.11239, its code): uniform on +-sqrt(6 / (fan_in + fan_out)).
+fan_avg_uniform = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+
+
+def dense(features: int, dtype: DTypeLike, name: str, *, zero: bool = False, use_bias: bool = True) -> nn.Dense:
+    """A matrix on the last axis, also the 1x1 convolution of images; `zero` starts it at exactly zero."""
+    kernel_init = nn.initializers.zeros if zero else fan_avg_uniform
+    return nn.Dense(
+        features, use_bias=use_bias, dtype=dtype, param_dtype=jnp.float32, kernel_init=kernel_init, name=name
+    )
+
+
+def conv3x3(features: int, dtype: DTypeLike, name: str, *, stride: int = 1, zero: bool = False) -> nn.Conv:
+    """A 3x3 convolution on (batch, height, width, channels), side -> side / stride; `zero` starts it at zero.
+
+    With stride 2 and an even side, "SAME" pads nothing before and one row or column of zeros after, as DDPM does.
+    """
+    kernel_init = nn.initializers.zeros if zero else fan_avg_uniform
+    return nn.Conv(
+        features,
+        (3, 3),
+        strides=stride,
+        padding="SAME",
+        dtype=dtype,
+        param_dtype=jnp.float32,
+        kernel_init=kernel_init,
+        name=name,
+    )

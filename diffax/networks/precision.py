@@ -1,0 +1,13 @@
+"""In which precision the parts of a network that must not be rounded are computed."""
+
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+
+def at_least_float32(dtype: DTypeLike) -> jnp.dtype:
+    """Returns float32 for bfloat16, float16, integers and float32; float64 for float64.
+
+    Statistics, time features and the last layer use it: bfloat16 has 8 significant bits, too few for a sum over an
+    image or for the sine of a time index.
+    """
+    return jnp.dtype(jnp.float64) if jnp.dtype(dtype) == jnp.float64 else jnp.dtype(jnp.float32)

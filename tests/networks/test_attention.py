@@ -1,0 +1,54 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffax.networks import attention
+
+SHAPE = (2, 2, 3, 8)
+
+
+def _params():
+    draw = np.random.default_rng(5)
+    names = ("query", "key", "value", "out")
+    params = {name: {"kernel": draw.standard_normal((8, 8)), "bias": draw.standard_normal(8)} for name in names}
+    return {**params, "norm": {"scale": draw.standard_normal(8), "bias": draw.standard_normal(8)}}
+
+
+@pytest.mark.parametrize("num_heads", [1, 2])
+def test_against_numpy(num_heads, jit):
+    x, p = np.random.default_rng(0).standard_normal(SHAPE), _params()
+    module = attention.AttentionBlock(num_heads, groups=4)
+    narrow = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (p, x))
+    apply = jit(lambda params, x: module.apply({"params": params}, x))
+    got = apply(*narrow)
+
+    grouped = x.reshape(2, 6, 4, 2)
+    mean, var = (f(grouped, axis=(1, 3), keepdims=True) for f in (np.mean, np.var))
+    normed = ((grouped - mean) / np.sqrt(var + 1e-6)).reshape(2, 6, 8) * p["norm"]["scale"] + p["norm"]["bias"]
+    q, k, v = (normed @ p[name]["kernel"] + p[name]["bias"] for name in ("query", "key", "value"))
+    mixed = np.zeros_like(normed)
+    size = 8 // num_heads
+    for head in range(num_heads):
+        own = slice(head * size, (head + 1) * size)
+        for sample in range(2):
+            weights = np.exp(q[sample, :, own] @ k[sample, :, own].T / np.sqrt(size))
+            mixed[sample, :, own] = weights / weights.sum(axis=1, keepdims=True) @ v[sample, :, own]
+    expected = x + (mixed @ p["out"]["kernel"] + p["out"]["bias"]).reshape(x.shape)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+    initial_out = jit(lambda x: module.init(jax.random.key(0), x)["params"]["out"])(narrow[1])
+    np.testing.assert_array_equal(apply({**narrow[0], "out": initial_out}, narrow[1]), narrow[1])
+
+
+def test_float64_is_not_rounded_to_float32_on_the_way(x64, jit):
+    # Every position attends to itself by exp(20) against exp(0): a softmax of 1 / (1 + 5 exp(-20)), 1 in float32.
+    x = jnp.asarray(np.eye(6).reshape(1, 6, 1, 6))
+    weights = jit(attention._mix)(20.0 * 6**0.5 * x, x, x)
+    expected = 1.0 / (1.0 + 5.0 * np.exp(-20.0))
+    np.testing.assert_allclose(np.diagonal(np.asarray(weights)[0, :, 0]), expected, rtol=1e-13)
+
+
+def test_heads_that_do_not_divide_the_channels_are_refused():
+    with pytest.raises(ValueError, match=r"num_heads must divide the channels .* got 3 heads for 8 channels"):
+        attention.AttentionBlock(3, groups=2).init(jax.random.key(0), jnp.ones(SHAPE))

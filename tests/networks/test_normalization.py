@@ -1,0 +1,101 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffax.networks import normalization
+
+SHAPE = (3, 4, 5, 12)
+
+
+def _arrays(dtype="f4"):
+    draw = np.random.default_rng(1)
+    x = 2.0 + 3.0 * draw.standard_normal(SHAPE)
+    params = {"scale": 1.0 + 0.3 * draw.standard_normal(12), "bias": draw.standard_normal(12)}
+    s, m = 0.4 * draw.standard_normal((2, 3, 12))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (x, params, s, m))
+
+
+def _expected(x, params, groups, s=None, m=None, act=True):
+    x, scale, bias = (np.asarray(value, np.float64) for value in (x, params["scale"], params["bias"]))
+    batch, channels = x.shape[0], x.shape[-1]
+    grouped = x.reshape(batch, -1, groups, channels // groups)
+    mean = grouped.mean(axis=(1, 3), keepdims=True)
+    variance = ((grouped - mean) ** 2).mean(axis=(1, 3), keepdims=True)
+    h = ((grouped - mean) / np.sqrt(variance + 1e-6)).reshape(x.shape) * scale + bias
+    if s is not None:
+        h = h * (1 + np.asarray(s)[:, None, None, :]) + np.asarray(m)[:, None, None, :]
+    return h / (1 + np.exp(-h)) if act else h
+
+
+@pytest.mark.parametrize(("groups", "act"), [(1, True), (3, False), (12, True)])
+def test_against_numpy(groups, act, jit):
+    x, params, s, m = _arrays()
+    module = normalization.GroupNormAct(groups, act=act)
+    plain, shifted = jit(
+        lambda x, params, s, m: (module.apply({"params": params}, x), module.apply({"params": params}, x, (s, m)))
+    )(x, params, s, m)
+    np.testing.assert_allclose(plain, _expected(x, params, groups, act=act), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(shifted, _expected(x, params, groups, s, m, act=act), rtol=1e-5, atol=1e-5)
+
+
+def test_value_and_gradient_against_flax(jit):
+    x, params, _, _ = _arrays()
+    weights = jnp.asarray(np.random.default_rng(2).standard_normal(SHAPE), jnp.float32)
+    flax_norm = nn.GroupNorm(num_groups=4, epsilon=1e-6)
+
+    def ours(params, x):
+        return jnp.sum(weights * normalization.GroupNormAct(4).apply({"params": params}, x))
+
+    def theirs(params, x):
+        return jnp.sum(weights * nn.silu(flax_norm.apply({"params": params}, x)))
+
+    value, grads = jit(jax.value_and_grad(ours, (0, 1)))(params, x)
+    expected_value, expected_grads = jit(jax.value_and_grad(theirs, (0, 1)))(params, x)
+    np.testing.assert_allclose(value, expected_value, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), grads, expected_grads)
+
+
+def test_forward_mode_and_second_derivatives_are_finite_differences(x64, jit):
+    arrays = _arrays("f8")
+    draw = np.random.default_rng(4)
+    direction = jax.tree.map(lambda leaf: jnp.asarray(draw.standard_normal(leaf.shape)), arrays)
+    weights = jnp.asarray(draw.standard_normal(SHAPE))
+
+    def f(x, params, s, m):
+        module = normalization.GroupNormAct(3, dtype=jnp.float64)
+        return jnp.sum(weights * module.apply({"params": params}, x, (s, m)))
+
+    def along(step):
+        moved = jax.tree.map(lambda a, d: a + step * d, arrays, direction)
+        return jax.value_and_grad(f, (0, 1, 2, 3))(*moved)
+
+    _, slopes = jit(lambda step: jax.jvp(along, (step,), (jnp.ones_like(step),)))(jnp.asarray(0.0))
+    there, back = (jit(along)(jnp.asarray(step)) for step in (1e-5, -1e-5))
+    expected = jax.tree.map(lambda a, b: (a - b) / 2e-5, there, back)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), slopes, expected)
+
+
+def test_bfloat16_is_rounded_only_at_the_door(jit):
+    x, params, _, _ = _arrays()
+    x = x.astype(jnp.bfloat16)
+    got = jit(normalization.GroupNormAct(4, dtype=jnp.bfloat16).apply)({"params": params}, x)
+    assert got.dtype == jnp.bfloat16
+    expected = _expected(np.asarray(x, np.float32), params, 4)
+    np.testing.assert_allclose(np.asarray(got, np.float32), expected, rtol=2**-8, atol=1e-6)
+
+
+def test_a_constant_image_does_not_divide_by_zero(jit):
+    module = normalization.GroupNormAct(2)
+    params = {"scale": jnp.ones(4), "bias": jnp.ones(4)}
+    slope_of = jit(jax.value_and_grad(lambda x: jnp.sum(module.apply({"params": params}, x))))
+    value, slope = slope_of(jnp.full((1, 4, 4, 4), 3.0))
+    # h = bias = 1 everywhere: 64 silu(1).
+    np.testing.assert_allclose(value, 64 / (1 + np.exp(-1.0)), rtol=1e-5)
+    assert np.all(np.isfinite(slope))
+
+
+def test_groups_that_do_not_divide_the_channels_are_refused():
+    with pytest.raises(ValueError, match=r"channels must be a multiple of groups = 32, got 12 channels: choose groups"):
+        normalization.GroupNormAct().init(jax.random.key(0), jnp.ones(SHAPE))
