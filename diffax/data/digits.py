@@ -1,0 +1,33 @@
+"""The 1,797 handwritten 8x8 digits of scikit-learn: real images that need no download."""
+
+import numpy as np
+
+from diffax.data import dataset
+
+NUM_TRAIN = 1500
+SPLITS = {"train": slice(None, NUM_TRAIN), "test": slice(NUM_TRAIN, None), "all": slice(None)}
+
+
+def load(split: str = "train") -> dataset.Dataset:
+    """Images (n, 8, 8, 1) of 17 levels, 0 .. 16, with labels 0 .. 9.
+
+    'train' is the first 1,500 images, 'test' the last 297, 'all' both. The images are the test set of E. Alpaydin and
+    C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
+
+    Raises:
+        ValueError: an unknown split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r} of digits, expected one of: {', '.join(SPLITS)}")
+    # scikit-learn takes a second to import and nothing else here needs it.
+    from sklearn import datasets
+
+    source = datasets.load_digits()
+    rows = SPLITS[split]
+    return dataset.Dataset(
+        name=f"digits/{split}",
+        examples=source.images[rows, :, :, None].astype(np.uint8),
+        labels=source.target[rows].astype(np.int32),
+        num_classes=10,
+        num_levels=17,
+    ).validate()

@@ -1,0 +1,90 @@
+"""Batches of images as one picture, a PNG file or an .npz archive."""
+
+import math
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import UInt8
+
+from diffax.reporting import atomic
+
+# The grey between the images of a grid: both the black ground of digits and white images stand out against it.
+PADDING_VALUE = 128
+# save_png enlarges images until they have about this many pixels.
+VISIBLE_SIZE = 48
+
+
+def to_uint8(images: npt.ArrayLike) -> UInt8[np.ndarray, "*dims"]:
+    """Pixels (*dims) of [-1, 1] as 0 .. 255, rounded; values outside are clipped and NaN is black."""
+    images = np.asarray(images, np.float32)
+    return np.rint(np.clip(np.nan_to_num((images + 1) * 127.5, nan=0.0), 0, 255)).astype(np.uint8)
+
+
+def grid(
+    images: npt.ArrayLike, num_columns: int | None = None, pad: int = 1
+) -> UInt8[np.ndarray, "rows columns channels"]:
+    """Images (n, height, width, 1 or 3) of [-1, 1], row by row in one picture with `pad` grey pixels around each.
+
+    num_columns: None for about as many columns as rows. Places left over in the last row stay grey.
+
+    Raises:
+        ValueError: another shape, no images, or num_columns < 1.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) == 0:
+        raise ValueError(f"expected images (n, height, width, 1 or 3), n >= 1, got shape {images.shape}")
+    n, height, width, channels = images.shape
+    num_columns = math.ceil(math.sqrt(n)) if num_columns is None else num_columns
+    if num_columns < 1:
+        raise ValueError(f"num_columns must be >= 1, got {num_columns}")
+    num_columns = min(num_columns, n)
+    num_rows = math.ceil(n / num_columns)
+    cells = np.full((num_rows * num_columns, height + pad, width + pad, channels), PADDING_VALUE, np.uint8)
+    cells[:n, :height, :width] = to_uint8(images)
+    rows = cells.reshape(num_rows, num_columns, height + pad, width + pad, channels).swapaxes(1, 2)
+    picture = rows.reshape(num_rows * (height + pad), num_columns * (width + pad), channels)
+    return np.pad(picture, ((pad, 0), (pad, 0), (0, 0)), constant_values=PADDING_VALUE)
+
+
+def save_png(
+    path: str | os.PathLike,
+    images: npt.ArrayLike,
+    *,
+    scale: int | None = None,
+) -> None:
+    """Writes images (n, height, width, 1 or 3) of [-1, 1] as a grid, or one uint8 picture (height, width, 1 or 3).
+
+    The file appears whole or not at all.
+
+    scale: every pixel becomes scale x scale pixels (nearest neighbour); None enlarges a batch of small images until
+    each has about 48 pixels, and leaves a picture as it is.
+
+    Raises:
+        ValueError: another shape or dtype, or scale < 1.
+    """
+    from PIL import Image
+
+    images = np.asarray(images)
+    if images.ndim == 4:
+        scale = max(1, round(VISIBLE_SIZE / images.shape[1])) if scale is None else scale
+        images = grid(images)
+    scale = 1 if scale is None else scale
+    if images.dtype != np.uint8 or images.ndim != 3 or images.shape[-1] not in (1, 3):
+        raise ValueError(f"expected a uint8 picture (height, width, 1 or 3), got {images.dtype} {images.shape}")
+    if scale < 1:
+        raise ValueError(f"scale must be >= 1, got {scale}")
+    enlarged = images.repeat(scale, axis=0).repeat(scale, axis=1)
+    with atomic.replacing(path) as file:
+        Image.fromarray(enlarged[..., 0] if enlarged.shape[-1] == 1 else enlarged).save(file, format="PNG")
+
+
+def save_npz(path: str | os.PathLike, **arrays: npt.ArrayLike) -> None:
+    """Writes named arrays, compressed and never pickled; the file appears whole or not at all."""
+    as_numpy: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in as_numpy.items():
+        if array.dtype.hasobject:
+            raise ValueError(f"array {name!r} holds Python objects, which .npz can only pickle; convert it to numbers")
+    with atomic.replacing(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **as_numpy)

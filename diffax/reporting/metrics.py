@@ -1,0 +1,141 @@
+"""Metrics of a run, as one JSON object a line in metrics.jsonl and as TensorBoard event files beside it."""
+
+import json
+import math
+import os
+import pathlib
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any, SupportsInt, final
+
+import numpy as np
+
+from diffax.reporting import atomic
+
+FILENAME = "metrics.jsonl"
+
+
+@final
+class MetricsWriter:
+    """Appends metrics to a run directory; every line is on disk before write returns.
+
+    A line that a crash left half-written is dropped, and with resume_step = k so is every line of a step > k, because
+    the resumed run writes those steps again. TensorBoard is told the same.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, resume_step: int | None = None, *, write_tensorboard: bool = True):
+        self._workdir = pathlib.Path(workdir)
+        self._resume_step = resume_step
+        self._write_tensorboard = write_tensorboard
+        self._tensorboard: Any = None
+        self._workdir.mkdir(parents=True, exist_ok=True)
+        path = self._workdir / FILENAME
+        if path.exists():
+            _drop_lines(path, resume_step)
+        self._file = open(path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115, closed by close
+
+    def write(self, step: SupportsInt, metrics: Mapping[str, Any]) -> None:
+        """Adds the line {"step": step, **metrics}.
+
+        Values are scalars (Python, NumPy or JAX) or strings. NaN and infinities, which JSON lacks, are written as the
+        strings "nan", "inf" and "-inf"; `read` turns them back. TensorBoard gets the numbers.
+
+        Raises:
+            ValueError: a value that is no scalar, or a metric called "step".
+        """
+        if "step" in metrics:
+            raise ValueError('a metric cannot be called "step", which names the step of the line; rename it')
+        values = {name: _scalar(name, value) for name, value in metrics.items()}
+        record = {"step": int(step), **{name: _to_json(value) for name, value in values.items()}}
+        self._file.write(json.dumps(record, allow_nan=False) + "\n")
+        self._file.flush()
+        numbers = {name: value for name, value in values.items() if not isinstance(value, str)}
+        if self._write_tensorboard and numbers:
+            self._add_to_tensorboard(int(step), numbers)
+
+    def close(self) -> None:
+        self._file.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+            self._tensorboard = None
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _add_to_tensorboard(self, step: int, numbers: Mapping[str, float]) -> None:
+        if self._tensorboard is None:
+            import tensorboardX
+
+            # The name holds only the host and the second: without a suffix a quick restart truncates its forerunner.
+            suffix = f".{os.getpid()}.{time.time_ns() % 10**9}"
+            purge_step = None if self._resume_step is None else self._resume_step + 1
+            self._tensorboard = tensorboardX.SummaryWriter(
+                str(self._workdir), purge_step=purge_step, flush_secs=10, filename_suffix=suffix
+            )
+        for name, value in numbers.items():
+            self._tensorboard.add_scalar(name, float(value), step)
+
+
+def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+    """The lines of a run directory's metrics.jsonl as dictionaries, without unreadable ones.
+
+    Non-finite numbers are restored: a string metric that spells "nan", "inf" or "-inf" comes back as a number.
+    """
+    non_finite = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+    records = (_parse(line) for line in _lines(pathlib.Path(workdir) / FILENAME))
+    return [
+        {name: non_finite.get(value, value) if isinstance(value, str) else value for name, value in record.items()}
+        for record in records
+        if record is not None
+    ]
+
+
+def _scalar(name: str, value: Any) -> int | float | str:
+    if isinstance(value, str):
+        return value
+    array = np.asarray(value)
+    if array.ndim != 0:
+        raise ValueError(f"metric {name!r} must be a scalar, got shape {array.shape}; reduce it before writing")
+    if array.dtype.kind in "biu":
+        return array.item()
+    try:
+        return float(array)
+    except (TypeError, ValueError):
+        raise ValueError(f"metric {name!r} must be a number or a string, got {type(value).__name__}") from None
+
+
+def _to_json(value: int | float | str) -> int | float | str:
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _lines(path: pathlib.Path) -> list[str]:
+    # A crash can cut a character in half; the line it was in is dropped as no JSON.
+    return path.read_text(encoding="utf-8", errors="replace").removesuffix("\n").split("\n")
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
+
+
+def _drop_lines(path: pathlib.Path, resume_step: int | None) -> None:
+    lines = _lines(path)
+    records = [_parse(line) for line in lines]
+    bad = [number for number, record in enumerate(records, start=1) if record is None]
+    if bad:
+        warnings.warn(f"{path}: dropped unreadable lines {bad}, left by an interrupted write", stacklevel=3)
+    last_step = math.inf if resume_step is None else resume_step
+    kept = [
+        line for line, record in zip(lines, records, strict=True) if record is not None and record["step"] <= last_step
+    ]
+    content = "".join(line + "\n" for line in kept).encode()
+    if content != path.read_bytes():
+        with atomic.replacing(path) as file:
+            file.write(content)

@@ -1,0 +1,51 @@
+"""Scatter plots of points in the plane."""
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+
+from diffax.reporting import atomic
+
+
+def scatter(
+    path: str | os.PathLike,
+    generated: npt.ArrayLike,
+    real: npt.ArrayLike,
+    *,
+    titles: tuple[str, str] = ("generated", "data"),
+    max_points: int = 5000,
+) -> None:
+    """Writes a PNG with generated points (n, 2) beside real ones (m, 2), on the same axes, which the real ones set.
+
+    The first max_points of each are drawn; points outside the axes and non-finite points are not, and the title counts
+    them.
+
+    Raises:
+        ValueError: arrays that are not (n, 2), or real points that are empty or not finite.
+    """
+    # The figure is made without pyplot, whose global state and choice of backend belong to the caller.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    generated, real = np.asarray(generated), np.asarray(real)
+    for name, points in (("generated", generated), ("real", real)):
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise ValueError(f"{name} points must be (n, 2), got shape {points.shape}")
+    if len(real) == 0 or not np.isfinite(real).all():
+        raise ValueError("real points must be finite and at least one")
+    low, high = real.min(axis=0), real.max(axis=0)
+    margin = 0.15 * max(float((high - low).max()), 1e-6)
+    low, high = low - margin, high + margin
+
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, points, title in zip(figure.subplots(1, 2), (generated, real), titles, strict=True):
+        inside = ((points >= low) & (points <= high)).all(axis=1)
+        num_outside = len(points) - int(inside.sum())
+        shown = points[inside][:max_points]
+        axes.scatter(shown[:, 0], shown[:, 1], s=3, alpha=0.5, linewidths=0)
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+        axes.set_title(title + (f" ({num_outside} of {len(points)} outside)" if num_outside else ""))
+    with atomic.replacing(path) as file:
+        figure.savefig(file, format="png", dpi=120)

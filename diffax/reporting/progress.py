@@ -1,0 +1,107 @@
+"""How far a long job is: a bar on a terminal, an occasional plain line in a log."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol, final, runtime_checkable
+
+SECONDS_BETWEEN_REFRESHES = 0.2
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """What progress is written to: sys.stderr or the like."""
+
+    def write(self, text: str, /) -> Any: ...
+
+    def flush(self) -> Any: ...
+
+    def isatty(self) -> bool: ...
+
+
+@final
+class Progress:
+    """Shows steps done, values such as the loss, steps per second and time left, on stderr.
+
+    On a terminal a tqdm bar, else one line at most every `seconds_between_lines` and one at the end. Values are
+    formatted only when shown: a JAX array handed to update every step does not make the host wait for the device.
+    """
+
+    def __init__(
+        self,
+        num_steps: int,
+        *,
+        start_step: int = 0,
+        description: str = "train",
+        stream: Stream | None = None,
+        seconds_between_lines: float | int = 30.0,
+    ):
+        self._num_steps = num_steps
+        self._description = description
+        self._stream: Stream = sys.stderr if stream is None else stream
+        self._bar = _bar(num_steps, start_step, description, self._stream) if self._stream.isatty() else None
+        self._interval = seconds_between_lines if self._bar is None else SECONDS_BETWEEN_REFRESHES
+        self._step = start_step
+        self._values: Mapping[str, Any] = {}
+        self._shown_step, self._shown_time = start_step, time.monotonic()
+
+    def update(self, step: int, **values: Any) -> None:
+        """`step` steps are done; values are numbers (or scalar arrays) to show beside it, e.g. loss=0.1."""
+        self._step, self._values = step, values
+        if time.monotonic() - self._shown_time >= self._interval:
+            self._show()
+
+    def close(self) -> None:
+        """Shows the last step, where that has not been shown, and ends the bar."""
+        if self._step != self._shown_step:
+            self._show()
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        values = [f"{name} {float(value):.4g}" for name, value in self._values.items()]
+        if self._bar is not None:
+            self._bar.set_postfix_str(", ".join(values), refresh=False)
+            self._bar.update(self._step - self._shown_step)
+        else:
+            rate = (self._step - self._shown_step) / max(now - self._shown_time, 1e-9)
+            left = (self._num_steps - self._step) / rate if rate > 0 else float("inf")
+            parts = [f"step {self._step}/{self._num_steps}", *values, f"{rate:.3g} steps/s", f"{duration(left)} left"]
+            self._stream.write(f"{self._description}: {', '.join(parts)}\n")
+            self._stream.flush()
+        self._shown_step, self._shown_time = self._step, now
+
+
+def duration(seconds: float | int) -> str:
+    """59s, 12m05s, 3h07m, or 'unknown' for infinity."""
+    if seconds == float("inf"):
+        return "unknown"
+    total = round(seconds)
+    if total < 60:
+        return f"{total}s"
+    if total < 3600:
+        return f"{total // 60}m{total % 60:02d}s"
+    return f"{total // 3600}h{total % 3600 // 60:02d}m"
+
+
+def _bar(num_steps: int, start_step: int, description: str, stream: Stream):
+    import tqdm
+
+    # Refreshes are spaced by Progress; tqdm's own spacing would leave out some of those.
+    return tqdm.tqdm(
+        total=num_steps,
+        initial=start_step,
+        desc=description,
+        file=stream,
+        unit=" steps",
+        dynamic_ncols=True,
+        mininterval=0,
+        smoothing=0.1,
+    )

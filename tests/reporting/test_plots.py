@@ -1,0 +1,52 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffax.reporting import plots
+
+
+def ink(path):
+    """The fraction of coloured pixels in the left and right half."""
+    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    coloured = picture.max(axis=-1) - picture.min(axis=-1) > 20
+    middle = coloured.shape[1] // 2
+    return coloured[:, :middle].mean(), coloured[:, middle:].mean()
+
+
+def test_points_of_both_sides_are_drawn(tmp_path):
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(size=(20, 2)), rng.normal(size=(2000, 2))
+    plots.scatter(tmp_path / "plots" / "a.png", few, many)
+    left, right = ink(tmp_path / "plots" / "a.png")
+    assert 0 < left < right / 5
+
+
+def test_strays_and_nans_do_not_stretch_the_axes(tmp_path):
+    real = np.random.default_rng(0).normal(size=(500, 2))
+    strays = np.concatenate([real, [[1e9, 0.0], [np.nan, 1.0]]])
+    plots.scatter(tmp_path / "a.png", strays, real)
+    left, right = ink(tmp_path / "a.png")
+    assert left == pytest.approx(right, rel=0.05)
+
+
+def test_bad_points(tmp_path):
+    with pytest.raises(ValueError, match=r"generated points must be \(n, 2\), got shape \(3, 3\)"):
+        plots.scatter(tmp_path / "a.png", np.zeros((3, 3)), np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="real points must be finite"):
+        plots.scatter(tmp_path / "a.png", np.zeros((3, 2)), np.full((3, 2), np.nan))
+    assert not list(tmp_path.iterdir())
+
+
+def test_reporting_is_light_and_leaves_pyplot_alone(tmp_path):
+    code = """
+import sys, numpy as np
+from diffax import reporting
+print(sorted({"jax", "matplotlib", "PIL", "tensorboardX", "tqdm"} & set(sys.modules)))
+reporting.plots.scatter(sys.argv[1], np.zeros((1, 2)), np.zeros((1, 2)))
+print("matplotlib.pyplot" in sys.modules)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "a.png")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\nFalse\n"

@@ -1,0 +1,164 @@
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax
+import optax
+import pytest
+
+from diffax import devices
+
+FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
+
+
+def run(code, **environment):
+    """What `code` prints in a new process without the flags and caches of this one; None unsets a variable."""
+    controlled = ("XLA_FLAGS", "JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")
+    inherited = {name: value for name, value in os.environ.items() if name not in controlled}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=inherited | {"JAX_PLATFORMS": "cpu"} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip(), result.stderr
+
+
+def test_flag_is_added_to_the_users_and_accepted_by_xla():
+    code = """
+import os, sys
+from diffax import devices
+print(devices.configure(), devices.configure(), 'jax' in sys.modules, os.environ['XLA_FLAGS'])
+import jax
+print(len(jax.devices()))
+"""
+    out, _ = run(code, XLA_FLAGS="--xla_force_host_platform_device_count=2")
+    assert out.splitlines() == [f"True False False --xla_force_host_platform_device_count=2 {FLAG}", "2"]
+
+
+def test_too_late_warns_and_changes_nothing(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    monkeypatch.setattr(devices, "_version", lambda package: "0.10.2")
+    jax.devices()
+    with pytest.warns(UserWarning, match=r"devices\.configure\(\) came after JAX started"):
+        assert not devices.configure()
+    assert "XLA_FLAGS" not in os.environ
+
+
+@pytest.mark.parametrize(
+    "flags", ["--xla_cpu_experimental_ynn_fusion_type=", "--a=1 --xla_cpu_experimental_ynn_fusion_type=x", "flags.txt"]
+)
+def test_what_the_user_set_stays(monkeypatch, flags):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    monkeypatch.setattr(devices, "_backend_started", lambda: False)
+    assert not devices.configure()
+    assert os.environ["XLA_FLAGS"] == flags
+
+
+@pytest.mark.parametrize("version", ["0.10.1", "99.0", None])
+def test_unknown_jaxlib_gets_no_flag(monkeypatch, version):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    monkeypatch.setattr(devices, "_backend_started", lambda: False)
+    monkeypatch.setattr(devices, "_version", lambda package: version)
+    assert not devices.configure()
+    assert "XLA_FLAGS" not in os.environ
+
+
+def test_accelerator_plugin_gets_no_flag_unless_the_cpu_is_asked_for(monkeypatch):
+    monkeypatch.setattr(devices, "_backend_started", lambda: False)
+    monkeypatch.setattr(devices, "_version", lambda package: "0.10.2")
+    monkeypatch.setattr(devices.importlib.metadata, "entry_points", lambda group: ["cuda"])
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    assert not devices.configure()
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert devices.configure()
+    assert os.environ["XLA_FLAGS"] == FLAG
+
+
+CACHE_CODE = """
+import warnings, pathlib, jax, jax.numpy as jnp
+from diffax import devices
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
+    directory = devices.enable_compilation_cache()
+jax.jit(lambda x: x * 3 + 1)(jnp.ones(7))
+print(directory, len(list(directory.iterdir())) if directory else 0, [str(w.message) for w in caught])
+before = len(list(directory.iterdir())) if directory else 0
+off = devices.enable_compilation_cache(enabled=False)
+jax.jit(lambda x: x * 5 + 1)(jnp.ones(9))
+print(off, (len(list(directory.iterdir())) if directory else 0) - before)
+"""
+
+
+def cache_run(**environment):
+    """(directory, number of entries after a computation, warnings); then the cache is switched off."""
+    switched_on, switched_off = run(CACHE_CODE, **environment)[0].splitlines()
+    assert switched_off == "None 0"
+    return switched_on.split(maxsplit=2)
+
+
+def test_cache_is_in_the_users_cache_directory(tmp_path):
+    directory, entries, warned = cache_run(XDG_CACHE_HOME=str(tmp_path))
+    assert directory == str(tmp_path / "diffax" / "jax") and int(entries) >= 1 and warned == "[]"
+
+
+def test_the_users_own_directory_wins(tmp_path):
+    own = tmp_path / "own"
+    directory, entries, _ = cache_run(XDG_CACHE_HOME=str(tmp_path / "xdg"), JAX_COMPILATION_CACHE_DIR=str(own))
+    assert directory == str(own) and int(entries) >= 1 and not (tmp_path / "xdg").exists()
+
+
+def test_the_user_can_switch_the_cache_off(tmp_path):
+    assert cache_run(XDG_CACHE_HOME=str(tmp_path), JAX_ENABLE_COMPILATION_CACHE="false") == ["None", "0", "[]"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_unwritable_directory_only_warns(tmp_path):
+    (tmp_path / "file").touch()
+    directory, _, warned = cache_run(XDG_CACHE_HOME=str(tmp_path / "file"))
+    assert directory == "None" and "cannot write to" in warned and "Not a directory" in warned
+
+
+def test_default_directory_follows_xdg(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert devices._default_cache_directory() == pathlib.Path("/x/diffax/jax")
+    for ignored in ("", "relative"):
+        monkeypatch.setenv("XDG_CACHE_HOME", ignored)
+        assert devices._default_cache_directory() == pathlib.Path.home() / ".cache" / "diffax" / "jax"
+
+
+def test_description_is_json_and_names_versions():
+    description = json.loads(json.dumps(devices.describe()))
+    assert description["packages"]["jax"] == jax.__version__
+    assert description["packages"]["optax"] == optax.__version__
+    assert description["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert len(description["devices"]) == jax.device_count()
+    assert description["cpu_count"] >= description["usable_cpu_count"] >= 1
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_commit_is_that_of_the_sources_own_repository(tmp_path):
+    def git(*arguments):
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    source = tmp_path / "diffax"
+    (source / "deeper").mkdir(parents=True)
+    (source / "a.py").write_text("1")
+    assert devices.git_commit(source) is None and devices.git_modified(source) is None
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    assert devices.git_commit(source) == git("rev-parse", "HEAD")
+    assert devices.git_modified(source) is False
+    (source / "a.py").write_text("2")
+    assert devices.git_modified(source) is True
+    # As a package installed somewhere inside an unrelated repository would be.
+    assert devices.git_commit(source / "deeper") is None
