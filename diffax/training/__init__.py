@@ -1,0 +1,21 @@
+"""Training: state, step, loop and checkpoints."""
+
+from diffax.training.loop import Every, fit
+from diffax.training.optimizer import LearningRateShape, adam, learning_rate_shape
+from diffax.training.state import Numbers, TrainState, init_state
+from diffax.training.step import BatchLoss, make_held_out_loss, make_loss, make_train_step
+
+__all__ = [
+    "BatchLoss",
+    "Every",
+    "LearningRateShape",
+    "Numbers",
+    "TrainState",
+    "adam",
+    "fit",
+    "init_state",
+    "learning_rate_shape",
+    "make_held_out_loss",
+    "make_loss",
+    "make_train_step",
+]

@@ -1,0 +1,98 @@
+"""The training step, as a pure function."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from diffax import arrays, denoisers, losses
+from diffax.denoisers.network import ApplyFn, TimeInput
+from diffax.training import ema
+from diffax.training.optimizer import LearningRateShape
+from diffax.training.state import Numbers, TrainState, evaluation_keys, sample_keys
+from diffax.typing import Array
+
+Batch = dict[str, Array]
+Metrics = dict[str, jax.Array]
+# (keys, condition) -> the condition with some samples' nulled.
+DropCondition = Callable[[jax.Array, Any], Any]
+BatchLoss = Callable[[Any, Numbers, Batch, jax.Array], jax.Array]
+
+
+def make_loss(
+    apply_fn: ApplyFn,
+    *,
+    time_input: TimeInput,
+    condition_names: tuple[str, ...] = (),
+    drop_condition: DropCondition | None = None,
+) -> BatchLoss:
+    """loss(params, numbers, batch, keys) -> (batch,): the denoising loss of batch["x"] under its own condition.
+
+    Args:
+      condition_names: the entries of a batch that the network is told, such as "label"; none for an unconditional one.
+      drop_condition: nulls some of them, for classifier-free guidance.
+    """
+
+    def loss(params: Any, numbers: Numbers, batch: Batch, keys: jax.Array) -> jax.Array:
+        loss_keys, drop_keys = arrays.split_keys(keys, 2)
+        condition = {name: batch[name] for name in condition_names} or None
+        if condition is not None and drop_condition is not None:
+            condition = drop_condition(drop_keys, condition)
+        predict = denoisers.raw_network(
+            apply_fn, params, numbers.schedule, numbers.parameterization, time_input=time_input, condition=condition
+        )
+        return losses.denoising(
+            loss_keys,
+            predict,
+            numbers.schedule,
+            numbers.parameterization,
+            batch["x"],
+            weighting=numbers.weighting,
+            time_density=numbers.time_density,
+        )
+
+    return loss
+
+
+def make_train_step(
+    loss: BatchLoss, optimizer: optax.GradientTransformation, shape: LearningRateShape
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """train_step(state, batch) -> (state, metrics): one update of the parameters and of their average.
+
+    Every random number is a function of the state's key, its step and the example's place in the batch. Metrics are
+    the mean loss, the global norm of the gradient before clipping, and the learning rate.
+    """
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        keys = sample_keys(state.key, state.step, len(batch["x"]))
+
+        def mean_loss(params: Any) -> jax.Array:
+            return loss(params, state.numbers, batch, keys).mean()
+
+        value, grads = jax.value_and_grad(mean_loss)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        learning_rate = state.numbers.learning_rate * jnp.asarray(shape(state.step), jnp.float32)
+        params = jax.tree.map(lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates)
+        decay = ema.warmed_up(state.numbers.ema_decay, state.step)
+        metrics = {"loss": value, "grad_norm": optax.tree.norm(grads), "learning_rate": learning_rate}
+        return dataclasses.replace(
+            state,
+            step=state.step + 1,
+            params=params,
+            opt_state=opt_state,
+            ema=ema.update(state.ema, params, decay),
+        ), metrics
+
+    return train_step
+
+
+def make_held_out_loss(loss: BatchLoss) -> Callable[[TrainState, Batch], jax.Array]:
+    """held_out_loss(state, batch) -> the mean loss of the averaged parameters, on the same noise every time."""
+
+    def held_out_loss(state: TrainState, batch: Batch) -> jax.Array:
+        return loss(state.ema, state.numbers, batch, evaluation_keys(state.key, len(batch["x"]))).mean()
+
+    return held_out_loss

@@ -1,0 +1,206 @@
+import dataclasses
+import logging
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from diffax.training import checkpoint
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class State:
+    params: dict
+    optimizer: Any
+    key: jax.Array
+    step: jax.Array
+
+
+def make_state(seed=0):
+    rng = np.random.default_rng(seed)
+    params = {
+        "block_0": {"kernel": jnp.asarray(rng.normal(size=(3, 4)), jnp.float32), "bias": jnp.zeros(4)},
+        "half": jnp.asarray(rng.normal(size=5), jnp.bfloat16),
+        "odd": jnp.array([np.nan, -0.0, np.inf, 1e-45], jnp.float32),
+    }
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)).init(params)
+    return State(params, optimizer, jax.random.key(seed), jnp.int32(seed))
+
+
+def bits(tree):
+    """Every leaf as (dtype, shape, bytes)."""
+    leaves = [
+        jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x for x in jax.tree.leaves(tree)
+    ]
+    return [(str(x.dtype), x.shape, np.asarray(x).tobytes()) for x in leaves]
+
+
+def assert_same(left, right):
+    assert jax.tree.structure(left) == jax.tree.structure(right)
+    assert bits(left) == bits(right)
+
+
+def test_no_checkpoint_is_none_and_nothing_is_created(tmp_path):
+    with checkpoint.Checkpoints(tmp_path / "none") as checkpoints:
+        assert checkpoints.latest_step() is None and checkpoints.steps() == []
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_round_trip_is_bitwise(tmp_path, abstract):
+    state = make_state(7)
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.save(10, state)
+    like = jax.eval_shape(make_state) if abstract else make_state(1)
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest_step() == 10
+        restored = checkpoints.restore(10, like)
+    assert_same(restored, state)
+    np.testing.assert_array_equal(jax.random.normal(restored.key, (3,)), jax.random.normal(jax.random.key(7), (3,)))
+
+
+def test_saving_in_quick_succession_loses_nothing(tmp_path):
+    states = {step: make_state(step) for step in (1, 2, 3, 5)}
+    with checkpoint.Checkpoints(tmp_path, keep=10) as checkpoints:
+        for step, state in states.items():
+            assert checkpoints.save(step, state)
+        assert checkpoints.steps() == [1, 2, 3, 5]
+        for step, state in states.items():
+            assert_same(checkpoints.restore(step, make_state()), state)
+
+
+def test_the_newest_are_kept(tmp_path):
+    for start in (0, 5):
+        with checkpoint.Checkpoints(tmp_path, keep=2) as checkpoints:
+            for step in range(start, start + 5):
+                checkpoints.save(step, make_state(step))
+            assert checkpoints.steps() == [start + 3, start + 4]
+        assert sorted(path.name for path in tmp_path.iterdir()) == [str(start + 3), str(start + 4)]
+
+
+def test_a_saved_step_is_replaced_only_on_request(tmp_path):
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.save(1, make_state(1))
+        assert not checkpoints.save(1, make_state(2))
+        assert_same(checkpoints.restore(1, make_state()), make_state(1))
+        assert checkpoints.save(1, make_state(2), overwrite=True)
+        assert_same(checkpoints.restore(1, make_state()), make_state(2))
+
+
+def test_the_saved_state_may_be_donated_at_once(tmp_path):
+    negate = jax.jit(lambda tree: jax.tree.map(lambda x: -x, tree), donate_argnums=0)
+    state = {str(i): jnp.full((100_000,), float(i)) for i in range(20)}
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state)
+        jax.block_until_ready(negate(negate(negate(state))))
+        restored = checkpoints.restore(1, {str(i): jax.ShapeDtypeStruct((100_000,), jnp.float32) for i in range(20)})
+    assert all((np.asarray(restored[str(i)]) == i).all() for i in range(20))
+
+
+KILLED = """
+import os, pathlib, signal, sys
+import jax.numpy as jnp, numpy as np
+from diffax.training import checkpoint
+checkpoints = checkpoint.Checkpoints(sys.argv[1])
+checkpoints.save(1, {"x": jnp.ones(3)})
+checkpoints.wait()
+checkpoints.save(2, {"x": jnp.asarray(np.random.default_rng(0).normal(size=8_000_000), jnp.float32)})
+while not list(pathlib.Path(sys.argv[1]).glob("2*")):
+    pass
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_save_cut_short_by_kill_is_ignored_and_cleared(tmp_path):
+    process = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True)
+    assert process.returncode == -9, process.stderr
+    leftover = [path.name for path in tmp_path.iterdir() if path.name != "1"]
+    assert len(leftover) == 1 and leftover[0].startswith("2.") and "tmp" in leftover[0]
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest_step() == 1
+        np.testing.assert_array_equal(checkpoints.restore(1, {"x": jnp.zeros(3)})["x"], np.ones(3))
+        # Reading leaves a save alone that might be under way; saving another step removes it.
+        assert (tmp_path / leftover[0]).exists()
+        checkpoints.save(3, {"x": jnp.zeros(3)})
+        assert checkpoints.steps() == [1, 3]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "3"]
+
+
+FULL_DISK = """
+import resource, sys, time
+import jax.numpy as jnp, numpy as np
+from diffax.training import checkpoint
+state = {"x": jnp.asarray(np.random.default_rng(0).normal(size=200_000), jnp.float32)}
+checkpoints = checkpoint.Checkpoints(sys.argv[1], keep=1)
+checkpoints.save(1, state)
+checkpoints.wait()
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+checkpoints.save(2, state)
+time.sleep(0.5)
+try:
+    checkpoints.wait()
+except Exception as error:
+    print("File too large" in str(error), checkpoints.steps())
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(checkpoints.save(2, state), checkpoints.steps(), bool((checkpoints.restore(2, state)["x"] == state["x"]).all()))
+checkpoints.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the file size the POSIX way")
+def test_a_failed_write_raises_and_loses_no_earlier_checkpoint(tmp_path):
+    process = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True)
+    assert process.stdout.splitlines() == ["True [1]", "True [2] True"], process.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
+def test_what_does_not_fit_is_named_in_one_line(tmp_path):
+    state = {"a": {"w": jnp.zeros((2, 3)), "b": jnp.zeros(3)}, "key": jax.random.key(0)}
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(4, state)
+        cases = [
+            (
+                {**state, "a": {**state["a"], "w": jnp.zeros((2, 4))}},
+                r"expected a/w float32 \(2, 4\), came float32 \(2, 3\)",
+            ),
+            (
+                {**state, "a": {**state["a"], "b": jnp.zeros(3, jnp.bfloat16)}},
+                r"a/b bfloat16 \(3,\), came float32 \(3,\)",
+            ),
+            ({**state, "ema": jnp.zeros(1)}, r"expected ema float32 \(1,\), came absent"),
+            ({"a": state["a"]}, r"expected key absent, came uint32 \(2,\)"),
+            ({**state, "key": jax.random.key(0, impl="rbg")}, r"expected key uint32 \(4,\), came uint32 \(2,\)"),
+        ]
+        for like, message in cases:
+            with pytest.raises(ValueError, match=f"checkpoint of step 4 .* does not fit: .*{message}") as error:
+                checkpoints.restore(4, like)
+            assert "\n" not in str(error.value)
+        with pytest.raises(ValueError, match=r"no checkpoint of step 5 in .*, which has \[4\]"):
+            checkpoints.restore(5, state)
+    with pytest.raises(ValueError, match="keep must be >= 1, got 0"):
+        checkpoint.Checkpoints(tmp_path, keep=0)
+
+
+def test_orbax_does_not_chatter(tmp_path):
+    records = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        with checkpoint.Checkpoints(tmp_path) as checkpoints:
+            checkpoints.save(1, {"x": jnp.zeros(3)})
+            checkpoints.restore(1, {"x": jnp.zeros(3)})
+        logger.info("of the program itself")
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    assert [record.getMessage() for record in records] == ["of the program itself"]

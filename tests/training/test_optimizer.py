@@ -1,0 +1,57 @@
+"""Learning rates, clipping and averages against closed forms."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffax import training
+from diffax.training import ema
+
+
+def test_warm_up_then_cosine():
+    shape = training.learning_rate_shape(110, warmup_steps=10, decay="cosine", final_fraction=0.1)
+    for step, expected in [(0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0), (60, 0.55), (110, 0.1), (500, 0.1)]:
+        assert float(shape(jnp.asarray(step))) == pytest.approx(expected, abs=1e-6)
+
+
+def test_linear_and_constant():
+    linear = training.learning_rate_shape(100, decay="linear")
+    assert [round(float(linear(jnp.asarray(s))), 4) for s in (0, 25, 100)] == [1.0, 0.75, 0.0]
+    constant = training.learning_rate_shape(100, warmup_steps=1)
+    assert [float(constant(jnp.asarray(s))) for s in (0, 1, 1000)] == [1.0, 1.0, 1.0]
+
+
+def test_clipping_scales_the_whole_gradient_and_decay_is_decoupled():
+    grads = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
+    clipped = training.adam(max_grad_norm=1.0)
+    state = clipped.init(grads)
+    _, state = clipped.update(grads, state, grads)
+    # Adam's first moment after one step is (1 - b1) times the gradient, whose norm 5 was clipped to 1.
+    np.testing.assert_allclose(state[1].mu["b"], 0.1 * 4 / 5, rtol=1e-6)
+    decayed = training.adam(weight_decay=0.5)
+    updates, _ = decayed.update({"a": jnp.zeros(1)}, decayed.init({"a": jnp.ones(1)}), {"a": jnp.full(1, 2.0)})
+    np.testing.assert_allclose(updates["a"], 1.0)
+
+
+def test_ema_against_its_recursion():
+    values = np.random.default_rng(0).standard_normal(50)
+    average, expected = jnp.asarray(values[0], jnp.float32), values[0]
+    for n, value in enumerate(values):
+        decay = min(0.9, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * value
+        average = ema.update(average, jnp.asarray(value, jnp.float32), ema.warmed_up(0.9, jnp.asarray(n)))
+    np.testing.assert_allclose(average, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: training.adam(max_grad_norm=0.0), "max_grad_norm must be > 0"),
+        (lambda: training.adam(weight_decay=-1.0), "weight_decay must be >= 0"),
+        (lambda: training.learning_rate_shape(10, decay="exponential"), "decay must be one of"),
+        (lambda: training.learning_rate_shape(10, warmup_steps=10, decay="cosine"), "below the 10 steps"),
+    ],
+)
+def test_errors(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()

@@ -1,0 +1,138 @@
+"""The training step against the same update written in NumPy."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffax import losses, processes, schedules, training
+from diffax.denoisers import time_inputs
+from diffax.processes import time_sampling
+from diffax.training.state import sample_keys
+
+NUMBERS = training.Numbers(
+    learning_rate=0.1,
+    ema_decay=0.9,
+    schedule=schedules.Flow(),
+    parameterization=processes.FlowVelocity(),
+    weighting=losses.weighting.Flow(),
+    time_density=time_sampling.Uniform(),
+)
+
+
+def linear(params, x, time_input, condition, *, key=None):
+    """A network whose loss has a gradient in closed form: out = w x + condition."""
+    return params["w"] * x + (0.0 if condition is None else condition["label"].astype(x.dtype)[:, None])
+
+
+def state_of(numbers=NUMBERS, optimizer=None):
+    optimizer = optimizer or training.adam()
+    return training.init_state(3, lambda key: {"w": jnp.full((1, 1), 0.5)}, optimizer, numbers)
+
+
+def step_of(optimizer=None, shape=lambda step: 1.0, **options):
+    loss = training.make_loss(linear, time_input=time_inputs.scaled, **options)
+    return training.make_train_step(loss, optimizer or training.adam(), shape)
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    return {"x": jnp.asarray(rng.standard_normal((8, 1)), jnp.float32), "label": jnp.arange(8)}
+
+
+def test_adam_and_ema_as_in_the_papers(batch):
+    """Adam's first update is lr g / (|g| + eps), whatever the gradient; EMA's first decay is 1/10."""
+    state, metrics = jax.jit(step_of())(state_of(), batch)
+    sign = np.sign(0.5 - state.params["w"].item())
+    np.testing.assert_allclose(state.params["w"], 0.5 - 0.1 * sign, rtol=1e-5)
+    np.testing.assert_allclose(state.ema["w"], 0.1 * 0.5 + 0.9 * (0.5 - 0.1 * sign), rtol=1e-5)
+    assert int(state.step) == 1 and float(metrics["learning_rate"]) == pytest.approx(0.1)
+
+
+def test_loss_and_gradient_norm_are_those_of_the_batch(batch):
+    """With u = eps - x_0 and out = w x_t, the mean of (w x_t - u)^2 and its derivative, from recovered draws."""
+    seen = {}
+
+    def spy(params, x, time_input, condition, *, key=None):
+        jax.debug.callback(lambda x, t: seen.update(x=x, t=t), x, time_input)
+        return linear(params, x, time_input, condition, key=key)
+
+    loss = training.make_loss(spy, time_input=time_inputs.scaled)
+    state = state_of()
+    _, metrics = training.make_train_step(loss, training.adam(), lambda step: 1.0)(state, batch)
+    jax.effects_barrier()
+    t = np.asarray(seen["t"], np.float64)[:, None] / 999
+    x_t = np.asarray(seen["x"], np.float64)
+    u = (x_t - (1 - t) * np.asarray(batch["x"])) / t - np.asarray(batch["x"])
+    error = 0.5 * x_t - u
+    np.testing.assert_allclose(metrics["loss"], np.mean(error**2), rtol=1e-4)
+    np.testing.assert_allclose(metrics["grad_norm"], abs(np.mean(2 * error * x_t)), rtol=1e-4)
+
+
+def test_draws_depend_on_seed_step_and_example_only():
+    key = jax.random.key(0)
+    eight, four = sample_keys(key, 5, 8), sample_keys(key, 5, 4)
+    assert jnp.array_equal(jax.random.key_data(eight[:4]), jax.random.key_data(four))
+    others = [sample_keys(key, 6, 8), sample_keys(jax.random.key(1), 5, 8)]
+    for other in others:
+        assert not np.any(np.all(jax.random.key_data(eight) == jax.random.key_data(other), axis=-1))
+
+
+def test_numbers_are_traced(batch):
+    """New learning rates, decays and densities run the same program; a vmapped sweep is one more axis."""
+    traces = []
+
+    def counted(*arguments, **options):
+        traces.append(1)
+        return linear(*arguments, **options)
+
+    loss = training.make_loss(counted, time_input=time_inputs.scaled)
+    step = jax.jit(training.make_train_step(loss, training.adam(), lambda step: 1.0))
+    step(state_of(), batch)
+    once = len(traces)
+    changed = dataclasses.replace(
+        NUMBERS, learning_rate=0.2, ema_decay=0.5, time_density=time_sampling.Uniform(low=0.1, high=0.9)
+    )
+    faster, _ = step(state_of(changed), batch)
+    assert len(traces) == once
+    assert abs(faster.params["w"].item() - 0.5) == pytest.approx(0.2, rel=1e-5)
+
+    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), state_of(), state_of(changed))
+    both, _ = jax.vmap(training.make_train_step(loss, training.adam(), lambda step: 1.0), (0, None))(states, batch)
+    np.testing.assert_allclose(both.params["w"][1], faster.params["w"], rtol=1e-6)
+
+
+def test_conditions_are_dropped_per_sample(batch):
+    """A network that answers its label: dropping it all makes another loss, dropping none the same."""
+
+    def loss_with(**options):
+        loss = training.make_loss(linear, time_input=time_inputs.scaled, condition_names=("label",), **options)
+        state = state_of()
+        return loss(state.params, state.numbers, batch, sample_keys(state.key, 0, 8))
+
+    def null_all(keys, condition):
+        return {"label": jnp.zeros_like(condition["label"])}
+
+    kept, dropped = loss_with(), loss_with(drop_condition=null_all)
+    np.testing.assert_allclose(kept[0], dropped[0], rtol=1e-6)  # label 0 is what null_all answers
+    assert np.all(np.abs(kept[1:] - dropped[1:]) > 1e-3)
+    np.testing.assert_allclose(loss_with(drop_condition=lambda keys, condition: condition), kept)
+
+
+def test_held_out_loss_uses_the_average_and_the_same_noise(batch):
+    loss = training.make_loss(linear, time_input=time_inputs.scaled)
+    held_out = training.make_held_out_loss(loss)
+    state = state_of()
+    later = dataclasses.replace(state, step=state.step + 7, params={"w": jnp.full((1, 1), 9.0)})
+    assert float(held_out(state, batch)) == float(held_out(later, batch))
+    moved = dataclasses.replace(state, ema={"w": jnp.full((1, 1), 9.0)})
+    assert float(held_out(moved, batch)) > float(held_out(state, batch))
+
+
+def test_saved_and_restored_states_are_equal():
+    state = state_of()
+    other = dataclasses.replace(state, step=state.step + 3).with_saved(state.saved())
+    assert int(other.step) == 0 and other.numbers is state.numbers
