@@ -1,6 +1,6 @@
 """The one loop that runs every table."""
 
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,18 @@ def prior(table: SamplerTable, keys: Keys, shape: tuple[int, ...]) -> Sample:
     """What to start `run` from: noise of the table's prior_std, one sample of `shape` per key."""
     noise = arrays.normal_like(_noise_keys(keys, -1), jnp.zeros((keys.shape[0], *shape)))
     return noise * jnp.asarray(table.prior_std, noise.dtype)
+
+
+@overload
+def run(
+    table: SamplerTable, denoiser: Denoiser, x: Sample, keys: Keys | None = None, *, save_every: None = None
+) -> Sample: ...
+
+
+@overload
+def run(
+    table: SamplerTable, denoiser: Denoiser, x: Sample, keys: Keys | None = None, *, save_every: int
+) -> tuple[Sample, Float[jax.Array, "saved batch *dims"]]: ...
 
 
 def run(

@@ -1,6 +1,7 @@
 """DDPM's table of betas as a schedule: exact at its own steps, interpolated between them."""
 
 import dataclasses
+from types import ModuleType
 
 import jax
 import numpy as np
@@ -92,7 +93,7 @@ class Discrete:
 
     def _read(self, t: Numeric) -> tuple[Array, Array, Array]:
         """(alpha, sigma, log_snr) at t."""
-        xp, t, alphas, sigmas, log_snrs = arrays.as_float(t, *jax.tree.leaves(self.knots))
+        xp, t, *knots = arrays.as_float(t, *jax.tree.leaves(self.knots))
         position = t * self.num_steps
         # t = (i + 1) / T does not survive multiplication by T in floating point; the derivative in t does.
         nearest = xp.round(position)
@@ -105,11 +106,10 @@ class Discrete:
         left = xp.clip(xp.ceil(position).astype(int) - 1, 0, self.num_steps - 1)
         weight = position - left.astype(t.dtype)
 
-        chord_alpha = (1 - weight) * alphas[left] + weight * alphas[left + 1]
-        chord_sigma = (1 - weight) * sigmas[left] + weight * sigmas[left + 1]
+        before, after = _around(xp, knots, left)
+        chord_alpha, chord_sigma, log_snr = ((1 - weight) * b + weight * a for b, a in zip(before, after, strict=True))
         norm = xp.hypot(chord_alpha, chord_sigma)
-        log_snr = (1 - weight) * log_snrs[left] + weight * log_snrs[left + 1]
-        chord = (xp.abs(log_snrs[left]) >= limits.LOG_SNR_LIMIT) | (xp.abs(log_snrs[left + 1]) >= limits.LOG_SNR_LIMIT)
+        chord = _is_chord(xp, before, after)
         exact = chord | (weight == 1)
         alpha = xp.where(exact, chord_alpha / norm, xp.exp(-xp.logaddexp(xp.zeros_like(t), -log_snr) / 2))
         sigma = xp.where(exact, chord_sigma / norm, xp.exp(-xp.logaddexp(xp.zeros_like(t), log_snr) / 2))
@@ -126,18 +126,19 @@ class Discrete:
 
     def time_of(self, log_snr: Numeric) -> Array:
         """The t with this log_snr; the first such t on a plateau (betas of 0), 0 or 1 beyond the ends."""
-        xp, log_snr, alphas, sigmas, log_snrs = arrays.as_float(log_snr, *jax.tree.leaves(self.knots))
-        left = xp.clip(xp.searchsorted(-log_snrs, -log_snr, side="left") - 1, 0, self.num_steps - 1)
-        rise = log_snrs[left] - log_snrs[left + 1]
-        line = (log_snrs[left] - log_snr) / xp.where(rise == 0, 1, rise)
+        xp, log_snr, *knots = arrays.as_float(log_snr, *jax.tree.leaves(self.knots))
+        left = xp.clip(xp.searchsorted(-knots[2], -log_snr, side="left") - 1, 0, self.num_steps - 1)
+        before, after = _around(xp, knots, left)
+        fall = before[2] - after[2]
+        line = (before[2] - log_snr) / xp.where(fall == 0, 1, fall)
         # The chord point with sigma / alpha = exp(-log_snr / 2), as a cross product that holds for 0 and infinity.
         cosine = xp.exp(-xp.logaddexp(xp.zeros_like(log_snr), -log_snr) / 2)
         sine = xp.exp(-xp.logaddexp(xp.zeros_like(log_snr), log_snr) / 2)
-        before = sine * alphas[left] - cosine * sigmas[left]
-        after = cosine * sigmas[left + 1] - sine * alphas[left + 1]
-        turn = before / xp.where(before + after == 0, 1, before + after)
-        chord = (xp.abs(log_snrs[left]) >= limits.LOG_SNR_LIMIT) | (xp.abs(log_snrs[left + 1]) >= limits.LOG_SNR_LIMIT)
-        return (left.astype(log_snr.dtype) + xp.clip(xp.where(chord, turn, line), 0, 1)) / self.num_steps
+        from_before = sine * before[0] - cosine * before[1]
+        from_after = cosine * after[1] - sine * after[0]
+        turn = from_before / xp.where(from_before + from_after == 0, 1, from_before + from_after)
+        weight = xp.clip(xp.where(_is_chord(xp, before, after), turn, line), 0, 1)
+        return (left.astype(log_snr.dtype) + weight) / self.num_steps
 
     def tree_flatten(self):
         return (self.betas, self.knots), None
@@ -150,6 +151,17 @@ class Discrete:
 
     def __repr__(self) -> str:
         return f"Discrete({self.num_steps} steps)"
+
+
+def _around(xp: ModuleType, knots: list[Array], left: Numeric) -> tuple[Array, Array]:
+    """(alpha, sigma, log_snr) at the knots `left` and at those after them."""
+    table = xp.stack(knots)
+    return table[:, left], table[:, left + 1]
+
+
+def _is_chord(xp: ModuleType, before: Array, after: Array) -> Array:
+    """Whether either knot is pure data or pure noise."""
+    return xp.maximum(xp.abs(before[2]), xp.abs(after[2])) >= limits.LOG_SNR_LIMIT
 
 
 def _positive(num_steps: int) -> int:

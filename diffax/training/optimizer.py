@@ -49,7 +49,9 @@ def learning_rate_shape(
     if decay not in ("constant", "cosine", "linear"):
         raise ValueError(f"decay must be one of constant, cosine, linear, got {decay!r}")
     if warmup_steps < 0 or (decay != "constant" and warmup_steps >= num_steps):
-        raise ValueError(f"warmup_steps must be >= 0 and, with a decay, below the {num_steps} steps of training, got {warmup_steps}")
+        raise ValueError(
+            f"warmup_steps must be >= 0 and, with a decay, below the {num_steps} steps of training, got {warmup_steps}"
+        )
     after = {
         "constant": lambda: optax.constant_schedule(1.0),
         "cosine": lambda: optax.cosine_decay_schedule(1.0, num_steps - warmup_steps, final_fraction),

@@ -36,10 +36,11 @@ def run(tmp_path, values, *, start=0, num_steps=None, log_every=2, every=()):
         metrics = {"loss": values[int(state.step)], "grad_norm": 1.0, "learning_rate": 0.1}
         return counter(int(state.step) + 1), {name: jnp.asarray(value) for name, value in metrics.items()}
 
+    batches = ({"x": np.array(i)} for i in itertools.count(start))
     num_steps = len(values) if num_steps is None else num_steps
     with MetricsWriter(tmp_path, write_tensorboard=False) as writer, Progress(num_steps, stream=io.StringIO()) as bar:
         training.fit(
-            train_step, counter(start), ({"x": np.array(i)} for i in itertools.count(start)), num_steps=num_steps, log_every=log_every,
+            train_step, counter(start), batches, num_steps=num_steps, log_every=log_every,
             writer=writer, progress=bar, every=every,
         )  # fmt: skip
     return seen, [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

@@ -1,0 +1,34 @@
+"""Real handwritten digits, 8x8, from scikit-learn: the first thing to run.
+
+python launch.py --config configs/digits_ddpm.py
+"""
+
+from ml_collections import ConfigDict
+
+from diffax import config as settings
+
+
+def get_config() -> ConfigDict:
+    config = settings.default()
+    config.data.name = "digits"
+    config.model.channels = 32
+    config.model.channel_multipliers = (1, 2)
+    config.model.num_res_blocks = 2
+    config.model.attention_resolutions = (4,)
+    config.model.groups = 8
+    config.schedule = {"name": "cosine"}
+    config.parameterization = "v"
+    config.loss.weighting = "velocity"
+    config.loss.stratified = True
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.decay = "cosine"
+    config.optimizer.final_fraction = 0.005
+    config.optimizer.max_grad_norm = 1.0
+    config.optimizer.warmup_steps = 50
+    config.ema.decay = 0.995
+    config.train.batch_size = 64
+    config.train.num_steps = 1500
+    config.train.log_every = 50
+    config.train.sample_every = 500
+    config.train.checkpoint_every = 500
+    return config

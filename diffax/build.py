@@ -1,0 +1,248 @@
+"""From a config to objects: the only place where a string names a thing.
+
+Every function raises ValueError with one line that says what was expected, what came and what is valid.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from diffax import data, denoisers, losses, networks, processes, samplers, schedules, training
+from diffax.denoisers import time_inputs
+from diffax.processes import time_sampling
+from diffax.typing import Denoiser, Schedule
+
+_SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "cosine": schedules.Cosine,
+    "linear_beta": schedules.LinearBeta,
+    "sigmoid": schedules.Sigmoid,
+    "variance_exploding": schedules.VarianceExploding,
+    "sub_vp": schedules.SubVP,
+    "flow": schedules.Flow,
+    "discrete_linear": schedules.Discrete.linear,
+    "discrete_scaled_linear": schedules.Discrete.scaled_linear,
+    "discrete_cosine": schedules.Discrete.cosine,
+    "discrete_sigmoid": schedules.Discrete.sigmoid,
+}
+_PARAMETERIZATIONS = {
+    "eps": processes.Eps,
+    "x_0": processes.X0,
+    "v": processes.V,
+    "flow": processes.FlowVelocity,
+    "score": processes.Score,
+    "edm": processes.Edm,
+}
+_WEIGHTINGS = {
+    "uniform": losses.weighting.Uniform,
+    "snr": losses.weighting.Snr,
+    "truncated_snr": losses.weighting.TruncatedSnr,
+    "min_snr": losses.weighting.MinSnr,
+    "p2": losses.weighting.P2,
+    "sigmoid": losses.weighting.Sigmoid,
+    "edm": losses.weighting.Edm,
+    "velocity": losses.weighting.Velocity,
+    "flow": losses.weighting.Flow,
+    "variational": losses.weighting.Variational,
+}
+_TIME_DENSITIES = {
+    "uniform": time_sampling.Uniform,
+    "discrete_uniform": time_sampling.DiscreteUniform,
+    "logit_normal": time_sampling.LogitNormal,
+    "log_normal_sigma": time_sampling.LogNormalSigma,
+}
+_TIME_INPUTS = {
+    "index": time_inputs.index,
+    "scaled": time_inputs.scaled,
+    "quarter_log_sigma": time_inputs.quarter_log_sigma,
+    "log_snr": time_inputs.log_snr,
+}
+_NETWORKS = {"unet": networks.UNet, "mlp": networks.MLP}
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+# Each sampler with the settings of config.sampler that it reads.
+_SAMPLERS: dict[str, tuple[Callable[..., samplers.SamplerTable], tuple[str, ...]]] = {
+    "ddim": (samplers.ddim, ("eta",)),
+    "ddpm": (samplers.ddpm, ("variance",)),
+}
+_GRIDS = ("uniform", "log_snr", "karras", *samplers.grids.SPACINGS)
+
+
+def schedule(config: ConfigDict) -> Schedule:
+    """config.schedule: a name of the table above with its options; shift and zero_terminal_snr are for all."""
+    spec = _spec(config.schedule)
+    shift, zero_terminal = spec.pop("shift", 0.0), spec.pop("zero_terminal_snr", False)
+    built = _make("schedule", spec, _SCHEDULES)
+    if zero_terminal:
+        if not isinstance(built, schedules.Discrete):
+            raise ValueError(f"schedule.zero_terminal_snr is for discrete schedules, got {spec['name']!r}")
+        built = built.zero_terminal_snr()
+    return schedules.Shifted(built, shift) if shift else built
+
+
+def parameterization(config: ConfigDict) -> processes.Parameterization:
+    """config.parameterization."""
+    return _make("parameterization", _spec(config.parameterization), _PARAMETERIZATIONS)
+
+
+def numbers(config: ConfigDict) -> training.Numbers:
+    """Everything of a run's mathematics that its training step takes as numbers."""
+    density = _make("loss.time_density", _spec(config.loss.time_density), _TIME_DENSITIES)
+    if not config.optimizer.learning_rate > 0:
+        raise ValueError(f"optimizer.learning_rate must be > 0, got {config.optimizer.learning_rate}")
+    if not 0 <= config.ema.decay < 1:
+        raise ValueError(f"ema.decay must be in [0, 1), got {config.ema.decay}")
+    return training.Numbers(
+        learning_rate=config.optimizer.learning_rate,
+        ema_decay=config.ema.decay,
+        schedule=schedule(config),
+        parameterization=parameterization(config),
+        weighting=_make("loss.weighting", _spec(config.loss.weighting), _WEIGHTINGS),
+        time_density=time_sampling.Stratified(density) if config.loss.stratified else density,
+    )
+
+
+def dataset(config: ConfigDict, split: str) -> data.dataset.Dataset:
+    """config.data: split "train" or "test" (held out) of the digits or of a distribution in the plane."""
+    name = config.data.name
+    if name == "digits":
+        return data.digits.load(split).validate()
+    if name in data.toy.DISTRIBUTIONS:
+        return data.toy.load(name, split).validate()
+    if name == "cifar10":
+        raise ValueError(
+            "data 'cifar10' cannot be read yet: this version has digits and the distributions in the plane"
+        )
+    raise ValueError(f"data.name must be one of digits, {', '.join(data.toy.DISTRIBUTIONS)}, got {name!r}")
+
+
+def network(config: ConfigDict, dataset: data.dataset.Dataset) -> nn.Module:
+    """config.model, with what follows from the data."""
+    spec = _spec(config.model)
+    for key in ("time_input", "label_drop"):
+        spec.pop(key)
+    spec["dtype"] = _choose("model.dtype", spec["dtype"], _DTYPES)
+    if spec.pop("class_conditional"):
+        if dataset.num_classes is None:
+            raise ValueError(f"model.class_conditional needs labels, and {dataset.name} has none")
+        spec["num_classes"] = dataset.num_classes
+    return _make("model", spec, _NETWORKS)
+
+
+def time_input(config: ConfigDict) -> denoisers.network.TimeInput:
+    """config.model.time_input, refused where the schedule cannot give it."""
+    chosen = _choose("model.time_input", config.model.time_input, _TIME_INPUTS)
+    chosen(schedule(config), np.ones(1))
+    return chosen
+
+
+def loss(config: ConfigDict, module: nn.Module) -> training.BatchLoss:
+    """The training loss of a network."""
+    num_classes, drop = getattr(module, "num_classes", None), config.model.label_drop
+    if not 0 <= drop <= 1:
+        raise ValueError(f"model.label_drop must be in [0, 1], got {drop}")
+    return training.make_loss(
+        networks.apply_fn(module),
+        time_input=time_input(config),
+        condition_names=() if num_classes is None else ("label",),
+        drop_condition=functools.partial(networks.drop_condition, num_classes=num_classes, probability=drop),
+    )
+
+
+def optimizer(config: ConfigDict) -> optax.GradientTransformation:
+    """config.optimizer, but for the learning rate."""
+    options = config.optimizer
+    return training.adam(
+        b1=options.b1,
+        b2=options.b2,
+        eps=options.eps,
+        weight_decay=options.weight_decay,
+        max_grad_norm=options.max_grad_norm,
+    )
+
+
+def learning_rate_shape(config: ConfigDict) -> training.LearningRateShape:
+    """Warm-up and decay of config.optimizer over config.train.num_steps."""
+    options = config.optimizer
+    return training.learning_rate_shape(
+        config.train.num_steps,
+        warmup_steps=options.warmup_steps,
+        decay=options.decay,
+        final_fraction=options.final_fraction,
+    )
+
+
+def sampler_table(config: ConfigDict) -> samplers.SamplerTable:
+    """config.sampler on the run's schedule: num_steps denoiser calls from start to end.
+
+    A schedule that ends at sigma_min gets a last row down to 0.
+    """
+    options, used = config.sampler, schedule(config)
+    constructor, settings = _choose("sampler.name", options.name, _SAMPLERS)
+    if options.num_steps < 1:
+        raise ValueError(f"sampler.num_steps must be >= 1, got {options.num_steps}")
+    to_zero = float(used.sigma(options.end)) > 0 and options.grid not in samplers.grids.SPACINGS
+    if to_zero and options.num_steps < 2:
+        raise ValueError("sampler.num_steps must be >= 2 where the last step goes from sigma_min to 0, got 1")
+    times = _times(options, used, options.num_steps - 1 if to_zero else options.num_steps)
+    table = constructor(used, times, to_zero=to_zero, **{name: options[name] for name in settings})
+    processes.refuse_singular(parameterization(config), used, table.times)
+    return table
+
+
+def denoiser(
+    config: ConfigDict, module: nn.Module, params: Any, condition: networks.Condition | None = None
+) -> Denoiser:
+    """The denoiser of a network's parameters, guided where config.sampler.guidance_scale is not 1."""
+    told: dict[str, Any] = {"time_input": time_input(config), "condition": condition}
+    network: tuple[Any, ...] = (networks.apply_fn(module), params, schedule(config), parameterization(config))
+    scale = config.sampler.guidance_scale
+    if scale == 1:
+        return denoisers.from_network(*network, **told)
+    if condition is None:
+        raise ValueError(f"sampler.guidance_scale = {scale:g} needs a class-conditional model; this one has no classes")
+    null = networks.null_condition(condition, getattr(module, "num_classes", None))
+    return denoisers.guided_network(*network, null_condition=null, scale=scale, **told)
+
+
+def _times(options: ConfigDict, used: Schedule, num_steps: int) -> np.ndarray:
+    grid = options.grid
+    if grid in samplers.grids.SPACINGS:
+        if not isinstance(used, schedules.Discrete):
+            raise ValueError(f"sampler.grid {grid!r} needs a discrete schedule; use uniform, log_snr or karras")
+        return samplers.grids.discrete(used.num_steps, num_steps, grid)
+    if grid == "uniform":
+        return samplers.grids.uniform(num_steps, start=options.start, end=options.end)
+    make = {"log_snr": samplers.grids.log_snr, "karras": samplers.grids.karras}.get(grid)
+    if make is None:
+        raise ValueError(f"sampler.grid must be one of {', '.join(_GRIDS)}, got {grid!r}")
+    return make(used, num_steps, start=options.start, end=options.end)
+
+
+def _spec(value: str | ConfigDict) -> dict[str, Any]:
+    """A name, or a name with options, as a dict."""
+    return {"name": value} if isinstance(value, str) else dict(value)
+
+
+def _choose(what: str, name: str, table: Mapping[str, Any]) -> Any:
+    if name not in table:
+        raise ValueError(f"{what} must be one of {', '.join(table)}, got {name!r}")
+    return table[name]
+
+
+def _make(what: str, spec: dict[str, Any], table: Mapping[str, Callable[..., Any]]) -> Any:
+    """table[spec["name"]](**the other entries), with the names of options checked."""
+    options = {name: value for name, value in spec.items() if name != "name"}
+    constructor = _choose(f"{what}.name", spec["name"], table)
+    known = set(inspect.signature(constructor).parameters) - {"parent", "name"}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise ValueError(
+            f"{what} {spec['name']!r} has no option {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
+        )
+    return constructor(**options)

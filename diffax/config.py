@@ -1,0 +1,75 @@
+"""The settings every run has, with their defaults; configs/*.py change them and build.py turns them into objects."""
+
+import dataclasses
+
+import flax.linen as nn
+from ml_collections import ConfigDict, config_dict
+
+from diffax import networks
+
+# Set by the job from the data, or not a setting.
+_DERIVED = {"parent", "name", "out_channels", "out_dim", "num_classes", "time_features", "dtype"}
+
+
+def default() -> ConfigDict:
+    """A config with every key there is, so that a mistyped override is refused.
+
+    A setting with options of its own is a name, or a dict of a name and its options: schedule, loss.weighting,
+    loss.time_density.
+    """
+    return ConfigDict(
+        {
+            "seed": 0,
+            "data": {"name": "digits", "path": ""},
+            "model": network(networks.UNet),
+            "schedule": {"name": "cosine"},
+            "parameterization": "v",
+            "loss": {"weighting": "velocity", "time_density": "uniform", "stratified": False},
+            "optimizer": {
+                "learning_rate": 2e-4,
+                "warmup_steps": 0,
+                "decay": "constant",
+                "final_fraction": 0.0,
+                "b1": 0.9,
+                "b2": 0.999,
+                "eps": 1e-8,
+                "weight_decay": 0.0,
+                "max_grad_norm": config_dict.placeholder(float),
+            },
+            "ema": {"decay": 0.9999},
+            "train": {
+                "batch_size": 128,
+                "num_steps": 100_000,
+                "log_every": 100,
+                "sample_every": 5_000,
+                "checkpoint_every": 5_000,
+                "num_images": 64,
+            },
+            "sampler": {
+                "name": "ddim",
+                "num_steps": 50,
+                "grid": "uniform",
+                "start": 1.0,
+                "end": 0.0,
+                "eta": 0.0,
+                "variance": "small",
+                "guidance_scale": 1.0,
+            },
+        }
+    )
+
+
+def network(module: type[nn.Module]) -> ConfigDict:
+    """The settings of a network with that class's defaults.
+
+    time_input: index, scaled, quarter_log_sigma or log_snr; dtype: of its computation; class_conditional: whether it
+    is told labels, and label_drop how often it is not, for classifier-free guidance.
+    """
+    settings = ConfigDict(
+        {"name": module.__name__.lower(), "time_input": "scaled", "dtype": "float32"}
+        | {"class_conditional": False, "label_drop": 0.1}
+    )
+    for field in dataclasses.fields(module):
+        if field.name not in _DERIVED:
+            settings[field.name] = config_dict.placeholder(int) if field.default is None else field.default
+    return settings

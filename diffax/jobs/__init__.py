@@ -1,0 +1,5 @@
+"""Jobs: one file for each --mode of launch.py; each builds, runs and writes a run directory."""
+
+from diffax.jobs.errors import UserError
+
+__all__ = ["UserError"]

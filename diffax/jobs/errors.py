@@ -1,0 +1,20 @@
+"""Mistakes that the person who typed the command can mend."""
+
+import contextlib
+from collections.abc import Iterator
+
+
+class UserError(Exception):
+    """One line for a person: what was expected, what came, what to do. launch.py prints it and exits with 2."""
+
+
+@contextlib.contextmanager
+def for_people() -> Iterator[None]:
+    """Turns the ValueErrors of building things from a config, and failures to read or write, into UserErrors."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    except OSError as error:
+        what = error.strerror or str(error)
+        raise UserError(f"{error.filename}: {what}" if error.filename else what) from error

@@ -1,0 +1,123 @@
+"""What the jobs share: everything a config stands for, built and checked before anything is written."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from diffax import arrays, build, data, networks, samplers, training
+from diffax.jobs import run_directory
+from diffax.jobs.errors import UserError, for_people
+from diffax.training.checkpoint import Checkpoints
+
+_SAMPLING_STREAM = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network, the data it is for and the loss it is trained with."""
+
+    config: ConfigDict
+    dataset: data.dataset.Dataset
+    module: nn.Module
+    loss: training.BatchLoss
+    numbers: training.Numbers
+
+    @classmethod
+    def build(cls, config: ConfigDict) -> "Model":
+        """Builds all of a config.
+
+        Raises:
+          UserError: anything in the config that cannot be.
+        """
+        with for_people():
+            dataset = build.dataset(config, "train")
+            module = build.network(config, dataset)
+            model = cls(config, dataset, module, build.loss(config, module), build.numbers(config))
+            build.sampler_table(config)
+            # Traces the network, whose own checks of shapes speak here.
+            jax.eval_shape(model.init_state)
+        return model
+
+    def init_state(self) -> training.TrainState:
+        """The state before training."""
+        return training.init_state(
+            self.config.seed,
+            lambda key: networks.init_params(self.module, key, self.dataset.shape),
+            build.optimizer(self.config),
+            self.numbers,
+        )
+
+    def restore(self, workdir: pathlib.Path) -> tuple[int, dict[str, Any]]:
+        """(step, saved state) of the newest checkpoint.
+
+        Raises:
+          UserError: there is none.
+        """
+        with Checkpoints(run_directory.checkpoints(workdir)) as checkpoints, for_people():
+            step = checkpoints.latest_step()
+            if step is None:
+                raise UserError(f"--workdir {workdir} has no checkpoint yet: train it first (--mode train)")
+            return step, checkpoints.restore(step, jax.eval_shape(lambda: self.init_state().saved()))
+
+    def labels(self, num_samples: int, label: int | None = None) -> np.ndarray | None:
+        """The labels to ask for: the one given, or each class in turn; None for a model without classes.
+
+        Raises:
+          UserError: a label the data does not have, or a label for a model without classes.
+        """
+        num_classes = getattr(self.module, "num_classes", None)
+        if num_classes is None:
+            if label is not None:
+                raise UserError(f"--label {label} needs a class-conditional model; this one has no classes")
+            return None
+        if label is None:
+            return np.arange(num_samples, dtype=np.int32) % num_classes
+        if not 0 <= label < num_classes:
+            raise UserError(f"--label must be in 0..{num_classes - 1}, got {label}")
+        return np.full(num_samples, label, np.int32)
+
+
+class Sampler:
+    """Draws samples of a model by config.sampler: one compiled program for any number of samples of one batch size."""
+
+    def __init__(self, model: Model, batch_size: int):
+        with for_people():
+            self.table = build.sampler_table(model.config)
+        self._model, self._batch_size = model, batch_size
+        self._draw = jax.jit(self._one_batch)
+
+    def draw(self, params: Any, seed: int, num_samples: int, labels: np.ndarray | None) -> np.ndarray:
+        """(num_samples, *dims) in the network's range; sample i depends on (seed, i) and its label alone.
+
+        Raises:
+          FloatingPointError: a sample that is not finite, naming it.
+        """
+        parts = []
+        for start in range(0, num_samples, self._batch_size):
+            # The last batch is filled up, so that it compiles nothing anew.
+            index = np.arange(start, start + self._batch_size)
+            label = None if labels is None else jnp.asarray(labels[np.minimum(index, num_samples - 1)])
+            parts.append(np.asarray(self._draw(params, seed, jnp.asarray(index), label)))
+        drawn = np.concatenate(parts)[:num_samples]
+        finite = np.isfinite(drawn.reshape(num_samples, -1)).all(axis=1)
+        if not finite.all():
+            raise FloatingPointError(
+                f"{int((~finite).sum())} of {num_samples} samples are not finite, the first is number "
+                f"{int(np.argmin(finite))}: the parameters or the sampler ({self.table.name}) diverge"
+            )
+        return drawn
+
+    def _one_batch(self, params: Any, seed: jax.Array, index: jax.Array, label: jax.Array | None) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(seed), _SAMPLING_STREAM)
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
+        condition = None if label is None else {"label": label}
+        denoiser = build.denoiser(self._model.config, self._model.module, params, condition)
+        prior_keys, noise_keys = arrays.split_keys(keys, 2)
+        x = samplers.prior(self.table, prior_keys, self._model.dataset.shape)
+        return samplers.run(self.table, denoiser, x, noise_keys)

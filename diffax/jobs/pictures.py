@@ -1,0 +1,16 @@
+"""Samples as a picture: a grid of images, or points beside real ones."""
+
+import os
+
+import numpy as np
+
+from diffax.data.dataset import Dataset
+from diffax.reporting import images, plots
+
+
+def save(path: str | os.PathLike, samples: np.ndarray, dataset: Dataset) -> None:
+    """Writes samples of a dataset's kind as one PNG file."""
+    if dataset.num_levels is None:
+        plots.scatter(path, samples, dataset.examples[: len(samples)])
+    else:
+        images.save_png(path, samples)

@@ -1,0 +1,103 @@
+"""--mode train: from a config, or the newest checkpoint, to a trained model."""
+
+import pathlib
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from diffax import build, data, training
+from diffax.jobs import pictures, run_directory
+from diffax.jobs.errors import UserError, for_people
+from diffax.jobs.model import Model, Sampler
+from diffax.reporting.metrics import MetricsWriter
+from diffax.reporting.progress import Progress
+from diffax.training.checkpoint import Checkpoints
+
+# Points are cheap to draw and say little by the dozen.
+NUM_POINTS = 2048
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, ...] = ()) -> None:
+    """Trains config in workdir up to config.train.num_steps, continuing from the newest checkpoint there.
+
+    Raises:
+      UserError: a config that cannot be, or a workdir that is another run's or cannot be written; nothing is written.
+      FloatingPointError: a loss or gradient that is not finite.
+    """
+    _check(config)
+    model = Model.build(config)
+    with for_people():
+        pipeline = data.pipeline.Pipeline(model.dataset, config.train.batch_size, config.seed)
+        shape = build.learning_rate_shape(config)
+        held_out = build.dataset(config, "test")
+    run_directory.check_same_run(workdir, config, allow_change)
+    run_directory.check_writable(workdir)
+
+    # Drawn once: optimising the program that draws parameters takes longer than training's first hundred steps.
+    state = jax.jit(model.init_state, compiler_options={"xla_backend_optimization_level": 0})()
+    # Committed to its device like a restored state: else the first step after a resume compiles twice.
+    state = jax.device_put(state, jax.devices()[0])
+    with Checkpoints(run_directory.checkpoints(workdir)) as checkpoints:
+        start = checkpoints.latest_step()
+        if start is not None:
+            state = state.with_saved(checkpoints.restore(start, state.saved()))
+        run_directory.write_description(workdir, config, start or 0)
+        num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        where = "from the beginning" if start is None else f"from the checkpoint of step {start}"
+        print(f"{workdir}: {num_params:,} parameters, {len(model.dataset):,} examples, {where}", flush=True)
+
+        loss = training.make_held_out_loss(model.loss)
+        train_step = training.make_train_step(model.loss, build.optimizer(config), shape)
+        every = (
+            training.Every(config.train.checkpoint_every, _save_to(checkpoints)),
+            training.Every(config.train.sample_every, _look_at(model, held_out, loss, workdir)),
+        )
+        with (
+            MetricsWriter(workdir, start) as writer,
+            Progress(config.train.num_steps, start_step=start or 0) as progress,
+        ):
+            training.fit(
+                jax.jit(train_step, donate_argnums=0),
+                state,
+                pipeline.batches(start or 0),
+                num_steps=config.train.num_steps,
+                log_every=config.train.log_every,
+                writer=writer,
+                progress=progress,
+                every=every,
+            )
+    print(f"{workdir}: done. Look at {workdir / 'samples'}; metrics are in {workdir / 'metrics.jsonl'}.", flush=True)
+
+
+def _check(config: ConfigDict) -> None:
+    for name in ("batch_size", "num_steps", "log_every", "sample_every", "checkpoint_every", "num_images"):
+        if config.train[name] < 1:
+            raise UserError(f"train.{name} must be >= 1, got {config.train[name]}")
+    if config.seed < 0:
+        raise UserError(f"seed must be >= 0, got {config.seed}")
+
+
+def _save_to(checkpoints: Checkpoints):
+    def save(step: int, state: training.TrainState) -> None:
+        checkpoints.save(step, state.saved())
+
+    return save
+
+
+def _look_at(model: Model, held_out: data.dataset.Dataset, loss, workdir: pathlib.Path):
+    """The action that draws samples of the averaged parameters and measures their loss on held-out data."""
+    num_samples = model.config.train.num_images if model.dataset.num_levels else NUM_POINTS
+    sampler = Sampler(model, num_samples)
+    labels = model.labels(num_samples)
+    batch = data.pipeline.Pipeline(held_out, min(len(held_out), 512)).batch(0)
+    held_out_loss = jax.jit(loss)
+
+    def look(step: int, state: training.TrainState) -> dict[str, Any]:
+        samples = sampler.draw(state.ema, model.config.seed, num_samples, labels)
+        folder = workdir / "samples"
+        folder.mkdir(exist_ok=True)
+        pictures.save(folder / f"{step:08d}.png", samples, model.dataset)
+        return {"held_out_loss": float(held_out_loss(state, batch))}
+
+    return look

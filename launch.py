@@ -1,0 +1,103 @@
+"""Flags to a config to a job: `python launch.py --config configs/digits_ddpm.py`; --help lists the flags.
+
+Exit codes: 0 done, 2 something to mend in the command or the config (one line says what), 3 training or sampling met
+numbers that are not finite.
+"""
+
+import contextlib
+import pathlib
+import sys
+
+from diffax import devices
+
+devices.configure()  # before JAX starts
+
+from absl import flags  # noqa: E402
+from ml_collections import ConfigDict, config_flags  # noqa: E402
+
+from diffax.jobs import UserError, run_directory, sample, train  # noqa: E402
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="A file of configs/; sample takes the run's own instead."
+)
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "sample"], "What to do.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's directory; runs/NAME of the config by default.")
+_ALLOW_CHANGE = flags.DEFINE_list("allow_change", [], "Settings that may differ from the run to be resumed.")
+_CACHE = flags.DEFINE_bool("compilation_cache", True, "Keep compiled programs for the next start.")
+_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 64, "sample: how many.")
+_SAMPLER = flags.DEFINE_string("sampler", None, "sample: instead of config.sampler.name.")
+_NUM_STEPS = flags.DEFINE_integer("num_steps", None, "sample: instead of config.sampler.num_steps.")
+_GUIDANCE = flags.DEFINE_float("guidance_scale", None, "sample: instead of config.sampler.guidance_scale.")
+_LABEL = flags.DEFINE_integer("label", None, "sample: the class to draw; each in turn by default.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "sample: how many at once.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "sample: seed of the samples.")
+
+
+def main(argv: list[str]) -> int:
+    """Runs one command; returns its exit code."""
+    try:
+        _parse(argv)
+        config, workdir = _run()
+        devices.enable_compilation_cache(enabled=_CACHE.value)
+        if _MODE.value == "train":
+            train.run(config, workdir, allow_change=tuple(_ALLOW_CHANGE.value))
+        else:
+            sample.run(
+                config,
+                workdir,
+                num_samples=_NUM_SAMPLES.value,
+                batch_size=_BATCH_SIZE.value,
+                seed=_SEED.value,
+                label=_LABEL.value,
+            )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except FloatingPointError as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return 3
+    return 0
+
+
+def _parse(argv: list[str]) -> None:
+    """Reads the flags.
+
+    Raises:
+      UserError: a flag, a config file or a setting of it that does not exist or has the wrong type.
+    """
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        raise UserError(str(error)) from error
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        # What ml_collections raises for an unknown setting, and a config file for its own mistakes.
+        raise UserError(f"--config: {' '.join(str(error).split())}") from error
+    if len(rest) > 1:
+        raise UserError(f"unexpected argument {rest[1]!r}; options start with --")
+
+
+def _run() -> tuple[ConfigDict, pathlib.Path]:
+    """The config to run, and where."""
+    config = _CONFIG.value
+    if _WORKDIR.value is None and config is None:
+        raise UserError("give --config FILE (such as configs/digits_ddpm.py), or --workdir DIR of a run to sample")
+    name = getattr(flags.FLAGS["config"], "config_filename", "")
+    workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs") / pathlib.Path(name).stem)
+    if config is None:
+        if _MODE.value == "train":
+            raise UserError("--mode train needs --config FILE, such as configs/digits_ddpm.py")
+        config = run_directory.read_config(workdir)
+        if config is None:
+            raise UserError(f"--workdir {workdir} is no run's directory: it has no config.json")
+    overrides = {"name": _SAMPLER.value, "num_steps": _NUM_STEPS.value, "guidance_scale": _GUIDANCE.value}
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if given and _MODE.value != "sample":
+        raise UserError("--sampler, --num_steps and --guidance_scale are for --mode sample; use --config.sampler.NAME")
+    with config.unlocked():
+        config.sampler.update(given)
+    return config, workdir
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        sys.exit(main(sys.argv))

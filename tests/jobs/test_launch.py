@@ -1,0 +1,208 @@
+"""Commands as a person types them: what they write, what they say, how they exit."""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+import launch
+
+ROOT = pathlib.Path(__file__).parents[2]
+TINY = (
+    "--config.model.channels=8",
+    "--config.model.channel_multipliers=(1,1)",
+    "--config.model.num_res_blocks=1",
+    "--config.model.attention_resolutions=()",
+    "--config.model.groups=4",
+    "--config.train.batch_size=4",
+    "--config.train.num_steps=3",
+    "--config.optimizer.warmup_steps=0",
+    "--config.optimizer.decay=constant",  # else num_steps would be part of the compiled step
+    "--config.train.log_every=1",
+    "--config.train.num_images=4",
+    "--config.sampler.num_steps=2",
+)
+# Where images do not matter: a perceptron compiles in a fraction of the time.
+POINTS = (
+    "--config.model.hidden=8",
+    "--config.model.depth=1",
+    "--config.train.batch_size=4",
+    "--config.train.num_steps=3",
+    "--config.train.log_every=1",
+    "--config.optimizer.warmup_steps=0",
+    "--config.optimizer.decay=constant",  # else num_steps would be part of the compiled step
+    "--config.sampler.num_steps=2",
+)
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """Runs launch.py with the given arguments in an empty directory; returns (exit code, stdout, stderr)."""
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        argv = ["launch.py", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", argv)
+        with flagsaver.flagsaver():
+            before = set(flags.FLAGS)
+            try:
+                code = launch.main(argv)
+            finally:
+                # Overrides define flags of their own, which the next command defines anew.
+                for name in set(flags.FLAGS) - before:
+                    delattr(flags.FLAGS, name)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def config(name):
+    return ROOT / "configs" / f"{name}.py"
+
+
+def test_trains_and_resumes_and_samples(command, tmp_path):
+    digits = ("--config", config("digits_conditional"), "--workdir", tmp_path / "run", *TINY)
+    code, out, err = command(*digits)
+    assert code == 0, err
+    assert "from the beginning" in out and str(tmp_path / "run" / "samples") in out
+    run = tmp_path / "run"
+    names = {path.name.split(".")[0] for path in run.iterdir()}
+    assert names == {"config", "environment", "metrics", "events", "samples", "checkpoints"}
+    assert [path.name for path in (run / "samples").iterdir()] == ["00000003.png"]
+
+    code, out, _ = command(*digits, "--config.train.num_steps=5")
+    assert code == 0 and "from the checkpoint of step 3" in out
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5]
+    changed = json.loads((run / "changes.jsonl").read_text())
+    assert changed["step"] == 3 and "train.num_steps: 3 -> 5" in changed["changes"]
+
+    code, out, _ = command(
+        "--workdir", run, "--mode", "sample", "--num_samples", 5, "--sampler", "ddpm", "--num_steps", 3, "--label", 7
+    )
+    assert code == 0 and "DDPM(small), 3 evaluations" in out
+    [path] = (run / "generated").glob("*.npz")
+    drawn = np.load(path)
+    assert drawn["samples"].shape == (5, 8, 8, 1) and drawn["labels"].tolist() == [7] * 5
+    assert path.with_suffix(".png").exists()
+
+
+def test_samples_do_not_depend_on_the_batch(command, tmp_path):
+    run = tmp_path / "run"
+    assert command("--config", config("spiral_ddpm"), "--workdir", run, *POINTS)[0] == 0
+    drawn = []
+    for batch_size in (1, 3, 7):
+        command("--workdir", run, "--mode=sample", "--num_samples=7", "--batch_size", batch_size, "--sampler=ddpm")
+        [path] = (run / "generated").glob("*.npz")
+        drawn.append(np.load(path)["samples"])
+        path.unlink()
+    np.testing.assert_allclose(drawn[0], drawn[1], atol=1e-5)
+    np.testing.assert_allclose(drawn[0], drawn[2], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--config.model.channnels=3"], 'Did you mean "channels"'),
+        (["--config.train.batch_size=many"], "many"),
+        (["--config.schedule.name=cosin"], "schedule.name must be one of cosine, linear_beta,"),
+        (["--config.parameterization=noise"], "parameterization.name must be one of eps, x_0, v,"),
+        (["--config.loss.weighting=heavy"], "loss.weighting.name must be one of uniform, snr,"),
+        (["--config.sampler.name=euler_maruyama_9"], "sampler.name must be one of ddim, ddpm"),
+        (["--config.sampler.grid=cubic"], "sampler.grid must be one of uniform, log_snr, karras, leading,"),
+        (["--config.model.name=transformer"], "model.name must be one of unet, mlp"),
+        (["--config.model.time_input=index"], "needs a Discrete schedule"),
+        (["--config.data.name=imagenet"], "data.name must be one of digits, swiss_roll"),
+        (["--config.model.groups=5"], "5"),
+        (["--config.model.channel_multipliers=(1,1,1,1,1)"], "must be divisible by 16"),
+        (["--config.sampler.num_steps=0"], "sampler.num_steps must be >= 1, got 0"),
+        (
+            [
+                "--config.schedule.name=discrete_linear",
+                "--config.sampler.grid=leading",
+                "--config.sampler.num_steps=1001",
+            ],
+            "at most the 1000 steps of the schedule, got 1001",
+        ),
+        (["--config.parameterization=eps"], "Eps divides by alpha, which is 0 at t = 1"),
+        (["--config.train.num_steps=0"], "train.num_steps must be >= 1, got 0"),
+        (["--config.optimizer.learning_rate=0.0"], "optimizer.learning_rate must be > 0"),
+        (["--config.sampler.guidance_scale=2.0"], "needs a class-conditional model"),
+        (["--mode=dance"], "dance"),
+        (["--colour=red"], "colour"),
+        (["stray"], "unexpected argument 'stray'"),
+        (["--num_steps=5"], "are for --mode sample"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_writes_nothing(command, tmp_path, arguments, said):
+    code, out, err = command("--config", config("digits_ddpm"), "--workdir", tmp_path / "run", *arguments)
+    assert code == 2 and out == ""
+    assert err.startswith("error: ") and err.count("\n") == 1 and said in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_cifar_config_says_that_its_data_is_missing(command, tmp_path):
+    code, _, err = command("--config", config("cifar_ddpm"))
+    assert code == 2 and "'cifar10' cannot be read yet" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_config_file_that_does_not_exist(command):
+    code, _, err = command("--config", "configs/nonsense.py")
+    assert code == 2 and "nonsense.py" in err
+
+
+def test_sampling_without_a_checkpoint_or_a_label_out_of_range(command, tmp_path):
+    run = tmp_path / "run"
+    code, _, err = command("--workdir", run, "--mode=sample")
+    assert code == 2 and "has no config.json" in err
+    code, _, err = command("--config", config("digits_conditional"), "--workdir", run, "--mode=sample")
+    assert code == 2 and "has no checkpoint yet" in err
+    code, _, err = command("--config", config("digits_conditional"), "--workdir", run, "--mode=sample", "--label=10")
+    assert code == 2 and "--label must be in 0..9, got 10" in err
+    code, _, err = command("--config", config("digits_ddpm"), "--workdir", run, "--mode=sample", "--label=1")
+    assert code == 2 and "this one has no classes" in err
+
+
+def test_a_directory_of_another_run_is_refused_and_kept(command, tmp_path):
+    run = tmp_path / "run"
+    spiral = ("--config", config("spiral_ddpm"), "--workdir", run, *POINTS)
+    assert command(*spiral)[0] == 0
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    code, _, err = command(*spiral, "--config.model.hidden=16", "--config.seed=1")
+    assert code == 2 and "model.hidden: 8 -> 16" in err and "seed: 0 -> 1" in err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    code, _, err = command(*spiral, "--config.optimizer.learning_rate=1e-4", "--config.train.num_steps=4")
+    assert code == 2 and "optimizer.learning_rate: 0.002 -> 0.0001" in err
+    changed = (*spiral, "--config.optimizer.learning_rate=1e-4", "--config.train.num_steps=4")
+    assert command(*changed, "--allow_change=optimizer.learning_rate")[0] == 0
+    assert "optimizer.learning_rate: 0.002 -> 0.0001" in (run / "changes.jsonl").read_text()
+
+
+def test_a_directory_with_other_things_in_it_is_left_alone(command, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    code, _, err = command("--config", config("digits_ddpm"), "--workdir", tmp_path / "photos", *TINY)
+    assert code == 2 and "neither empty nor a run's directory" in err
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
+
+
+def test_a_workdir_that_cannot_be_written(command, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = command("--config", config("digits_ddpm"), "--workdir", tmp_path / "file" / "run", *TINY)
+    assert code == 2 and "is a file, not a directory" in err
+
+
+def test_diverging_training_stops_with_step_and_quantity(command, tmp_path):
+    run = tmp_path / "run"
+    code, _, err = command(
+        "--config", config("spiral_ddpm"), "--workdir", run, *POINTS, "--config.optimizer.learning_rate=1e38"
+    )
+    assert code == 3 and "stopped: " in err and "at step " in err and "learning rate" in err
+    assert not (run / "checkpoints").exists()
