@@ -1,0 +1,118 @@
+"""How good are the models of the first three configs? `python -m experiments.first_models` prints the table.
+
+Trains what is not yet trained (runs/NAME), draws, measures, and writes results.json and the figures of README.md.
+"""
+
+import argparse
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from sklearn import svm
+
+from diffax import data, devices
+from diffax.evaluation import frechet, sliced_wasserstein
+from diffax.jobs import sample
+from diffax.jobs.run_directory import read_config
+from diffax.reporting import images, plots
+
+HERE = pathlib.Path(__file__).parent
+CONFIGS = ("digits_ddpm", "digits_conditional", "spiral_ddpm")
+NUM_DIGITS, NUM_POINTS = 2000, 4096
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs"), help="where run directories are")
+    parser.add_argument("--only", choices=CONFIGS, nargs="*", default=CONFIGS)
+    parser.add_argument("--no_write", action="store_true", help="print only")
+    arguments = parser.parse_args()
+    devices.enable_compilation_cache()
+    results = {}
+    for name in arguments.only:
+        workdir = arguments.runs / name
+        results[name] = {"training_seconds": trained(name, workdir), **measure(name, workdir, not arguments.no_write)}
+    for name, values in results.items():
+        print(f"\n{name}")
+        for what, value in values.items():
+            print(f"  {what:<58}{value:>10.4f}" if isinstance(value, float) else f"  {what:<58}{value!s:>10}")
+    if not arguments.no_write:
+        made_on = {"machine": machine(), "environment": devices.describe()}
+        (HERE / "results.json").write_text(json.dumps({"results": results, **made_on}, indent=2) + "\n")
+
+
+def trained(name: str, workdir: pathlib.Path) -> float | str:
+    """Seconds that training took, start-up and compilation included; "before" if it was there already."""
+    if (workdir / "checkpoints").exists():
+        return "before"
+    start = time.monotonic()
+    command = [sys.executable, "launch.py", "--config", f"configs/{name}.py", "--workdir", str(workdir)]
+    subprocess.run(command, check=True)
+    return round(time.monotonic() - start, 1)
+
+
+def measure(name: str, workdir: pathlib.Path, write: bool) -> dict[str, Any]:
+    """Draws by the run's own sampler and compares with real data."""
+    config = read_config(workdir)
+    is_points = config.data.name in data.toy.DISTRIBUTIONS
+    path = sample.run(config, workdir, num_samples=NUM_POINTS if is_points else NUM_DIGITS)
+    drawn = np.load(path)
+    if is_points:
+        return measure_points(name, config.data.name, drawn["samples"], write)
+    if write:
+        images.save_png(HERE / f"{name}.png", drawn["samples"][:100], scale=4)
+    return measure_digits(drawn["samples"], drawn.get("labels"))
+
+
+def measure_digits(samples: np.ndarray, labels: np.ndarray | None) -> dict[str, Any]:
+    """Pixel Frechet distance to all 1,797 real digits, and how often a classifier sees the digit asked for."""
+    everything = data.digits.load("all")
+    real = everything.to_network_range(everything.examples).astype(np.float64)
+    flat = real.reshape(len(real), -1)
+    mean, covariance = frechet.moments(flat)
+    gaussian = np.random.default_rng(0).multivariate_normal(mean, covariance, len(samples))
+    results = {
+        "pixel Frechet distance of the samples": frechet.distance_between(samples, real),
+        "the same of a Gaussian with the data's moments": frechet.distance_between(gaussian, flat),
+        "the same of the training images": frechet.distance_between(real[:1500], real),
+    }
+    if labels is not None:
+        train, test = flat[:1500], flat[1500:]
+        classifier = svm.SVC(gamma="scale", C=10.0).fit(train, everything.labels[:1500])
+        agrees = classifier.predict(samples.reshape(len(samples), -1).astype(np.float64)) == labels
+        results["share of samples an SVM reads as the digit asked for"] = float(agrees.mean())
+        results["share of held-out images it reads right"] = float(classifier.score(test, everything.labels[1500:]))
+    return results
+
+
+def measure_points(name: str, distribution: str, samples: np.ndarray, write: bool) -> dict[str, Any]:
+    """Sliced Wasserstein distance to held-out points, beside that between pairs of real sets."""
+    sets = [data.toy.load(distribution, "test", num_points=len(samples), seed=seed).examples for seed in range(11)]
+    between = [sliced_wasserstein.distance(sets[0], other) for other in sets[1:]]
+    ours = float(np.mean([sliced_wasserstein.distance(samples, other) for other in sets[1:]]))
+    if write:
+        plots.scatter(HERE / f"{name}.png", samples, sets[0])
+    return {
+        "sliced Wasserstein distance to held-out points": ours,
+        "the same between two real sets": float(np.mean(between)),
+        "ratio": ours / float(np.mean(between)),
+    }
+
+
+def machine() -> str:
+    """The processor, as it names itself."""
+    info = pathlib.Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor() or platform.machine()
+    models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return f"{len(models)} x {models[0]}" if models else platform.machine()
+
+
+if __name__ == "__main__":
+    devices.configure()
+    main()
