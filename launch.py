@@ -81,7 +81,7 @@ def _run() -> tuple[ConfigDict, pathlib.Path]:
     config = _CONFIG.value
     if _WORKDIR.value is None and config is None:
         raise UserError("give --config FILE (such as configs/digits_ddpm.py), or --workdir DIR of a run to sample")
-    name = getattr(flags.FLAGS["config"], "config_filename", "")
+    name = "" if config is None else flags.FLAGS["config"].config_filename  # type: ignore[attr-defined]
     workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs") / pathlib.Path(name).stem)
     if config is None:
         if _MODE.value == "train":

@@ -21,9 +21,9 @@ def get_config() -> ConfigDict:
     config.model.dropout = 0.1
     config.model.time_input = "index"
     config.schedule = {"name": "discrete_linear", "num_steps": 1000, "beta_start": 1e-4, "beta_end": 0.02}
-    config.parameterization = "eps"
-    config.loss.weighting = "uniform"
-    config.loss.time_density = "discrete_uniform"
+    config.parameterization = {"name": "eps"}
+    config.loss.weighting = {"name": "uniform"}
+    config.loss.time_density = {"name": "discrete_uniform"}
     config.optimizer.learning_rate = 2e-4
     config.optimizer.warmup_steps = 5_000
     config.optimizer.max_grad_norm = 1.0

@@ -17,8 +17,8 @@ def get_config() -> ConfigDict:
     config.model.attention_resolutions = (4,)
     config.model.groups = 8
     config.schedule = {"name": "cosine"}
-    config.parameterization = "v"
-    config.loss.weighting = "velocity"
+    config.parameterization = {"name": "v"}
+    config.loss.weighting = {"name": "velocity"}
     config.loss.stratified = True
     config.optimizer.learning_rate = 2e-3
     config.optimizer.decay = "cosine"

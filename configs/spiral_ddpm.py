@@ -15,8 +15,8 @@ def get_config() -> ConfigDict:
     config.model = settings.network(networks.MLP)
     config.model.time_input = "log_snr"
     config.schedule = {"name": "cosine"}
-    config.parameterization = "v"
-    config.loss.weighting = "velocity"
+    config.parameterization = {"name": "v"}
+    config.loss.weighting = {"name": "velocity"}
     config.loss.stratified = True
     config.optimizer.learning_rate = 2e-3
     config.optimizer.decay = "cosine"

@@ -19,7 +19,7 @@ from diffax.denoisers import time_inputs
 from diffax.processes import time_sampling
 from diffax.typing import Denoiser, Schedule
 
-_SCHEDULES: dict[str, Callable[..., Schedule]] = {
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "cosine": schedules.Cosine,
     "linear_beta": schedules.LinearBeta,
     "sigmoid": schedules.Sigmoid,
@@ -39,7 +39,7 @@ _PARAMETERIZATIONS = {
     "score": processes.Score,
     "edm": processes.Edm,
 }
-_WEIGHTINGS = {
+WEIGHTINGS = {
     "uniform": losses.weighting.Uniform,
     "snr": losses.weighting.Snr,
     "truncated_snr": losses.weighting.TruncatedSnr,
@@ -51,7 +51,7 @@ _WEIGHTINGS = {
     "flow": losses.weighting.Flow,
     "variational": losses.weighting.Variational,
 }
-_TIME_DENSITIES = {
+TIME_DENSITIES = {
     "uniform": time_sampling.Uniform,
     "discrete_uniform": time_sampling.DiscreteUniform,
     "logit_normal": time_sampling.LogitNormal,
@@ -75,9 +75,9 @@ _GRIDS = ("uniform", "log_snr", "karras", *samplers.grids.SPACINGS)
 
 def schedule(config: ConfigDict) -> Schedule:
     """config.schedule: a name of the table above with its options; shift and zero_terminal_snr are for all."""
-    spec = _spec(config.schedule)
+    spec = dict(config.schedule)
     shift, zero_terminal = spec.pop("shift", 0.0), spec.pop("zero_terminal_snr", False)
-    built = _make("schedule", spec, _SCHEDULES)
+    built = _make("schedule", spec, SCHEDULES)
     if zero_terminal:
         if not isinstance(built, schedules.Discrete):
             raise ValueError(f"schedule.zero_terminal_snr is for discrete schedules, got {spec['name']!r}")
@@ -87,12 +87,12 @@ def schedule(config: ConfigDict) -> Schedule:
 
 def parameterization(config: ConfigDict) -> processes.Parameterization:
     """config.parameterization."""
-    return _make("parameterization", _spec(config.parameterization), _PARAMETERIZATIONS)
+    return _make("parameterization", dict(config.parameterization), _PARAMETERIZATIONS)
 
 
 def numbers(config: ConfigDict) -> training.Numbers:
     """Everything of a run's mathematics that its training step takes as numbers."""
-    density = _make("loss.time_density", _spec(config.loss.time_density), _TIME_DENSITIES)
+    density = _make("loss.time_density", dict(config.loss.time_density), TIME_DENSITIES)
     if not config.optimizer.learning_rate > 0:
         raise ValueError(f"optimizer.learning_rate must be > 0, got {config.optimizer.learning_rate}")
     if not 0 <= config.ema.decay < 1:
@@ -102,7 +102,7 @@ def numbers(config: ConfigDict) -> training.Numbers:
         ema_decay=config.ema.decay,
         schedule=schedule(config),
         parameterization=parameterization(config),
-        weighting=_make("loss.weighting", _spec(config.loss.weighting), _WEIGHTINGS),
+        weighting=_make("loss.weighting", dict(config.loss.weighting), WEIGHTINGS),
         time_density=time_sampling.Stratified(density) if config.loss.stratified else density,
     )
 
@@ -123,7 +123,7 @@ def dataset(config: ConfigDict, split: str) -> data.dataset.Dataset:
 
 def network(config: ConfigDict, dataset: data.dataset.Dataset) -> nn.Module:
     """config.model, with what follows from the data."""
-    spec = _spec(config.model)
+    spec = dict(config.model)
     for key in ("time_input", "label_drop"):
         spec.pop(key)
     spec["dtype"] = _choose("model.dtype", spec["dtype"], _DTYPES)
@@ -224,11 +224,6 @@ def _times(options: ConfigDict, used: Schedule, num_steps: int) -> np.ndarray:
     return make(used, num_steps, start=options.start, end=options.end)
 
 
-def _spec(value: str | ConfigDict) -> dict[str, Any]:
-    """A name, or a name with options, as a dict."""
-    return {"name": value} if isinstance(value, str) else dict(value)
-
-
 def _choose(what: str, name: str, table: Mapping[str, Any]) -> Any:
     if name not in table:
         raise ValueError(f"{what} must be one of {', '.join(table)}, got {name!r}")
@@ -243,6 +238,6 @@ def _make(what: str, spec: dict[str, Any], table: Mapping[str, Callable[..., Any
     unknown = sorted(set(options) - known)
     if unknown:
         raise ValueError(
-            f"{what} {spec['name']!r} has no option {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
+            f"{what} {spec['name']!r} has no option {', '.join(unknown)}, but {', '.join(sorted(known)) or 'none at all'}"
         )
     return constructor(**options)

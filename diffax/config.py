@@ -14,8 +14,8 @@ _DERIVED = {"parent", "name", "out_channels", "out_dim", "num_classes", "time_fe
 def default() -> ConfigDict:
     """A config with every key there is, so that a mistyped override is refused.
 
-    A setting with options of its own is a name, or a dict of a name and its options: schedule, loss.weighting,
-    loss.time_density.
+    Where the name of a thing stands beside options of its own (schedule, parameterization, loss.weighting,
+    loss.time_density), a config replaces the whole: config.loss.weighting = {"name": "min_snr", "gamma": 5.0}.
     """
     return ConfigDict(
         {
@@ -23,8 +23,8 @@ def default() -> ConfigDict:
             "data": {"name": "digits", "path": ""},
             "model": network(networks.UNet),
             "schedule": {"name": "cosine"},
-            "parameterization": "v",
-            "loss": {"weighting": "velocity", "time_density": "uniform", "stratified": False},
+            "parameterization": {"name": "v"},
+            "loss": {"weighting": {"name": "velocity"}, "time_density": {"name": "uniform"}, "stratified": False},
             "optimizer": {
                 "learning_rate": 2e-4,
                 "warmup_steps": 0,

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     Node = Annotated[_Held, "a field of a pytree"]
 else:
     # NumPy's own scalars count as arrays: they are what its functions make of arrays of shape ().
-    Array = jax.Array | np.ndarray | np.floating
+    Array = jax.Array | np.ndarray | np.generic
     # A time, a coefficient, a log-SNR: a number or an array of any shape. NumPy in, NumPy out; JAX in, JAX out.
-    Numeric = Array | np.integer | float | int
+    Numeric = Array | float | int
 
     class Node:
         """Node[Numeric] is a Numeric to readers and static checkers, and anything at all while the program runs.

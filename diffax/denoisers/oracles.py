@@ -6,7 +6,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from diffax import arrays, processes
 from diffax.typing import Array, Keys, Node, Numeric, Prediction, Schedule
@@ -35,7 +37,7 @@ class GaussianMixture:
             jnp.asarray(leaf, x_t.dtype) for leaf in (self.weights, self.means, self.eigenvalues, self.eigenvectors)
         )
         residual = _einsum("kij,bki->bkj", vectors, x_t[:, None] - alpha * means[None])
-        variance = alpha**2 * values[None] + sigma**2
+        variance = jnp.maximum(alpha**2 * values[None] + sigma**2, 1e-24)  # 0 for point masses without noise
         log_normal = -0.5 * (residual**2 / variance + jnp.log(2 * jnp.pi * variance)).sum(-1)
         return alpha, sigma, residual, variance, jnp.log(weights)[None] + log_normal
 
@@ -90,9 +92,9 @@ class GaussianMixture:
 
 def gaussian_mixture(
     schedule: Schedule,
-    weights: Array,
-    means: Array,
-    covariances: Array,
+    weights: npt.ArrayLike,
+    means: npt.ArrayLike,
+    covariances: npt.ArrayLike,
 ) -> GaussianMixture:
     """The exact denoiser of data distributed as sum_k weights_k N(means_k, covariances_k).
 

@@ -31,6 +31,7 @@ class AttentionBlock(nn.Module):
     def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height width channels"]:
         batch, height, width, channels = x.shape
         check_heads(channels, self.num_heads)
+        x = layers.cut_fusion(x)
         normed = normalization.GroupNormAct(self.groups, act=False, dtype=self.dtype, name="norm")(x)
         # One row per position: from matrices of two axes XLA takes weight gradients without transposed copies.
         rows = normed.reshape(batch * height * width, channels)

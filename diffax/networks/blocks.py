@@ -80,6 +80,7 @@ class ResidualBlock(nn.Module):
         *,
         keys: Key[Array, " batch"] | None = None,
     ) -> Float[Array, "batch new_height new_width channels"]:
+        x = layers.cut_fusion(x)
         h = normalization.GroupNormAct(self.groups, dtype=self.dtype, name="norm_1")(x)
         if self.resample is not None:
             h, x = self.resample(h), self.resample(x)

@@ -1,8 +1,10 @@
 """Dense layers and convolutions with the initialisation of DDPM, float32 parameters and a compute dtype."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 # TensorFlow's variance scaling of DDPM (arXiv:2006.11239, its code): uniform on +-sqrt(6 / (fan_in + fan_out)).
 fan_avg_uniform = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
@@ -32,3 +34,12 @@ def conv3x3(features: int, dtype: DTypeLike, name: str, *, stride: int = 1, zero
         kernel_init=kernel_init,
         name=name,
     )
+
+
+def cut_fusion(x: Float[Array, "*dims"]) -> Float[Array, "*dims"]:
+    """x itself, with its gradient computed once rather than inside every operation that uses it.
+
+    Through a chain of residual blocks XLA otherwise fuses the sum of all gradients so far into each of its readers, and
+    adds it up again in every one: 5 to 15% of a training step of a 1.0M-parameter UNet on 2 CPU cores.
+    """
+    return jax.lax.optimization_barrier(x)

@@ -100,8 +100,9 @@ def _multiply_add_silu(x: Array, a: Array, b: Array) -> Array:
 
 @_multiply_add_silu.defjvp
 def _multiply_add_silu_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    # Written out so that the backward pass keeps x and one slope, not every intermediate (a third less time on CPU);
-    # a jvp rule, unlike a vjp rule, serves forward mode and second derivatives too.
+    # Written out so that the backward pass keeps x and one slope, not every intermediate: the norm of 16x32x32x128,
+    # there and back on 2 CPU cores, takes a third less time. A jvp rule, unlike a vjp rule, serves forward mode and
+    # second derivatives too.
     x, a, b = primals
     x_dot, a_dot, b_dot = tangents
     h = _multiply_add(x, a, b)

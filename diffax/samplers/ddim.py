@@ -1,13 +1,14 @@
 """DDIM: the sampler without a division, deterministic or as noisy as DDPM, in either direction of time."""
 
 import numpy as np
+import numpy.typing as npt
 
 from diffax.processes import gaussian
 from diffax.samplers.table import SamplerTable, check_times, in_float64, make_table, with_zero
 from diffax.typing import Schedule
 
 
-def ddim(schedule: Schedule, times: np.ndarray, *, eta: float = 0.0, to_zero: bool = False) -> SamplerTable:
+def ddim(schedule: Schedule, times: npt.ArrayLike, *, eta: float = 0.0, to_zero: bool = False) -> SamplerTable:
     """x_s = alpha_s x_0 + sqrt(sigma_s^2 - c^2) eps + c z, c = eta times the posterior's standard deviation.
 
     arXiv:2010.02502, eq. 12 and 16 (its alpha_t is our alpha_t squared), for any schedule. eta = 0 is deterministic,

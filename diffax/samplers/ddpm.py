@@ -1,17 +1,14 @@
 """DDPM's ancestral sampling."""
 
-from typing import Literal
-
 import numpy as np
+import numpy.typing as npt
 
 from diffax.processes import gaussian
 from diffax.samplers.table import SamplerTable, check_times, in_float64, make_table, with_zero
 from diffax.typing import Schedule
 
 
-def ddpm(
-    schedule: Schedule, times: np.ndarray, *, variance: Literal["small", "large"] = "small", to_zero: bool = False
-) -> SamplerTable:
+def ddpm(schedule: Schedule, times: npt.ArrayLike, *, variance: str = "small", to_zero: bool = False) -> SamplerTable:
     """A draw of q(x_s | x_t, x_0) with the predicted x_0, on all steps or any subset of them.
 
     arXiv:2006.11239, algorithm 2 and section 3.2. "small" is the posterior's own variance, "large" that of

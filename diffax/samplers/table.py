@@ -15,6 +15,7 @@ import dataclasses
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from diffax.typing import Array, Node, Numeric, Schedule
 
@@ -74,17 +75,17 @@ class SamplerTable:
 def make_table(
     name: str,
     schedule: Schedule,
-    times: np.ndarray,
+    times: npt.ArrayLike,
     *,
-    a: np.ndarray | None = None,
-    b: np.ndarray | None = None,
-    e: np.ndarray | None = None,
-    c: np.ndarray | None = None,
-    p: np.ndarray | None = None,
-    q: np.ndarray | None = None,
-    r: np.ndarray | None = None,
-    d: np.ndarray | None = None,
-    push: np.ndarray | None = None,
+    a: npt.ArrayLike | None = None,
+    b: npt.ArrayLike | None = None,
+    e: npt.ArrayLike | None = None,
+    c: npt.ArrayLike | None = None,
+    p: npt.ArrayLike | None = None,
+    q: npt.ArrayLike | None = None,
+    r: npt.ArrayLike | None = None,
+    d: npt.ArrayLike | None = None,
+    push: npt.ArrayLike | None = None,
     initial_noise: float = 0.0,
 ) -> SamplerTable:
     """A SamplerTable from NumPy columns; vectors for b, e, q, r mean depth 1, and what is all zero is dropped.
@@ -100,6 +101,8 @@ def make_table(
         for key in (first, second):
             columns[key] = _with_depth(columns[key], depth)
     columns = {key: None if column is None or not column.any() else column for key, column in columns.items()}
+    if push is not None and np.shape(push) != times.shape:
+        raise ValueError(f"{name}: column push must have {len(times)} rows, got shape {np.shape(push)}")
     held = p is not None and not np.all(columns["p"] == 1 if columns["p"] is not None else False)
     if not held and all(columns[key] is None for key in "qrd"):
         columns["p"] = None
@@ -120,7 +123,7 @@ def in_float64(schedule: Schedule) -> Schedule:
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), schedule)
 
 
-def check_times(times: np.ndarray, *, decreasing: bool | None = None) -> np.ndarray:
+def check_times(times: npt.ArrayLike, *, decreasing: bool | None = None) -> np.ndarray:
     """times as float64, at least two, strictly monotone in [0, 1].
 
     Raises:
@@ -148,7 +151,7 @@ def with_zero(column: np.ndarray, *, end: float = 0.0) -> np.ndarray:
     return np.append(column, end)
 
 
-def _checked(name: str, key: str, column: np.ndarray | None, rows: int) -> np.ndarray | None:
+def _checked(name: str, key: str, column: npt.ArrayLike | None, rows: int) -> np.ndarray | None:
     if column is None:
         return None
     column = np.asarray(column, np.float64)

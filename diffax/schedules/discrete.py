@@ -5,6 +5,7 @@ from types import ModuleType
 
 import jax
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Float
 
 from diffax import arrays
@@ -38,7 +39,7 @@ class Discrete:
     betas: Float[Array, " steps"]
     knots: Knots
 
-    def __init__(self, betas: Array | list[float] | tuple[float, ...]):
+    def __init__(self, betas: npt.ArrayLike):
         betas = np.asarray(betas, np.float64)
         if betas.ndim != 1 or betas.size == 0:
             raise ValueError(f"betas must be a vector of at least one number, got shape {betas.shape}")

@@ -1,7 +1,16 @@
 """Whole runs, of networks so small that compiling them is most of the work."""
 
+import pathlib
+import sys
+
 import jax
 import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+import launch
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -20,3 +29,26 @@ def standard_promotion():
     """Optax multiplies floats by integer step counts, which strict promotion refuses."""
     with jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capsys):
+    """Runs launch.py with the given arguments in an empty directory; returns (exit code, stdout, stderr)."""
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        argv = ["launch.py", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", argv)
+        with flagsaver.flagsaver():
+            before = set(flags.FLAGS)
+            try:
+                code = launch.main(argv)
+            finally:
+                # Overrides define flags of their own, which the next command defines anew.
+                for name in set(flags.FLAGS) - before:
+                    delattr(flags.FLAGS, name)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

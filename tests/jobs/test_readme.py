@@ -1,0 +1,67 @@
+"""What the README says, done."""
+
+import pathlib
+import re
+import shlex
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+# The README's networks are trained; these only have to run.
+SMALL = {
+    "train": [
+        "--config.model.channel_multipliers=(1,1)",
+        "--config.model.num_res_blocks=1",
+        "--config.model.attention_resolutions=()",
+        "--config.train.batch_size=4",
+        "--config.train.num_steps=2",
+        "--config.train.num_images=4",
+        "--config.optimizer.warmup_steps=0",
+        "--config.sampler.num_steps=2",
+    ],
+    "sample": ["--num_samples=2", "--num_steps=2"],
+}
+
+
+def test_there_are_five_examples_and_some_commands():
+    assert len(EXAMPLES) == 5 and any(command.startswith("python launch.py") for command in COMMANDS)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_run(example, capsys):
+    exec(compile(example, "README.md", "exec"), {})
+    assert "nan" not in capsys.readouterr().out
+
+
+def test_launch_commands_run(command, tmp_path):
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for line in COMMANDS:
+        if line.startswith("python launch.py"):
+            arguments = shlex.split(line)[2:]
+            mode = "sample" if "sample" in arguments else "train"
+            code, out, err = command(*arguments, *SMALL[mode])
+            assert code == 0, f"{line}: {err}"
+            assert "runs/" in out
+    assert (tmp_path / "runs" / "digits_ddpm" / "checkpoints").is_dir()
+    assert len(list((tmp_path / "runs" / "wide" / "generated").glob("*.png"))) == 2
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("make")])
+def test_make_targets_exist(line):
+    targets = line.split("#")[0].split()[1:]
+    done = subprocess.run(["make", "-n", *targets], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_of_the_readme_is_covered():
+    other = [line for line in COMMANDS if line and not line.startswith(("make", "python launch.py"))]
+    assert other == []
+
+
+def test_pictures_and_links_exist():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert target.startswith("http") or (ROOT / target).exists(), target
