@@ -1,7 +1,8 @@
 """The few array habits every room shares: which NumPy to use, trailing axes, means over a sample, noise per sample."""
 
+import dataclasses
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,37 @@ import numpy as np
 from jaxtyping import Float
 
 from diffax.typing import Array, Keys, Numeric
+
+_Class = TypeVar("_Class")
+
+
+def register_pytree(cls: type[_Class]) -> type[_Class]:
+    """Registers a dataclass as a pytree whose leaves are its fields, but for those with metadata {"static": True}.
+
+    Used instead of jax.tree_util.register_dataclass, whose structures (jax 0.10) compare equal for different classes
+    with the same number of fields. jit then finds one schedule's compiled program for another, about once in a hundred.
+    Unflattening skips __init__: JAX rebuilds pytrees around anything.
+    """
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    static = tuple(field.name for field in fields if field.metadata.get("static"))
+    leaves = tuple(field.name for field in fields if field.name not in static)
+    keys = tuple(map(jax.tree_util.GetAttrKey, leaves))
+
+    def flatten(tree: _Class) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return tuple(getattr(tree, name) for name in leaves), tuple(getattr(tree, name) for name in static)
+
+    def flatten_with_keys(tree: _Class) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        children, rest = flatten(tree)
+        return tuple(zip(keys, children, strict=True)), rest
+
+    def unflatten(rest: tuple[Any, ...], children: Any) -> _Class:
+        tree = object.__new__(cls)
+        for name, value in zip(leaves + static, (*children, *rest), strict=True):
+            object.__setattr__(tree, name, value)
+        return tree
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
 
 
 def namespace(*values: Numeric) -> ModuleType:

@@ -1,13 +1,55 @@
 """The array habits that every room shares."""
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax import arrays
+from diffax import arrays, schedules
 
 KEYS = jax.random.split(jax.random.key(0), 8)
+
+
+@arrays.register_pytree
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two leaves and a part of the structure."""
+
+    first: Any
+    second: Any
+    name: str = dataclasses.field(default="pair", metadata={"static": True})
+
+
+def test_a_registered_class_is_a_pytree_of_its_fields():
+    pair = Pair(1.0, {"inner": 2.0})
+    leaves, structure = jax.tree.flatten(pair)
+    assert leaves == [1.0, 2.0]
+    assert jax.tree.unflatten(structure, leaves) == pair
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(pair)]
+    assert paths == [".first", ".second['inner']"]
+    assert jax.tree.map(lambda leaf: None, pair) == Pair(None, {"inner": None})
+
+
+def test_what_is_static_is_part_of_the_structure():
+    assert jax.tree.structure(Pair(1.0, 2.0)) == jax.tree.structure(Pair(3.0, 4.0))
+    assert jax.tree.structure(Pair(1.0, 2.0)) != jax.tree.structure(Pair(1.0, 2.0, "other"))
+
+
+def test_classes_with_as_many_fields_have_different_structures():
+    classes = [
+        arrays.register_pytree(dataclasses.make_dataclass(f"Class{k}", ["leaf"], frozen=True)) for k in range(100)
+    ]
+    structures = [jax.tree.structure(cls(1.0)) for cls in classes]
+    assert all(one != other for k, one in enumerate(structures) for other in structures[:k])
+
+
+def test_schedules_of_one_shape_never_share_a_compiled_program():
+    pairs = [(schedules.Cosine(), schedules.Flow()), (schedules.LinearBeta(), schedules.VarianceExploding())]
+    for one, other in pairs:
+        assert jax.tree.structure(one) != jax.tree.structure(other)
 
 
 def test_namespace_is_jax_s_as_soon_as_one_value_is():

@@ -14,7 +14,7 @@ from diffax.typing import Denoiser, Node, Numeric, Prediction, Schedule
 Sample = Float[jax.Array, "batch *dims"]
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class ClassifierFree:
     """See classifier_free."""
@@ -42,7 +42,7 @@ def classifier_free(
     return ClassifierFree(conditional, unconditional, scale, interval)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class GuidedNetwork:
     """See guided_network."""

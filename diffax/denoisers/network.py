@@ -43,7 +43,7 @@ def raw_network(
     return predict
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class NetworkDenoiser:
     """See from_network."""

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
 from diffax import arrays, processes
 from diffax.typing import Array, Keys, Node, Numeric, Prediction, Schedule
@@ -18,7 +17,7 @@ Points = Float[jax.Array, "batch dim"]
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class GaussianMixture:
     """See gaussian_mixture. Covariances are held as eigenvalues (K, d) and eigenvectors (K, d, d), columns."""
@@ -123,7 +122,7 @@ def gaussian_mixture(
     return GaussianMixture(schedule, weights, means, np.maximum(values, 0), vectors)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Empirical:
     """The optimal denoiser of a finite dataset: x_0 is the mean of the data weighted by closeness to x_t.

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from diffax import arrays
 from diffax.typing import Node, Numeric
 
 LogSnr = Float[jax.Array, " batch"]
@@ -28,7 +29,7 @@ class Weighting(Protocol):
     def __call__(self, log_snr: LogSnr, log_density: LogSnr, /) -> LogSnr: ...
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Uniform:
     """1: DDPM's simple loss (arXiv:2006.11239, eq. 14). On x_0 this is SNR weighting (arXiv:2202.00512, section 4)."""
@@ -41,7 +42,7 @@ class Uniform:
 Snr = Uniform
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class TruncatedSnr:
     """max(1, 1 / SNR): on x_0, max(SNR, 1) (arXiv:2202.00512, section 4)."""
@@ -50,7 +51,7 @@ class TruncatedSnr:
         return jnp.maximum(-log_snr, 0)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class MinSnr:
     """min(1, gamma / SNR): on x_0, min(SNR, gamma) (arXiv:2303.09556, section 3.4)."""
@@ -61,7 +62,7 @@ class MinSnr:
         return jnp.minimum(0, jnp.log(self.gamma) - log_snr)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class P2:
     """1 / (k + SNR)^gamma (arXiv:2204.00227, eq. 8)."""
@@ -73,7 +74,7 @@ class P2:
         return -self.gamma * jnp.logaddexp(jnp.full_like(log_snr, jnp.log(self.k)), log_snr)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Edm:
     """1 + 1 / (SNR sigma_data^2): uniform on EDM's raw output F (arXiv:2206.00364, table 1)."""
@@ -84,7 +85,7 @@ class Edm:
         return jax.nn.softplus(-log_snr - 2 * jnp.log(self.sigma_data))
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Velocity:
     """1 + 1 / SNR: uniform on v under a variance-preserving schedule ("SNR+1" of arXiv:2202.00512, section 4)."""
@@ -93,7 +94,7 @@ class Velocity:
         return jax.nn.softplus(-log_snr)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Flow:
     """(1 + SNR^-1/2)^2: uniform on the flow velocity u (arXiv:2209.03003, eq. 1)."""
@@ -102,7 +103,7 @@ class Flow:
         return 2 * jax.nn.softplus(-log_snr / 2)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Variational:
     """1/2 per unit of log_snr: the expected loss is the diffusion part of the bound in nats per dimension.
@@ -114,7 +115,7 @@ class Variational:
         return -jnp.log(2.0).astype(log_snr.dtype) - log_density
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Sigmoid:
     """sigmoid(bias - log_snr) / 2 per unit of log_snr (arXiv:2303.00848, section 4; bias -3 in 2410.19324)."""

@@ -53,7 +53,7 @@ class _Plain:
         return xp.ones_like(t)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Eps(_Plain):
     """The noise eps (DDPM, arXiv:2006.11239, eq. 12). x_0 = (x_t - sigma eps) / alpha."""
@@ -71,7 +71,7 @@ class Eps(_Plain):
         return jnp.zeros_like(log_snr)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class X0(_Plain):
     """The data x_0. eps = (x_t - alpha x_0) / sigma."""
@@ -89,7 +89,7 @@ class X0(_Plain):
         return log_snr / 2
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class V(_Plain):
     """v = alpha eps - sigma x_0 (arXiv:2202.00512, appendix D). Both halves are regular at every t."""
@@ -107,7 +107,7 @@ class V(_Plain):
         return -jax.nn.softplus(-log_snr) / 2 - log_norm
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class FlowVelocity(_Plain):
     """u = eps - x_0, dx/dt along the straight line of schedules.Flow (arXiv:2209.03003, eq. 1; its time runs back)."""
@@ -123,7 +123,7 @@ class FlowVelocity(_Plain):
         return -jax.nn.softplus(-log_snr / 2)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Score(_Plain):
     """The gradient of log q(x_t), whose target given x_0 is -eps / sigma (arXiv:2011.13456, eq. 7)."""
@@ -143,7 +143,7 @@ class Score(_Plain):
         return log_norm - jax.nn.softplus(log_snr) / 2
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Edm:
     """EDM's preconditioned output F (arXiv:2206.00364, eq. 7 and table 1), for any alpha and sigma.

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from diffax import arrays
 from diffax.typing import Keys, Node, Numeric, Schedule
 
 Times = Float[jax.Array, " batch"]
@@ -34,7 +35,7 @@ class _Independent:
         return self.quantile(schedule, jax.vmap(jax.random.uniform)(keys))  # type: ignore[attr-defined]
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Uniform(_Independent):
     """t uniform between `low` and `high` (rectified flow trains on [1e-3, 1])."""
@@ -49,7 +50,7 @@ class Uniform(_Independent):
         return -jnp.log(self.high - self.low) - _log_slope(schedule, t)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class DiscreteUniform(_Independent):
     """t = (i + 1) / T, i uniform among 0..T-1: DDPM's training times (arXiv:2006.11239, algorithm 1)."""
@@ -63,7 +64,7 @@ class DiscreteUniform(_Independent):
         return -_log_slope(schedule, t)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class LogitNormal(_Independent):
     """logit(t) ~ N(mean, std^2) (Stable Diffusion 3, arXiv:2403.03206, eq. 19)."""
@@ -81,7 +82,7 @@ class LogitNormal(_Independent):
         return normal - jnp.log(t) - jnp.log1p(-t) - _log_slope(schedule, t)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class LogNormalSigma(_Independent):
     """log(sigma / alpha) ~ N(mean, std^2), kept to t in [0, 1] (EDM, arXiv:2206.00364, table 1)."""
@@ -96,7 +97,7 @@ class LogNormalSigma(_Independent):
         return jax.scipy.stats.norm.logpdf(schedule.log_snr(t), -2 * self.mean, 2 * self.std)
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Stratified:
     """Any density above, sample i of a batch of B from the i-th of B equal slices of probability.

@@ -17,12 +17,13 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from diffax import arrays
 from diffax.typing import Array, Node, Numeric, Schedule
 
 _COLUMNS = ("b", "e", "q", "r")
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class SamplerTable:
     """Coefficients in float64; make_table builds one. A column that is None is zero and costs nothing.

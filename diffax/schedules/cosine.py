@@ -3,14 +3,12 @@
 import dataclasses
 import math
 
-import jax
-
 from diffax import arrays
 from diffax.schedules import limits
 from diffax.typing import Array, Numeric
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Cosine:
     """alpha = cos(pi t / 2), sigma = sin(pi t / 2); log_snr = -2 log tan(pi t / 2).

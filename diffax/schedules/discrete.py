@@ -13,7 +13,7 @@ from diffax.schedules import limits
 from diffax.typing import Array, Node, Numeric
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Knots:
     """alpha, sigma, log_snr at t = 0, 1/T, ..., 1: arrays of T + 1 numbers."""

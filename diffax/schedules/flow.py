@@ -2,14 +2,12 @@
 
 import dataclasses
 
-import jax
-
 from diffax import arrays
 from diffax.schedules import limits
 from diffax.typing import Array, Numeric
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Flow:
     """alpha = 1 - t, sigma = t: rectified flow (arXiv:2209.03003) and flow matching (arXiv:2210.02747).

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import jax
-
 from diffax import arrays
 from diffax.schedules import limits
 from diffax.typing import Array, Node, Numeric
@@ -21,7 +19,7 @@ def time_of_integrated_beta(b: Numeric, beta_min: Numeric, beta_max: Numeric) ->
     return 2 * b / (beta_min + xp.sqrt(beta_min**2 + 2 * b * (beta_max - beta_min)))
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class LinearBeta:
     """alpha = exp(-B/2), sigma = sqrt(1 - exp(-B)), B(t) = beta_min t + (beta_max - beta_min) t^2 / 2.

@@ -2,13 +2,11 @@
 
 import dataclasses
 
-import jax
-
 from diffax import arrays
 from diffax.typing import Array, Node, Numeric, Schedule
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Shifted:
     """The base schedule at the time where its log-SNR is log_snr(t) + shift.

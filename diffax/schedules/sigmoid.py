@@ -2,14 +2,12 @@
 
 import dataclasses
 
-import jax
-
 from diffax import arrays
 from diffax.schedules import limits
 from diffax.typing import Array, Node, Numeric
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Sigmoid:
     """alpha^2 falls from 1 to 0 along the logistic function between start / tau and end / tau.

@@ -2,15 +2,13 @@
 
 import dataclasses
 
-import jax
-
 from diffax import arrays
 from diffax.schedules import limits
 from diffax.schedules.linear_beta import integrated_beta, time_of_integrated_beta
 from diffax.typing import Array, Node, Numeric
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class SubVP:
     """alpha = exp(-B/2), sigma = 1 - exp(-B), B as in LinearBeta (arXiv:2011.13456, eq. 29 and 34).

@@ -2,14 +2,12 @@
 
 import dataclasses
 
-import jax
-
 from diffax import arrays
 from diffax.schedules import limits
 from diffax.typing import Array, Node, Numeric
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class VarianceExploding:
     """alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t (arXiv:2011.13456, eq. 30 and 31).

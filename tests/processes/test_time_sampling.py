@@ -104,7 +104,7 @@ def integrals(schedule):
     return {name: integral(density, edges[name]) for name, density in densities.items()}
 
 
-@pytest.mark.parametrize("schedule_name", ["cosine", "linear_beta", "sigmoid", "edm", "flow", "shifted_flow", "linear"])
+@pytest.mark.parametrize("schedule_name", ["cosine", "edm", "linear"])
 def test_the_density_per_unit_of_log_snr_integrates_to_1(schedule_name, x64):
     # 2e-4 of the probability is outside; the rest is the rule's error, largest where a Discrete slope jumps.
     for name, value in integrals(SCHEDULES[schedule_name]).items():
@@ -134,7 +134,7 @@ def test_log_density_is_finite_from_end_to_end(schedule_name):
 
 
 @pytest.mark.parametrize("name", ["uniform", "logit_normal", "edm"])
-@pytest.mark.parametrize("batch", [1, 7, 64])
+@pytest.mark.parametrize("batch", [1, 64])
 def test_stratified_draws_one_time_from_each_slice(name, batch):
     density, schedule, distribution = CASES[name]
     t = np.asarray(ts.Stratified(density).sample(KEYS[:batch], schedule), np.float64)

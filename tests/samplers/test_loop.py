@@ -66,13 +66,11 @@ def random_columns(rows, depth, names="abecpqrd"):
     ("names", "with_push"),
     [
         ("abecpqrd", True),
-        ("abecpqrd", False),
         ("abec", False),
         ("be", True),
         ("ae", False),
         ("bpr", False),
         ("aeqd", False),
-        ("cq", False),
     ],
 )
 def test_a_table_does_what_its_definition_says(names, with_push):
@@ -169,7 +167,7 @@ def test_a_sample_of_a_mixture_does_not_know_its_batch(batch):
     np.testing.assert_allclose(alone, together[5 : 5 + batch], atol=1e-5)
 
 
-@pytest.mark.parametrize("save_every", [1, 3, 5, 10, 99])
+@pytest.mark.parametrize("save_every", [3, 10, 99])
 def test_saved_states_are_those_after_every_so_many_rows_and_the_last(save_every):
     result, saved = run(ALL, denoiser, START, KEYS, save_every=save_every)
     _, states = run(ALL, denoiser, START, KEYS, save_every=1)

@@ -10,8 +10,8 @@ import pytest
 from diffax import denoisers, processes, samplers, schedules
 from tests.cases import SCHEDULES
 
-NUM = 4000
-KEYS = jax.random.split(jax.random.key(0), NUM)
+NUM = 2000
+KEYS, NOISE_KEYS = jax.random.split(jax.random.key(0), (2, NUM))
 WEIGHTS = np.array([0.3, 0.7])
 MEANS = np.array([[1.0, -1.0], [-0.5, 0.8]])
 COVARIANCES = np.array([[[0.30, 0.10], [0.10, 0.20]], [[0.15, -0.05], [-0.05, 0.25]]])
@@ -23,9 +23,8 @@ def mixture(schedule):
 
 
 def sampled(schedule, table):
-    prior_keys, noise_keys = KEYS, jax.vmap(lambda key: jax.random.fold_in(key, 1))(KEYS)
-    x = samplers.prior(table, prior_keys, (2,))
-    return np.asarray(run(table, mixture(schedule), x, noise_keys), np.float64)
+    x = samplers.prior(table, KEYS, (2,))
+    return np.asarray(run(table, mixture(schedule), x, NOISE_KEYS), np.float64)
 
 
 CASES = {
@@ -33,8 +32,6 @@ CASES = {
     "ddpm_1000_large": ("linear", lambda s: samplers.ddpm(s, samplers.grids.discrete(1000, 1000), variance="large")),
     "ddim_100": ("cosine_betas", lambda s: samplers.ddim(s, samplers.grids.discrete(1000, 100))),
     "ddim_100_eta_1": ("linear", lambda s: samplers.ddim(s, samplers.grids.discrete(1000, 100), eta=1.0)),
-    "ddim_100_zero_terminal": ("zero_terminal_snr", lambda s: samplers.ddim(s, samplers.grids.discrete(1000, 100))),
-    "ddim_100_cosine": ("cosine", lambda s: samplers.ddim(s, samplers.grids.uniform(100))),
     "flow_100": ("flow", lambda s: samplers.ddim(s, samplers.grids.uniform(100))),
     "edm_100": ("edm", lambda s: samplers.ddim(s, samplers.grids.karras(s, 99), to_zero=True)),
 }
@@ -46,8 +43,8 @@ def test_samples_of_an_exact_mixture_have_its_mean_and_covariance(name):
     schedule = SCHEDULES[schedule_name]
     samples, oracle = sampled(schedule, make(schedule)), mixture(schedule)
     spread = np.sqrt(np.diag(oracle.covariance))
-    # Four standard errors of 4,000 samples: spread / sqrt(n) of a mean (0.013), at most sqrt(2) spread_i spread_j /
-    # sqrt(n) of a covariance (0.02 to 0.03). 0.02 more for 100 first-order steps, whose error halves with the step.
+    # Four standard errors of 2,000 samples: spread / sqrt(n) of a mean (0.02), at most sqrt(2) spread_i spread_j /
+    # sqrt(n) of a covariance (0.03). 0.01 and 0.02 more for 100 first-order steps, whose error halves with the step.
     assert np.all(np.abs(samples.mean(0) - oracle.mean) < 4 * spread / np.sqrt(NUM) + 0.01)
     error = 4 * np.sqrt(2) * np.outer(spread, spread) / np.sqrt(NUM) + 0.02
     assert np.all(np.abs(np.cov(samples.T) - oracle.covariance) < error)
@@ -57,19 +54,17 @@ def test_samples_of_an_exact_mixture_have_its_mean_and_covariance(name):
     assert nearer == pytest.approx(expected, abs=4 * np.sqrt(2 * 0.25 / NUM))
 
 
-@pytest.mark.parametrize("schedule_name", ["cosine", "flow"])
-def test_ddim_is_of_first_order(schedule_name, x64):
-    """The error of the end point halves with the step, measured against four times as many steps again."""
-    schedule = SCHEDULES[schedule_name]
+def test_ddim_is_of_first_order(x64):
+    """The error of the end point halves with the step, measured against many more steps, extrapolated."""
+    schedule = schedules.Cosine()
     x = jnp.asarray(np.random.default_rng(0).normal(size=(8, 2)))
 
     def end(num_steps):
         return run(samplers.ddim(schedule, samplers.grids.uniform(num_steps)), mixture(schedule), x)
 
     exact = 2 * end(1280) - end(640)
-    errors = [float(jnp.abs(end(num_steps) - exact).max()) for num_steps in (40, 80, 160)]
-    assert np.log2(errors[0] / errors[1]) == pytest.approx(1, abs=0.25)
-    assert np.log2(errors[1] / errors[2]) == pytest.approx(1, abs=0.15)
+    errors = [float(jnp.abs(end(num_steps) - exact).max()) for num_steps in (80, 160)]
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(1, abs=0.15)
 
 
 def test_inversion_on_increasing_times_comes_back():

@@ -1,0 +1,88 @@
+"""Exponential Adams-Bashforth: the polynomial through the last predictions, one evaluation a step."""
+
+import numpy.typing as npt
+
+from diffax.samplers import exponential
+from diffax.samplers.exponential import Form, Point
+from diffax.samplers.rows import Row, table_of
+from diffax.samplers.table import SamplerTable, check_times, in_float64
+from diffax.typing import Schedule
+
+
+def adams(
+    schedule: Schedule,
+    times: npt.ArrayLike,
+    *,
+    order: int = 2,
+    form: str = "x_0",
+    start: str = "ramp",
+    lower_order_final: bool = False,
+    to_zero: bool = False,
+) -> SamplerTable:
+    """The multistep method of order 1 to 4 in x_0 or in eps, with exact exponential weights.
+
+    In eps these are the tAB methods of DEIS (arXiv:2204.13902, eq. 15) with the polynomial in lambda; in x_0, order 2
+    is DPM-Solver++(2M) of the "heun" kind, and order 3 what DPM-Solver++(3M) is meant to be. Order 1 is DDIM.
+
+    Args:
+      times: strictly monotone; one row for each interval.
+      start: "ramp", the papers' orders 1, 2, ... for the first steps, which caps the order at 2; or "singlestep", which
+        takes the first order - 1 steps by singlestep rows of that order (at most 3) and keeps it.
+      lower_order_final: orders ..., 2, 1 for the last steps, for tables of few rows.
+      to_zero: a last row from times[-1] to pure data, for schedules that end at sigma_min.
+
+    Raises:
+      ValueError: an order not in 1..4, fewer steps than the order, an unknown form or start, times as for ddim.
+    """
+    interpolated = exponential.form_of(form)
+    schedule, times = in_float64(schedule), check_times(times, decreasing=True if to_zero else None)
+    steps = len(times) - 1
+    if order not in (1, 2, 3, 4):
+        raise ValueError(f"order must be 1, 2, 3 or 4, got {order}")
+    if start not in ("ramp", "singlestep"):
+        raise ValueError(f"start must be 'ramp' or 'singlestep', got {start!r}")
+    if steps < order:
+        raise ValueError(f"order {order} needs at least {order} steps, got {steps}")
+    points = [exponential.point(schedule, t) for t in times]
+    rows: list[Row] = []
+    for j, (now, after) in enumerate(zip(points[:-1], points[1:], strict=True)):
+        usable = min(order, steps - j) if lower_order_final else order
+        if start == "singlestep" and j < order - 1:
+            rows += singlestep_rows(schedule, interpolated, min(order, 3), now, after)
+        else:
+            history = [earlier.lam for earlier in points[max(0, j + 1 - usable) : j + 1]][::-1]
+            rows.append(multistep_row(interpolated, tuple(history), now, after))
+    if to_zero:
+        rows.append(Row(points[-1].t, b=(1.0,)))
+    return table_of(f"Adams{order}({form})", schedule, rows)
+
+
+def multistep_row(form: Form, nodes: tuple[float, ...], now: Point, after: Point) -> Row:
+    """One step with predictions at lambda = nodes, the newest of them now."""
+    if len(nodes) == 1 or after.sigma == 0 or now.alpha == 0 or now.sigma == 0:
+        # DDIM divides by nothing: at either end, and as order 1 everywhere.
+        return Row(now.t, b=(after.alpha,), e=(after.sigma,))
+    weights = exponential.interpolation_weights(form, nodes, now, after)
+    a = exponential.decay(form, now, after)
+    return Row(now.t, a, b=weights) if form is Form.X_0 else Row(now.t, a, e=weights)
+
+
+def singlestep_rows(schedule: Schedule, form: Form, order: int, now: Point, after: Point) -> list[Row]:
+    """One step of DPM-Solver's order 2 or 3 with exact weights: stages at 1/2, or at 1/3 and 2/3 of the way."""
+    if order == 1 or after.sigma == 0 or now.alpha == 0 or now.sigma == 0:
+        return [multistep_row(form, (now.lam,), now, after)]
+    fractions = (1 / 2,) if order == 2 else (1 / 3, 2 / 3)
+    stages = [now, *(exponential.between(schedule, now, after, fraction) for fraction in fractions)]
+    rows = []
+    for i, (stage, target) in enumerate(zip(stages, [*stages[1:], after], strict=True)):
+        # The newest stage, and the prediction at `now`, which alone is in the history.
+        nodes = (now.lam,) if i == 0 else (stage.lam, now.lam)
+        weights = exponential.interpolation_weights(form, nodes, now, target)
+        a = exponential.decay(form, now, target)
+        half = {"b": weights} if form is Form.X_0 else {"e": weights}
+        if target is after:
+            rows.append(Row(stage.t, a, push=i == 0, **half))
+        else:
+            half = {"q": weights} if form is Form.X_0 else {"r": weights}
+            rows.append(Row(stage.t, 1.0, p=a, push=i == 0, **half))
+    return rows
