@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 
 def distance(
-    a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "n dim"], *, num_directions: int = 512, seed: int = 0
+    a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"], *, num_directions: int = 512, seed: int = 0
 ) -> float:
     """Root mean square over random directions of the 2-Wasserstein distance between the projections (1304.7184, 2.2).
 
