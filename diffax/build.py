@@ -66,9 +66,10 @@ _TIME_INPUTS = {
 _NETWORKS = {"unet": networks.UNet, "mlp": networks.MLP}
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # Each sampler with the settings of config.sampler that it reads.
-_SAMPLERS: dict[str, tuple[Callable[..., samplers.SamplerTable], tuple[str, ...]]] = {
+SAMPLERS: dict[str, tuple[Callable[..., samplers.SamplerTable], tuple[str, ...]]] = {
     "ddim": (samplers.ddim, ("eta",)),
     "ddpm": (samplers.ddpm, ("variance",)),
+    "adams": (samplers.adams, ("order", "form")),
 }
 _GRIDS = ("uniform", "log_snr", "karras", *samplers.grids.SPACINGS)
 
@@ -183,7 +184,7 @@ def sampler_table(config: ConfigDict) -> samplers.SamplerTable:
     A schedule that ends at sigma_min gets a last row down to 0.
     """
     options, used = config.sampler, schedule(config)
-    constructor, settings = _choose("sampler.name", options.name, _SAMPLERS)
+    constructor, settings = _choose("sampler.name", options.name, SAMPLERS)
     if options.num_steps < 1:
         raise ValueError(f"sampler.num_steps must be >= 1, got {options.num_steps}")
     to_zero = float(used.sigma(options.end)) > 0 and options.grid not in samplers.grids.SPACINGS
@@ -237,7 +238,6 @@ def _make(what: str, spec: dict[str, Any], table: Mapping[str, Callable[..., Any
     known = set(inspect.signature(constructor).parameters) - {"parent", "name"}
     unknown = sorted(set(options) - known)
     if unknown:
-        raise ValueError(
-            f"{what} {spec['name']!r} has no option {', '.join(unknown)}, but {', '.join(sorted(known)) or 'none at all'}"
-        )
+        valid = ", ".join(sorted(known)) or "none at all"
+        raise ValueError(f"{what} {spec['name']!r} has no option {', '.join(unknown)}, but {valid}")
     return constructor(**options)

@@ -53,6 +53,8 @@ def default() -> ConfigDict:
                 "end": 0.0,
                 "eta": 0.0,
                 "variance": "small",
+                "order": 2,
+                "form": "x_0",
                 "guidance_scale": 1.0,
             },
         }

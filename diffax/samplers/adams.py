@@ -1,5 +1,7 @@
 """Exponential Adams-Bashforth: the polynomial through the last predictions, one evaluation a step."""
 
+import itertools
+
 import numpy.typing as npt
 
 from diffax.samplers import exponential
@@ -45,7 +47,7 @@ def adams(
         raise ValueError(f"order {order} needs at least {order} steps, got {steps}")
     points = [exponential.point(schedule, t) for t in times]
     rows: list[Row] = []
-    for j, (now, after) in enumerate(zip(points[:-1], points[1:], strict=True)):
+    for j, (now, after) in enumerate(itertools.pairwise(points)):
         usable = min(order, steps - j) if lower_order_final else order
         if start == "singlestep" and j < order - 1:
             rows += singlestep_rows(schedule, interpolated, min(order, 3), now, after)
@@ -73,16 +75,15 @@ def singlestep_rows(schedule: Schedule, form: Form, order: int, now: Point, afte
         return [multistep_row(form, (now.lam,), now, after)]
     fractions = (1 / 2,) if order == 2 else (1 / 3, 2 / 3)
     stages = [now, *(exponential.between(schedule, now, after, fraction) for fraction in fractions)]
-    rows = []
+    rows: list[Row] = []
     for i, (stage, target) in enumerate(zip(stages, [*stages[1:], after], strict=True)):
         # The newest stage, and the prediction at `now`, which alone is in the history.
         nodes = (now.lam,) if i == 0 else (stage.lam, now.lam)
         weights = exponential.interpolation_weights(form, nodes, now, target)
         a = exponential.decay(form, now, target)
-        half = {"b": weights} if form is Form.X_0 else {"e": weights}
+        x_0, eps = (weights, ()) if form is Form.X_0 else ((), weights)
         if target is after:
-            rows.append(Row(stage.t, a, push=i == 0, **half))
+            rows.append(Row(stage.t, a, b=x_0, e=eps, push=i == 0))
         else:
-            half = {"q": weights} if form is Form.X_0 else {"r": weights}
-            rows.append(Row(stage.t, 1.0, p=a, push=i == 0, **half))
+            rows.append(Row(stage.t, 1.0, p=a, q=x_0, r=eps, push=i == 0))
     return rows

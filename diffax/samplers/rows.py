@@ -1,7 +1,7 @@
 """Tables written a row at a time, for samplers whose rows differ."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,9 @@ class Row(NamedTuple):
 
 def table_of(name: str, schedule: Schedule, rows: Sequence[Row]) -> SamplerTable:
     """The table with these rows."""
-    columns = {key: np.array([getattr(row, key) for row in rows], float) for key in ("t", "a", "c", "p", "d")}
+    columns: dict[str, Any] = {
+        key: np.array([getattr(row, key) for row in rows], float) for key in ("t", "a", "c", "p", "d")
+    }
     for key in ("b", "e", "q", "r"):
         depth = max(max(len(getattr(row, key)) for row in rows), 1)
         columns[key] = np.array([[*getattr(row, key), *(0.0,) * (depth - len(getattr(row, key)))] for row in rows])

@@ -76,12 +76,15 @@ def test_every_choice_can_be_built():
     for name in build.WEIGHTINGS:
         config.loss.weighting = {"name": name}
         build.numbers(config)
+    for name in build.SAMPLERS:
+        config.sampler.name = name
+        assert build.sampler_table(config).num_evaluations == config.sampler.num_steps
     config.loss.weighting = {"name": "min_snr", "gamma": 3.0}
     assert build.numbers(config).weighting.gamma == 3.0
     for name in build.TIME_DENSITIES:
         config.loss.time_density = {"name": name}
         build.numbers(config)
-    with pytest.raises(ValueError, match="loss.weighting 'min_snr' has no option gama, but gamma"):
+    with pytest.raises(ValueError, match=r"loss\.weighting 'min_snr' has no option gama, but gamma"):
         config.loss.weighting = {"name": "min_snr", "gama": 3.0}
         build.numbers(config)
 

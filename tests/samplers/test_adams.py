@@ -25,7 +25,7 @@ def errors(schedule, table_of, steps):
 
 
 def runge_kutta(schedule, denoiser, x, num_steps):
-    """d(x / alpha) / d(sigma / alpha) = eps, by Runge-Kutta 4 in log(sigma / alpha): code that shares nothing with ours."""
+    """d(x / alpha) / d(sigma / alpha) = eps by Runge-Kutta 4 in log(sigma / alpha), sharing no code with the tables."""
     low, high = (float(-schedule.log_snr(t) / 2) for t in (0.02, 0.98))
     log_ratio = np.linspace(high, low, num_steps + 1)
     h = log_ratio[1] - log_ratio[0]
