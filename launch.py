@@ -67,6 +67,8 @@ def _parse(argv: list[str]) -> None:
     """
     try:
         rest = flags.FLAGS(argv)
+        # A file that could not be loaded says so only when it is looked at.
+        getattr(_CONFIG.value, "seed", None)
     except flags.Error as error:
         raise UserError(str(error)) from error
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:

@@ -62,7 +62,7 @@ def test_a_learned_variance_is_the_condition_s():
 
 
 def network(params, x, time_input, condition, *, key=None):
-    return jnp.tanh(params * x + condition["label"][:, None] + time_input[:, None])
+    return jnp.tanh(params * x + 0.3 * condition["label"][:, None] + 1e-3 * time_input[:, None])
 
 
 CONDITION, NULL = {"label": jnp.arange(4.0)}, {"label": jnp.full(4, -1.0)}

@@ -10,10 +10,10 @@ from tests.cases import SCHEDULES
 
 RNG = np.random.default_rng(0)
 WEIGHTS = np.array([0.5, 0.2, 0.3])
-MEANS = np.array([[1.0, -0.5], [-1.5, 0.5], [0.0, 2.0]])
-FACTORS = RNG.normal(size=(3, 2, 2)) * 0.5
-COVARIANCES = FACTORS @ FACTORS.swapaxes(1, 2) + 0.05 * np.eye(2)
-X = RNG.normal(size=(8, 2)) * 1.5
+MEANS = np.array([[1.0, -0.5, 0.3], [-1.5, 0.5, 0.0], [0.0, 2.0, -1.0]])
+FACTORS = RNG.normal(size=(3, 3, 3)) * 0.5
+COVARIANCES = FACTORS @ FACTORS.swapaxes(1, 2) + 0.05 * np.eye(3)
+X = RNG.normal(size=(8, 3)) * 1.5
 T = np.array([0.05, 0.2, 0.4, 0.5, 0.6, 0.8, 0.95, 1.0])
 NAMES = ["cosine", "linear_beta", "flow", "edm", "linear"]
 
@@ -27,11 +27,10 @@ def responsibilities(schedule, x, t):
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     logs, halves = [], []
     for weight, mean, covariance in zip(WEIGHTS, MEANS, COVARIANCES, strict=True):
-        total = alpha**2 * covariance + sigma**2 * np.eye(2)
+        total = alpha**2 * covariance + sigma**2 * np.eye(3)
         residual = np.linalg.solve(total, x - alpha * mean)
-        logs.append(
-            np.log(weight) - 0.5 * (x - alpha * mean) @ residual - 0.5 * np.linalg.slogdet(total)[1] - np.log(2 * np.pi)
-        )
+        log_volume = np.linalg.slogdet(2 * np.pi * total)[1]
+        logs.append(np.log(weight) - ((x - alpha * mean) @ residual + log_volume) / 2)
         halves.append((mean + alpha * covariance @ residual, sigma * residual))
     return np.array(logs), halves
 
@@ -121,10 +120,10 @@ def test_draws_at_a_later_time_are_diffused():
     [
         (([0.5, 0.6], MEANS[:2], [1.0, 1.0]), "non-negative numbers with sum 1"),
         (([1.5, -0.5], MEANS[:2], [1.0, 1.0]), "non-negative numbers with sum 1"),
-        (([1.0], MEANS[:2], [1.0]), r"means must have shape \(1, dim\), got \(2, 2\)"),
-        (([1.0], MEANS[:1], [1.0, 2.0]), r"covariances must have shape \(1, 2, 2\), got \(2,\)"),
-        (([1.0], MEANS[:1], [[[1.0, 2.0], [2.0, 1.0]]]), "positive semi-definite"),
-        (([1.0], MEANS[:1], [[[1.0, 0.5], [0.0, 1.0]]]), "symmetric"),
+        (([1.0], MEANS[:2], [1.0]), r"means must have shape \(1, dim\), got \(2, 3\)"),
+        (([1.0], MEANS[:1], [1.0, 2.0]), r"covariances must have shape \(1, 3, 3\), got \(2,\)"),
+        (([1.0], [[0.0, 0.0]], [[[1.0, 2.0], [2.0, 1.0]]]), "positive semi-definite"),
+        (([1.0], [[0.0, 0.0]], [[[1.0, 0.5], [0.0, 1.0]]]), "symmetric"),
     ],
 )
 def test_what_is_no_mixture_is_refused(arguments, message):
@@ -175,7 +174,7 @@ def test_oracles_are_arguments_of_jit():
         traces.append(1)
         return oracle(x, t).x_0
 
-    x = jnp.zeros((1, 2))
+    x = jnp.zeros((1, 3))
     for mean in MEANS:
         oracle = denoisers.gaussian_mixture(schedules.Flow(), [1.0], [mean], [1.0])
         np.testing.assert_allclose(x_0_of(oracle, x, 1.0)[0], mean, rtol=1e-6)

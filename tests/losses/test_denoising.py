@@ -43,6 +43,11 @@ def raw_output(name, alpha, sigma, x_0, eps):
     }[name]()
 
 
+def half(x_t, t, *, key):
+    """A network as simple as can be."""
+    return 0.5 * x_t
+
+
 def every_weight(log_snr, log_density):
     """A weighting that weighs the first part of its batch by the first of WEIGHTS, and so on."""
     parts = zip(jnp.split(log_snr, len(WEIGHTS)), jnp.split(log_density, len(WEIGHTS)), strict=True)
@@ -115,19 +120,14 @@ def test_derivatives_of_the_loss_are_finite_from_end_to_end():
 
 
 def test_at_no_noise_a_score_network_pays_for_the_eps_it_leaves_out():
-    # sigma = 0: eps_hat = -sigma score = 0 whatever the score, so that the error of eps is eps itself.
+    # sigma = 0: eps_hat = -sigma score = 0 whatever the score, so that the error of eps is eps itself. As large as an
+    # image, so that a sum of squares of eps / sigma would pass float32's range.
+    eps = np.random.default_rng(0).normal(size=(BATCH, 12_288)).astype(np.float32)
+    settings = {"weighting": weighting.Uniform(), "time_density": UNIFORM, "eps": jnp.asarray(eps)}
     loss = losses.denoising(
-        KEYS,
-        lambda x_t, t, *, key: 3 * x_t,
-        schedules.Cosine(),
-        processes.Score(),
-        jnp.asarray(X_0, jnp.float32),
-        weighting=weighting.Uniform(),
-        time_density=UNIFORM,
-        eps=jnp.asarray(NOISE, jnp.float32),
-        t=jnp.zeros(BATCH),
+        KEYS, half, schedules.Cosine(), processes.Score(), jnp.ones(eps.shape), t=jnp.zeros(BATCH), **settings
     )
-    np.testing.assert_allclose(loss, (NOISE**2).mean(1), rtol=1e-5)
+    np.testing.assert_allclose(loss, (eps.astype(np.float64) ** 2).mean(1), rtol=1e-5)
 
 
 def mean_and_error(schedule, made, density, std):
@@ -180,11 +180,6 @@ def test_a_loss_per_unit_of_log_snr_does_not_depend_on_the_density_of_times(dens
     assert error < 0.01 * expected
     # 1e-3: the steps of DiscreteUniform.
     assert abs(mean - expected) < 5 * error + 1e-3
-
-
-def half(x_t, t, *, key):
-    """A network as simple as can be."""
-    return 0.5 * x_t
 
 
 def run(keys, x_0, predict=half, **options):

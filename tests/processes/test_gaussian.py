@@ -98,6 +98,13 @@ def test_a_step_without_noise_stays_where_it_is():
     assert np.all(variance >= 0)
 
 
+def test_within_pure_data_and_within_pure_noise_a_sample_stays():
+    schedule = schedules.Discrete([0.0, 0.5, 1.0, 0.3])
+    for s, t in ((0.0, 0.25), (0.75, 1.0)):
+        assert gaussian.transition_coefficients(schedule, s, t) == (1, 0)
+        assert gaussian.posterior_coefficients(schedule, s, t) == (1, 0, 0)
+
+
 def test_diffuse_mixes_and_takes_one_time_or_one_per_sample():
     schedule, rng = schedules.Cosine(), np.random.default_rng(0)
     x_0, eps = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)

@@ -177,7 +177,8 @@ def test_samplers_that_cannot_be_are_refused(make, message):
 
 
 def test_a_plateau_of_the_schedule_costs_no_noise_and_no_nan():
-    schedule = schedules.Discrete([0.1, 0.0, 0.0, 0.2, 0.0, 0.3])
-    times = np.array([1.0, 0.9, 0.75, 0.7, 0.45, 0.4, 0.35, 0.2, 0.0])
+    # 0.02 is one of those whose plateau is not flat to the last bit: interpolation rounds.
+    schedule = schedules.Discrete([0.02, 0.0, 0.0, 0.2])
+    times = np.concatenate([[1.0], np.linspace(0.75, 0.25, 100), [0.0]])
     for table in (samplers.ddpm(schedule, times), samplers.ddim(schedule, times, eta=1.0)):
         assert np.all(table.c >= 0) and np.isfinite(table.c).all()

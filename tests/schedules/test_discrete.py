@@ -61,6 +61,15 @@ def test_at_its_steps_alpha_and_sigma_are_the_cumulative_product(name):
     np.testing.assert_allclose(sigma, np.sqrt(1 - alpha_bar), rtol=2 * EPS)
 
 
+@pytest.mark.parametrize("num_steps", [49, 1000, 4000])
+def test_in_float32_a_step_s_time_reads_that_step_itself(num_steps):
+    """Although (i + 1) / T times T is often not i + 1 in float32."""
+    schedule = Discrete.linear(num_steps)
+    t = (np.arange(1, num_steps + 1) / num_steps).astype(np.float32)
+    exact = np.log(np.cumprod(1 - schedule.betas)) - np.log(1 - np.cumprod(1 - schedule.betas))
+    np.testing.assert_allclose(jax.jit(schedule.log_snr)(t[1:]), exact[1:], rtol=EPS / 2, atol=1e-12)
+
+
 def test_between_steps_log_snr_is_a_straight_line():
     schedule = DISCRETE["linear"]
     steps = schedule.log_snr(np.arange(1, 1001) / 1000)
