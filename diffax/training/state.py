@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from diffax import arrays
 from diffax.losses.weighting import Weighting
 from diffax.processes import Parameterization
 from diffax.processes.time_sampling import TimeDensity
 from diffax.typing import Node, Numeric, Schedule
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Numbers:
     """The numbers of a run that reach the compiled step as arguments: changing or batching them compiles nothing anew.
@@ -30,7 +31,7 @@ class Numbers:
     time_density: Node[TimeDensity]
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class TrainState:
     """step: updates made so far. key: the run's one seed, never advanced. ema: the average of params.

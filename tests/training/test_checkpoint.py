@@ -10,10 +10,11 @@ import numpy as np
 import optax
 import pytest
 
+from diffax import arrays
 from diffax.training import checkpoint
 
 
-@jax.tree_util.register_dataclass
+@arrays.register_pytree
 @dataclasses.dataclass
 class State:
     params: dict
@@ -106,6 +107,7 @@ def test_the_saved_state_may_be_donated_at_once(tmp_path):
 KILLED = """
 import os, pathlib, signal, sys
 import jax.numpy as jnp, numpy as np
+from diffax import arrays
 from diffax.training import checkpoint
 checkpoints = checkpoint.Checkpoints(sys.argv[1])
 checkpoints.save(1, {"x": jnp.ones(3)})
@@ -135,6 +137,7 @@ def test_a_save_cut_short_by_kill_is_ignored_and_cleared(tmp_path):
 FULL_DISK = """
 import resource, sys, time
 import jax.numpy as jnp, numpy as np
+from diffax import arrays
 from diffax.training import checkpoint
 state = {"x": jnp.asarray(np.random.default_rng(0).normal(size=200_000), jnp.float32)}
 checkpoints = checkpoint.Checkpoints(sys.argv[1], keep=1)
