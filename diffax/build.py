@@ -51,6 +51,8 @@ WEIGHTINGS = {
     "flow": losses.weighting.Flow,
     "variational": losses.weighting.Variational,
 }
+# Every training step measures a batch against all of them.
+MOST_STABLE_TARGETS = 20_000
 TIME_DENSITIES = {
     "uniform": time_sampling.Uniform,
     "discrete_uniform": time_sampling.DiscreteUniform,
@@ -70,6 +72,9 @@ SAMPLERS: dict[str, tuple[Callable[..., samplers.SamplerTable], tuple[str, ...]]
     "ddim": (samplers.ddim, ("eta",)),
     "ddpm": (samplers.ddpm, ("variance",)),
     "adams": (samplers.adams, ("order", "form")),
+    "dpm_solver": (samplers.dpm_solver, ("order", "form")),
+    "heun": (samplers.heun, ("form",)),
+    "midpoint": (samplers.midpoint, ("form",)),
 }
 _GRIDS = ("uniform", "log_snr", "karras", *samplers.grids.SPACINGS)
 
@@ -142,8 +147,31 @@ def time_input(config: ConfigDict) -> denoisers.network.TimeInput:
     return chosen
 
 
-def loss(config: ConfigDict, module: nn.Module) -> training.BatchLoss:
+def loss(config: ConfigDict, module: nn.Module, dataset: data.dataset.Dataset) -> training.BatchLoss:
     """The training loss of a network."""
+    reference = _reference(config, module, dataset) if config.loss.stable_targets else None
+    return _loss(config, module, reference)
+
+
+def held_out_loss(config: ConfigDict, module: nn.Module) -> training.BatchLoss:
+    """The loss that tells how well a network does on data it was not trained with, whatever its targets were."""
+    return _loss(config, module, None)
+
+
+def _reference(config: ConfigDict, module: nn.Module, dataset: data.dataset.Dataset) -> np.ndarray:
+    if getattr(module, "num_classes", None) is not None:
+        raise ValueError(
+            "loss.stable_targets is for networks that are told no labels: set model.class_conditional=False"
+        )
+    if len(dataset) > MOST_STABLE_TARGETS:
+        raise ValueError(
+            f"loss.stable_targets compares every noisy example with all training data, at most {MOST_STABLE_TARGETS:,} "
+            f"examples; this dataset has {len(dataset):,}: set loss.stable_targets=False"
+        )
+    return dataset.to_network_range(dataset.examples)
+
+
+def _loss(config: ConfigDict, module: nn.Module, reference: np.ndarray | None) -> training.BatchLoss:
     num_classes, drop = getattr(module, "num_classes", None), config.model.label_drop
     if not 0 <= drop <= 1:
         raise ValueError(f"model.label_drop must be in [0, 1], got {drop}")
@@ -152,6 +180,7 @@ def loss(config: ConfigDict, module: nn.Module) -> training.BatchLoss:
         time_input=time_input(config),
         condition_names=() if num_classes is None else ("label",),
         drop_condition=functools.partial(networks.drop_condition, num_classes=num_classes, probability=drop),
+        reference=reference,
     )
 
 
@@ -179,7 +208,7 @@ def learning_rate_shape(config: ConfigDict) -> training.LearningRateShape:
 
 
 def sampler_table(config: ConfigDict) -> samplers.SamplerTable:
-    """config.sampler on the run's schedule: num_steps denoiser calls from start to end.
+    """config.sampler on the run's schedule: num_steps steps from start to end; those of heun and the like call twice.
 
     A schedule that ends at sigma_min gets a last row down to 0.
     """
@@ -196,19 +225,31 @@ def sampler_table(config: ConfigDict) -> samplers.SamplerTable:
     return table
 
 
+def check_denoiser(config: ConfigDict, module: nn.Module) -> None:
+    """Raises ValueError for a config.sampler that this network's denoiser cannot follow."""
+    guidance, epsilon = config.sampler.guidance_scale, config.sampler.epsilon_scale
+    if guidance != 1 and getattr(module, "num_classes", None) is None:
+        raise ValueError(
+            f"sampler.guidance_scale = {guidance:g} needs a class-conditional model; this one has no classes"
+        )
+    if not epsilon > 0:
+        raise ValueError(f"sampler.epsilon_scale must be > 0 (1 for none, 1.005 to 1.015 are usual), got {epsilon:g}")
+
+
 def denoiser(
     config: ConfigDict, module: nn.Module, params: Any, condition: networks.Condition | None = None
 ) -> Denoiser:
-    """The denoiser of a network's parameters, guided where config.sampler.guidance_scale is not 1."""
+    """The denoiser of a network's parameters, guided and epsilon-scaled where config.sampler asks for it."""
+    check_denoiser(config, module)
     told: dict[str, Any] = {"time_input": time_input(config), "condition": condition}
     network: tuple[Any, ...] = (networks.apply_fn(module), params, schedule(config), parameterization(config))
-    scale = config.sampler.guidance_scale
-    if scale == 1:
-        return denoisers.from_network(*network, **told)
-    if condition is None:
-        raise ValueError(f"sampler.guidance_scale = {scale:g} needs a class-conditional model; this one has no classes")
-    null = networks.null_condition(condition, getattr(module, "num_classes", None))
-    return denoisers.guided_network(*network, null_condition=null, scale=scale, **told)
+    guidance, epsilon = config.sampler.guidance_scale, config.sampler.epsilon_scale
+    if guidance == 1:
+        made: Denoiser = denoisers.from_network(*network, **told)
+    else:
+        null = networks.null_condition(condition, getattr(module, "num_classes", None))
+        made = denoisers.guided_network(*network, null_condition=null, scale=guidance, **told)
+    return made if epsilon == 1 else denoisers.epsilon_scaled(made, schedule(config), epsilon)
 
 
 def _times(options: ConfigDict, used: Schedule, num_steps: int) -> np.ndarray:

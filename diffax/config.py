@@ -24,7 +24,12 @@ def default() -> ConfigDict:
             "model": network(networks.UNet),
             "schedule": {"name": "cosine"},
             "parameterization": {"name": "v"},
-            "loss": {"weighting": {"name": "velocity"}, "time_density": {"name": "uniform"}, "stratified": False},
+            "loss": {
+                "weighting": {"name": "velocity"},
+                "time_density": {"name": "uniform"},
+                "stratified": False,
+                "stable_targets": False,
+            },
             "optimizer": {
                 "learning_rate": 2e-4,
                 "warmup_steps": 0,
@@ -56,6 +61,7 @@ def default() -> ConfigDict:
                 "order": 2,
                 "form": "x_0",
                 "guidance_scale": 1.0,
+                "epsilon_scale": 1.0,
             },
         }
     )

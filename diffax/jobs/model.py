@@ -38,13 +38,9 @@ class Model:
         with for_people():
             dataset = build.dataset(config, "train")
             module = build.network(config, dataset)
-            model = cls(config, dataset, module, build.loss(config, module), build.numbers(config))
+            model = cls(config, dataset, module, build.loss(config, module, dataset), build.numbers(config))
             build.sampler_table(config)
-            if config.sampler.guidance_scale != 1 and getattr(module, "num_classes", None) is None:
-                raise ValueError(
-                    f"sampler.guidance_scale = {config.sampler.guidance_scale:g} needs a class-conditional model; "
-                    "this one has no classes"
-                )
+            build.check_denoiser(config, module)
             # Traces the network, whose own checks of shapes speak here.
             jax.eval_shape(model.init_state)
         return model

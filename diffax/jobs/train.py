@@ -47,7 +47,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
         where = "from the beginning" if start is None else f"from the checkpoint of step {start}"
         print(f"{workdir}: {num_params:,} parameters, {len(model.dataset):,} examples, {where}", flush=True)
 
-        loss = training.make_held_out_loss(model.loss)
+        loss = training.make_held_out_loss(build.held_out_loss(config, model.module))
         train_step = training.make_train_step(model.loss, build.optimizer(config), shape)
         every = (
             training.Every(config.train.checkpoint_every, _save_to(checkpoints)),

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from diffax import arrays, processes
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
-from diffax.typing import Keys, Schedule
+from diffax.typing import Denoiser, Keys, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
 PerSample = Float[jax.Array, " batch"]
@@ -33,6 +33,7 @@ def denoising(
     time_density: TimeDensity,
     eps: Sample | None = None,
     t: PerSample | None = None,
+    teacher: Denoiser | None = None,
 ) -> PerSample:
     """The weighted squared error of one noisy view of every sample, averaged over its dimensions.
 
@@ -45,6 +46,8 @@ def denoising(
       predict: (x_t, t) to raw output; denoisers.raw_network makes one from a network.
       eps: noise to use instead of drawing it: stored pairs, couplings. Shape of x_0.
       t: times to use instead of drawing them: (batch,). For parts of a batch whose times were drawn together.
+      teacher: whose prediction at x_t to learn, instead of the (x_0, eps) that x_t was made of. The exact denoiser of
+        the data has the same minimum, without the noise of single pairs (stable targets, arXiv:2302.00670).
 
     Returns:
       (batch,), in units of eps squared.
@@ -55,6 +58,8 @@ def denoising(
     if eps is None:
         eps = arrays.normal_like(noise_keys, x_0)
     x_t = processes.diffuse(schedule, x_0, eps, t)
+    if teacher is not None:
+        x_0, eps, _ = jax.lax.stop_gradient(teacher(x_t, t))
     error = predict(x_t, t, key=network_keys) - parameterization.target(schedule, x_0, eps, t)
     log_weight = log_error_weight(schedule, parameterization, weighting, time_density, t)
     # Weighed before it is squared: a score's error squared passes float32's range where sigma = 0.

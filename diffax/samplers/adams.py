@@ -5,6 +5,7 @@ import itertools
 import numpy.typing as npt
 
 from diffax.samplers import exponential
+from diffax.samplers.dpm_solver import singlestep_rows
 from diffax.samplers.exponential import Form, Point
 from diffax.samplers.rows import Row, table_of
 from diffax.samplers.table import SamplerTable, check_times, in_float64
@@ -61,29 +62,9 @@ def adams(
 
 def multistep_row(form: Form, nodes: tuple[float, ...], now: Point, after: Point) -> Row:
     """One step with predictions at lambda = nodes, the newest of them now."""
-    if len(nodes) == 1 or after.sigma == 0 or now.alpha == 0 or now.sigma == 0:
+    if len(nodes) == 1 or exponential.is_singular(now, after):
         # DDIM divides by nothing: at either end, and as order 1 everywhere.
         return Row(now.t, b=(after.alpha,), e=(after.sigma,))
     weights = exponential.interpolation_weights(form, nodes, now, after)
     a = exponential.decay(form, now, after)
     return Row(now.t, a, b=weights) if form is Form.X_0 else Row(now.t, a, e=weights)
-
-
-def singlestep_rows(schedule: Schedule, form: Form, order: int, now: Point, after: Point) -> list[Row]:
-    """One step of DPM-Solver's order 2 or 3 with exact weights: stages at 1/2, or at 1/3 and 2/3 of the way."""
-    if order == 1 or after.sigma == 0 or now.alpha == 0 or now.sigma == 0:
-        return [multistep_row(form, (now.lam,), now, after)]
-    fractions = (1 / 2,) if order == 2 else (1 / 3, 2 / 3)
-    stages = [now, *(exponential.between(schedule, now, after, fraction) for fraction in fractions)]
-    rows: list[Row] = []
-    for i, (stage, target) in enumerate(zip(stages, [*stages[1:], after], strict=True)):
-        # The newest stage, and the prediction at `now`, which alone is in the history.
-        nodes = (now.lam,) if i == 0 else (stage.lam, now.lam)
-        weights = exponential.interpolation_weights(form, nodes, now, target)
-        a = exponential.decay(form, now, target)
-        x_0, eps = (weights, ()) if form is Form.X_0 else ((), weights)
-        if target is after:
-            rows.append(Row(stage.t, a, b=x_0, e=eps, push=i == 0))
-        else:
-            rows.append(Row(stage.t, 1.0, p=a, q=x_0, r=eps, push=i == 0))
-    return rows

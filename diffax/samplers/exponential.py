@@ -59,6 +59,11 @@ def between(schedule: Schedule, start: Point, end: Point, fraction: float) -> Po
     return point(schedule, float(schedule.time_of(np.float64(2 * lam))))
 
 
+def is_singular(start: Point, end: Point) -> bool:
+    """Whether the step touches pure noise or pure data, where lambda is infinite: DDIM's step divides by nothing."""
+    return 0 in (start.alpha, start.sigma, end.alpha, end.sigma)
+
+
 def decay(form: Form, start: Point, end: Point) -> float:
     """The factor of x_t: sigma_s / sigma_t or alpha_s / alpha_t."""
     return end.sigma / start.sigma if form is Form.X_0 else end.alpha / start.alpha

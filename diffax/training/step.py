@@ -28,12 +28,15 @@ def make_loss(
     time_input: TimeInput,
     condition_names: tuple[str, ...] = (),
     drop_condition: DropCondition | None = None,
+    reference: Array | None = None,
 ) -> BatchLoss:
     """loss(params, numbers, batch, keys) -> (batch,): the denoising loss of batch["x"] under its own condition.
 
     Args:
       condition_names: the entries of a batch that the network is told, such as "label"; none for an unconditional one.
       drop_condition: nulls some of them, for classifier-free guidance.
+      reference: the training data (n, *dims), or a large part of it, whose exact denoiser is then what the network
+        learns (stable targets, arXiv:2302.00670); for an unconditional network.
     """
 
     def loss(params: Any, numbers: Numbers, batch: Batch, keys: jax.Array) -> jax.Array:
@@ -52,6 +55,7 @@ def make_loss(
             batch["x"],
             weighting=numbers.weighting,
             time_density=numbers.time_density,
+            teacher=None if reference is None else denoisers.empirical(numbers.schedule, reference),
         )
 
     return loss

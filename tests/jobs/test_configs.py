@@ -56,7 +56,7 @@ def test_one_tiny_step_of_every_config(name):
             0, lambda key: networks.init_params(module, key, dataset.shape), optimizer, build.numbers(config)
         )
 
-    step = training.make_train_step(build.loss(config, module), optimizer, build.learning_rate_shape(config))
+    step = training.make_train_step(build.loss(config, module, dataset), optimizer, build.learning_rate_shape(config))
     state, metrics = jax.jit(step)(jax.jit(init_state)(), data.pipeline.Pipeline(dataset, batch_size).batch(0))
     assert np.isfinite(float(metrics["loss"])) and float(metrics["grad_norm"]) > 0
     assert int(state.step) == 1

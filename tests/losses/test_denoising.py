@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax import losses, processes, schedules
+from diffax import denoisers, losses, processes, schedules
 from diffax.losses import weighting
 from diffax.processes import time_sampling
 from tests.cases import PARAMETERIZATIONS, SCHEDULES
@@ -234,3 +234,51 @@ def test_time_noise_and_dropout_are_drawn_independently():
 
 def test_jit_gives_what_eager_gives():
     np.testing.assert_allclose(jax.jit(run)(KEYS, X_0), run(KEYS, X_0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERIZATIONS))
+def test_a_teacher_is_what_is_learned(name):
+    """A network that says what the teacher says has no error, and one that says eps pays for the difference."""
+    schedule, parameterization = schedules.Cosine(), PARAMETERIZATIONS[name]
+    teacher = denoisers.empirical(schedule, jnp.asarray(X_0, jnp.float32))
+
+    def pupil(x_t, t, *, key):
+        x_0, eps, _ = teacher(x_t, t)
+        return parameterization.target(schedule, x_0, eps, t)
+
+    settings = {"weighting": weighting.Velocity(), "time_density": UNIFORM, "t": jnp.asarray(T, jnp.float32)}
+    taught = losses.denoising(
+        KEYS, pupil, schedule, parameterization, jnp.asarray(X_0, jnp.float32), teacher=teacher, **settings
+    )
+    untaught = losses.denoising(KEYS, pupil, schedule, parameterization, jnp.asarray(X_0, jnp.float32), **settings)
+    np.testing.assert_array_equal(taught, np.zeros(BATCH))
+    assert float(untaught.max()) > 0.01
+
+
+def test_a_teacher_has_the_same_minimum_with_less_noise():
+    """Stable targets (arXiv:2302.00670): the gradient's mean is that of single pairs, its variance is not."""
+    schedule, data = schedules.Cosine(), np.random.default_rng(1).normal(size=(3, 2)).astype(np.float32)
+    teacher, t = denoisers.empirical(schedule, jnp.asarray(data)), jnp.full(4000, 0.7)
+
+    def gradients(teacher):
+        def loss(gain, key, x_0):
+            return losses.denoising(
+                key[None],
+                lambda x_t, t, *, key: gain * x_t,
+                schedule,
+                processes.V(),
+                x_0[None],
+                weighting=weighting.Velocity(),
+                time_density=UNIFORM,
+                t=t[:1],
+                teacher=teacher,
+            )[0]
+
+        keys = jax.random.split(jax.random.key(0), len(t))
+        x_0 = jnp.asarray(data[np.arange(len(t)) % len(data)])
+        return np.asarray(jax.jit(jax.vmap(jax.grad(loss), (None, 0, 0)))(0.3, keys, x_0), np.float64)
+
+    pairs, stable = gradients(None), gradients(teacher)
+    standard_error = (pairs - stable).std() / len(t) ** 0.5
+    assert abs((pairs - stable).mean()) < 4 * standard_error
+    assert stable.var() < 0.6 * pairs.var()

@@ -1,0 +1,58 @@
+"""How fast a deterministic table converges, on an exact mixture, against a solver that shares no code with it."""
+
+import functools
+
+import jax
+import numpy as np
+
+from diffax import denoisers, samplers, schedules
+
+SCHEDULES = [schedules.Cosine(), schedules.VarianceExploding(0.02, 20.0), schedules.Flow()]
+
+
+@functools.cache
+def exact(schedule):
+    """An exact denoiser, points at t = 0.98, and where they end at t = 0.02."""
+    mixture = denoisers.gaussian_mixture(
+        schedule, [0.3, 0.3, 0.4], [[1.0, 0.5], [-1.0, 0.2], [0.3, -1.0]], [0.3, 0.4, 0.5]
+    )
+    x = jax.random.normal(jax.random.key(0), (8, 2)) * float(schedule.sigma(0.98))
+    return mixture, x, runge_kutta(schedule, mixture, x, 3000)
+
+
+def errors(schedule, table_of, steps):
+    """The largest error at t = 0.02 from t = 0.98, against the same ODE solved by 3,000 steps of classical Runge-Kutta.
+
+    Steps uniform in log-SNR, an exact denoiser, float64.
+    """
+    mixture, x, reference = exact(schedule)
+    run = jax.jit(samplers.run)
+    grids = [samplers.grids.log_snr(schedule, n, start=0.98, end=0.02) for n in steps]
+    return np.array([np.abs(run(table_of(grid), mixture, x) - reference).max() for grid in grids])
+
+
+def runge_kutta(schedule, denoiser, x, num_steps):
+    """d(x / alpha) / d(sigma / alpha) = eps by Runge-Kutta 4 in log(sigma / alpha), sharing no code with the tables."""
+    low, high = (float(-schedule.log_snr(t) / 2) for t in (0.02, 0.98))
+    log_ratio = np.linspace(high, low, num_steps + 1)
+    h = log_ratio[1] - log_ratio[0]
+
+    def slope(z, u):
+        t = schedule.time_of(-2 * u)
+        return jax.numpy.exp(u) * denoiser(z * schedule.alpha(t), t).eps
+
+    def step(z, u):
+        k1 = slope(z, u)
+        k2 = slope(z + h / 2 * k1, u + h / 2)
+        k3 = slope(z + h / 2 * k2, u + h / 2)
+        k4 = slope(z + h * k3, u + h)
+        return z + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4), None
+
+    z, _ = jax.lax.scan(step, x / schedule.alpha(0.98), jax.numpy.asarray(log_ratio[:-1]))
+    return z * schedule.alpha(0.02)
+
+
+def slopes(schedule, table_of, steps):
+    """The measured orders: log2 of the ratios of the errors at each halving of the step."""
+    size = errors(schedule, table_of, steps)
+    return np.log2(size[:-1] / size[1:])
