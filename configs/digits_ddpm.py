@@ -29,9 +29,9 @@ def get_config() -> ConfigDict:
     config.optimizer.warmup_steps = 100
     config.ema.decay = 0.997
     config.train.batch_size = 32
-    config.train.num_steps = 2800
+    config.train.num_steps = 3200
     config.train.log_every = 100
-    config.train.sample_every = 1400
-    config.train.checkpoint_every = 1400
+    config.train.sample_every = 1600
+    config.train.checkpoint_every = 1600
     config.sampler.epsilon_scale = 1.018
     return config

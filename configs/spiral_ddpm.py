@@ -23,9 +23,9 @@ def get_config() -> ConfigDict:
     config.optimizer.warmup_steps = 100
     config.ema.decay = 0.998
     config.train.batch_size = 512
-    config.train.num_steps = 6000
+    config.train.num_steps = 4500
     config.train.log_every = 500
-    config.train.sample_every = 2000
-    config.train.checkpoint_every = 2000
+    config.train.sample_every = 1500
+    config.train.checkpoint_every = 1500
     config.sampler.num_steps = 100
     return config
