@@ -4,6 +4,7 @@ import itertools
 from typing import Literal, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
@@ -127,5 +128,10 @@ def _between(schedule: Schedule, variable: str, now: Point, after: Point, fracti
 def _derivatives(schedule: Schedule, t: float) -> tuple[float, float]:
     """d alpha / dt and d sigma / dt."""
     with jax.enable_x64(True):
-        slopes = [jax.jvp(value, (t,), (1.0,))[1] for value in (schedule.alpha, schedule.sigma)]
-    return float(slopes[0]), float(slopes[1])
+        alpha_slope, sigma_slope = _slopes(schedule, np.float64(t))
+        return float(alpha_slope), float(sigma_slope)
+
+
+@jax.jit
+def _slopes(schedule: Schedule, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return jax.jvp(schedule.alpha, (t,), (jnp.ones_like(t),))[1], jax.jvp(schedule.sigma, (t,), (jnp.ones_like(t),))[1]

@@ -76,9 +76,11 @@ def test_every_choice_can_be_built():
     for name in build.WEIGHTINGS:
         config.loss.weighting = {"name": name}
         build.numbers(config)
+    # The first and the last of 50 steps touch pure noise and pure data: one call, whatever the method.
+    evaluations = {"ddim": 50, "ddpm": 50, "adams": 50, "dpm_solver": 98, "heun": 98, "midpoint": 98}
     for name in build.SAMPLERS:
         config.sampler.name = name
-        assert build.sampler_table(config).num_evaluations == config.sampler.num_steps
+        assert build.sampler_table(config).num_evaluations == evaluations[name]
     config.loss.weighting = {"name": "min_snr", "gamma": 3.0}
     assert build.numbers(config).weighting.gamma == 3.0
     for name in build.TIME_DENSITIES:
