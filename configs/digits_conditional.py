@@ -13,8 +13,7 @@ def get_config() -> ConfigDict:
     config = digits_ddpm.get_config()
     config.model.class_conditional = True
     config.model.label_drop = 0.1
-    # Stable targets know nothing of labels, and guidance needs no epsilon scaling: it takes variance away on purpose.
+    # Stable targets know nothing of labels.
     config.loss.stable_targets = False
-    config.sampler.epsilon_scale = 1.0
     config.sampler.guidance_scale = 1.5
     return config
