@@ -13,7 +13,8 @@ def get_config() -> ConfigDict:
     config = digits_ddpm.get_config()
     config.model.class_conditional = True
     config.model.label_drop = 0.1
-    # Stable targets know nothing of labels.
+    # Stable targets know nothing of labels, and guidance takes variance away on purpose.
     config.loss.stable_targets = False
+    config.sampler.epsilon_scale = 1.0
     config.sampler.guidance_scale = 1.5
     return config

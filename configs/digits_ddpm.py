@@ -34,4 +34,5 @@ def get_config() -> ConfigDict:
     config.train.log_every = 100
     config.train.sample_every = 1600
     config.train.checkpoint_every = 1600
+    config.sampler.epsilon_scale = 1.018
     return config

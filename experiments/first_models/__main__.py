@@ -43,7 +43,11 @@ def main() -> None:
             print(f"  {what:<64}{value:>10.4f}" if isinstance(value, float) else f"  {what:<64}{value!s:>10}")
     if not arguments.no_write:
         made_on = {"machine": machine(), "environment": devices.describe()}
-        (HERE / "results.json").write_text(json.dumps({"results": results, **made_on}, indent=2) + "\n")
+        # Every model keeps the machine it was measured on: --only replaces its own entries.
+        path = HERE / "results.json"
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        kept |= {name: {"results": values, **made_on} for name, values in results.items()}
+        path.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def trained(name: str, workdir: pathlib.Path) -> float | str:
