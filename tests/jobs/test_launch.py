@@ -102,7 +102,7 @@ def test_samples_do_not_depend_on_the_batch(command, tmp_path):
             ],
             "at most the 1000 steps of the schedule, got 1001",
         ),
-        (["--config.parameterization.name=eps"], "Eps divides by alpha, which is 0 at t = 1"),
+        (["--config.parameterization.name=v"], "parameterization 'v' has no option sigma_data"),
         (["--config.train.num_steps=0"], "train.num_steps must be >= 1, got 0"),
         (["--config.optimizer.learning_rate=0.0"], "optimizer.learning_rate must be > 0"),
         (["--config.sampler.guidance_scale=2.0"], "needs a class-conditional model"),
@@ -118,6 +118,14 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(command, tmp_path, argum
     code, out, err = command("--config", config("digits_ddpm"), "--workdir", tmp_path / "run", *arguments)
     assert code == 2 and out == ""
     assert err.startswith("error: ") and err.count("\n") == 1 and said in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_parameterization_that_divides_by_zero_is_refused(command, tmp_path):
+    code, _, err = command(
+        "--config", config("spiral_ddpm"), "--workdir", tmp_path / "run", "--config.parameterization.name=eps"
+    )
+    assert code == 2 and err.count("\n") == 1 and "Eps divides by alpha, which is 0 at t = 1" in err
     assert list(tmp_path.iterdir()) == []
 
 
