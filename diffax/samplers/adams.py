@@ -7,8 +7,8 @@ import numpy.typing as npt
 from diffax.samplers import exponential
 from diffax.samplers.dpm_solver import singlestep_rows
 from diffax.samplers.exponential import Form, Point
-from diffax.samplers.rows import Row, table_of
-from diffax.samplers.table import SamplerTable, check_times, in_float64
+from diffax.samplers.rows import Row, ddim_row, table_of
+from diffax.samplers.table import SamplerTable
 from diffax.typing import Schedule
 
 
@@ -38,15 +38,14 @@ def adams(
       ValueError: an order not in 1..4, fewer steps than the order, an unknown form or start, times as for ddim.
     """
     interpolated = exponential.form_of(form)
-    schedule, times = in_float64(schedule), check_times(times, decreasing=True if to_zero else None)
-    steps = len(times) - 1
+    schedule, points = exponential.points_of(schedule, times, to_zero=to_zero)
+    steps = len(points) - 1
     if order not in (1, 2, 3, 4):
         raise ValueError(f"order must be 1, 2, 3 or 4, got {order}")
     if start not in ("ramp", "singlestep"):
         raise ValueError(f"start must be 'ramp' or 'singlestep', got {start!r}")
     if steps < order:
         raise ValueError(f"order {order} needs at least {order} steps, got {steps}")
-    points = [exponential.point(schedule, t) for t in times]
     rows: list[Row] = []
     for j, (now, after) in enumerate(itertools.pairwise(points)):
         usable = min(order, steps - j) if lower_order_final else order
@@ -55,16 +54,12 @@ def adams(
         else:
             history = [earlier.lam for earlier in points[max(0, j + 1 - usable) : j + 1]][::-1]
             rows.append(multistep_row(interpolated, tuple(history), now, after))
-    if to_zero:
-        rows.append(Row(points[-1].t, b=(1.0,)))
-    return table_of(f"Adams{order}({form})", schedule, rows)
+    return table_of(f"Adams{order}({form})", schedule, rows, to_zero_from=points[-1] if to_zero else None)
 
 
 def multistep_row(form: Form, nodes: tuple[float, ...], now: Point, after: Point) -> Row:
     """One step with predictions at lambda = nodes, the newest of them now."""
     if len(nodes) == 1 or exponential.is_singular(now, after):
-        # DDIM divides by nothing: at either end, and as order 1 everywhere.
-        return Row(now.t, b=(after.alpha,), e=(after.sigma,))
-    weights = exponential.interpolation_weights(form, nodes, now, after)
-    a = exponential.decay(form, now, after)
-    return Row(now.t, a, b=weights) if form is Form.X_0 else Row(now.t, a, e=weights)
+        return ddim_row(now, after)
+    a, x_0, eps = exponential.propagated(form, nodes, now, after)
+    return Row(now.t, a, b=x_0, e=eps)

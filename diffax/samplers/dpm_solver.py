@@ -6,8 +6,8 @@ import numpy.typing as npt
 
 from diffax.samplers import exponential, runge_kutta
 from diffax.samplers.exponential import Form, Point
-from diffax.samplers.rows import Row, table_of
-from diffax.samplers.table import SamplerTable, check_times, in_float64
+from diffax.samplers.rows import Row, ddim_row, table_of
+from diffax.samplers.table import SamplerTable
 from diffax.typing import Schedule
 
 
@@ -29,32 +29,27 @@ def dpm_solver(
     if order not in (1, 2, 3):
         raise ValueError(f"order must be 1, 2 or 3, got {order}")
     interpolated = exponential.form_of(form)
-    schedule, times = in_float64(schedule), check_times(times, decreasing=True if to_zero else None)
-    points = [exponential.point(schedule, t) for t in times]
+    schedule, points = exponential.points_of(schedule, times, to_zero=to_zero)
     rows: list[Row] = []
     for now, after in itertools.pairwise(points):
         if order == 2:
             rows += runge_kutta.step_rows(schedule, "log_snr", interpolated, 0.5, now, after)
         else:
             rows += singlestep_rows(schedule, interpolated, order, now, after)
-    if to_zero:
-        rows.append(Row(points[-1].t, b=(1.0,)))
-    return table_of(f"DPM-Solver{order}S({form})", schedule, rows)
+    return table_of(f"DPM-Solver{order}S({form})", schedule, rows, to_zero_from=points[-1] if to_zero else None)
 
 
 def singlestep_rows(schedule: Schedule, form: Form, order: int, now: Point, after: Point) -> list[Row]:
     """One step of order 1, 2 or 3 with exact weights: stages at 1/2, or at 1/3 and 2/3 of the way."""
     if order == 1 or exponential.is_singular(now, after):
-        return [Row(now.t, b=(after.alpha,), e=(after.sigma,))]
+        return [ddim_row(now, after)]
     fractions = (1 / 2,) if order == 2 else (1 / 3, 2 / 3)
     stages = [now, *(exponential.between(schedule, now, after, fraction) for fraction in fractions)]
     rows: list[Row] = []
     for i, (stage, target) in enumerate(zip(stages, [*stages[1:], after], strict=True)):
         # The newest stage, and the prediction at `now`, which alone is in the history.
         nodes = (now.lam,) if i == 0 else (stage.lam, now.lam)
-        weights = exponential.interpolation_weights(form, nodes, now, target)
-        a = exponential.decay(form, now, target)
-        x_0, eps = (weights, ()) if form is Form.X_0 else ((), weights)
+        a, x_0, eps = exponential.propagated(form, nodes, now, target)
         if target is after:
             rows.append(Row(stage.t, a, b=x_0, e=eps, push=i == 0))
         else:

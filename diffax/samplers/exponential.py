@@ -13,7 +13,9 @@ import enum
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from diffax.samplers.table import check_times, in_float64
 from diffax.typing import Schedule
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
@@ -53,6 +55,16 @@ def point(schedule: Schedule, t: float) -> Point:
     return Point(float(t), float(schedule.alpha(t)), float(schedule.sigma(t)), float(schedule.log_snr(t)) / 2)
 
 
+def points_of(schedule: Schedule, times: npt.ArrayLike, *, to_zero: bool) -> tuple[Schedule, list[Point]]:
+    """The schedule in float64 and the Points of times, which a last row to pure data needs to be decreasing.
+
+    Raises:
+      ValueError: times that check_times refuses.
+    """
+    schedule, times = in_float64(schedule), check_times(times, decreasing=True if to_zero else None)
+    return schedule, [point(schedule, t) for t in times]
+
+
 def between(schedule: Schedule, start: Point, end: Point, fraction: float) -> Point:
     """The Point whose lambda lies that fraction of the way from start to end."""
     lam = start.lam + fraction * (end.lam - start.lam)
@@ -77,3 +89,12 @@ def interpolation_weights(form: Form, nodes: tuple[float, ...], start: Point, en
     kernel = half * _WEIGHTS * np.exp(sign * (lam - end.lam)) * (end.alpha if form is Form.X_0 else -end.sigma)
     basis = [np.prod([(lam - other) / (node - other) for other in nodes if other != node], axis=0) for node in nodes]
     return tuple(float(np.sum(kernel * polynomial)) for polynomial in basis)
+
+
+def propagated(
+    form: Form, nodes: tuple[float, ...], start: Point, end: Point
+) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
+    """The factors of x at start, of the x_0s and of the eps that make x at end, with predictions at lambda = nodes."""
+    weights = interpolation_weights(form, nodes, start, end)
+    a = decay(form, start, end)
+    return (a, weights, ()) if form is Form.X_0 else (a, (), weights)

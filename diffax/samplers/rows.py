@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from diffax.samplers.exponential import Point
 from diffax.samplers.table import SamplerTable, make_table
 from diffax.typing import Schedule
 
@@ -24,8 +25,15 @@ class Row(NamedTuple):
     push: bool = True
 
 
-def table_of(name: str, schedule: Schedule, rows: Sequence[Row]) -> SamplerTable:
-    """The table with these rows."""
+def ddim_row(now: Point, after: Point) -> Row:
+    """DDIM's step, which divides by nothing: for steps of order 1, and to or from pure noise or pure data."""
+    return Row(now.t, b=(after.alpha,), e=(after.sigma,))
+
+
+def table_of(name: str, schedule: Schedule, rows: Sequence[Row], *, to_zero_from: Point | None = None) -> SamplerTable:
+    """The table with these rows, and one more from to_zero_from to pure data if it is given."""
+    if to_zero_from is not None:
+        rows = [*rows, Row(to_zero_from.t, b=(1.0,))]
     columns: dict[str, Any] = {
         key: np.array([getattr(row, key) for row in rows], float) for key in ("t", "a", "c", "p", "d")
     }

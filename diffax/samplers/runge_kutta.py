@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from diffax.samplers import exponential
 from diffax.samplers.exponential import Form, Point
-from diffax.samplers.rows import Row, table_of
-from diffax.samplers.table import SamplerTable, check_times, in_float64
+from diffax.samplers.rows import Row, ddim_row, table_of
+from diffax.samplers.table import SamplerTable
 from diffax.typing import Schedule
 
 Variable = Literal["t", "sigma", "log_snr"]
@@ -68,14 +68,11 @@ def _table(
     if variable not in get_args(Variable):
         raise ValueError(f"variable must be 't', 'sigma' or 'log_snr', got {variable!r}")
     interpolated = exponential.form_of(form)
-    schedule, times = in_float64(schedule), check_times(times, decreasing=True if to_zero else None)
-    points = [exponential.point(schedule, t) for t in times]
+    schedule, points = exponential.points_of(schedule, times, to_zero=to_zero)
     rows: list[Row] = []
     for now, after in itertools.pairwise(points):
         rows += step_rows(schedule, variable, interpolated, fraction, now, after)
-    if to_zero:
-        rows.append(Row(points[-1].t, b=(1.0,)))
-    return table_of(f"{name}({variable})", schedule, rows)
+    return table_of(f"{name}({variable})", schedule, rows, to_zero_from=points[-1] if to_zero else None)
 
 
 def step_rows(
@@ -83,7 +80,7 @@ def step_rows(
 ) -> list[Row]:
     """One step whose second evaluation, if any, lies that fraction of the way: at the end for Heun, half way."""
     if exponential.is_singular(now, after) and (variable != "t" or now.sigma == 0):
-        return [Row(now.t, b=(after.alpha,), e=(after.sigma,))]
+        return [ddim_row(now, after)]
     # What eps is at sigma = 0 no network knows, so that nothing is evaluated there.
     if fraction is None or after.sigma == 0:
         return [Row(now.t, *_moved(schedule, variable, form, [(now, 1.0)], now, after))]
@@ -95,12 +92,9 @@ def step_rows(
     return [to_stage, Row(stage.t, *_moved(schedule, variable, form, slopes, now, after), push=False)]
 
 
-_Moved = tuple[float, tuple[float, ...], tuple[float, ...]]
-
-
 def _moved(
     schedule: Schedule, variable: str, form: Form, slopes: list[tuple[Point, float]], now: Point, target: Point
-) -> _Moved:
+) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
     """The factors of x_now, of the x_0s and of the eps that make x_target from the weighted slopes, newest first."""
     if variable == "t":
         h = target.t - now.t
@@ -110,10 +104,7 @@ def _moved(
     if variable == "sigma":
         a = target.alpha / now.alpha
         return a, (), tuple(weight * (target.sigma - a * now.sigma) for _, weight in slopes)
-    used = [at.lam for at, weight in slopes if weight]
-    weights = exponential.interpolation_weights(form, tuple(used), now, target)
-    a = exponential.decay(form, now, target)
-    return (a, weights, ()) if form is Form.X_0 else (a, (), weights)
+    return exponential.propagated(form, tuple(at.lam for at, weight in slopes if weight), now, target)
 
 
 def _between(schedule: Schedule, variable: str, now: Point, after: Point, fraction: float) -> Point:

@@ -17,7 +17,7 @@ def weight(made):
     return np.exp(np.asarray(made(jnp.asarray(LOG_SNR, jnp.float32), jnp.asarray(LOG_DENSITY, jnp.float32)), float))
 
 
-def close(computed, expected):
+def assert_close(computed, expected):
     # The exponential of a float32 of size up to 60.
     np.testing.assert_allclose(computed, expected, rtol=1e-5)
 
@@ -37,7 +37,7 @@ def close(computed, expected):
     ],
 )
 def test_stated_for_eps(made, expected):
-    close(weight(made), expected)
+    assert_close(weight(made), expected)
 
 
 @pytest.mark.parametrize(
@@ -52,24 +52,24 @@ def test_stated_for_eps(made, expected):
 )
 def test_stated_for_x_0(made, expected):
     # |error of eps|^2 = SNR |error of x_0|^2.
-    close(weight(made) * SNR, expected)
+    assert_close(weight(made) * SNR, expected)
 
 
 def test_min_snr_stated_for_eps_and_v():
     # arXiv:2303.09556: min(SNR, 5) / SNR for eps and min(SNR, 5) / (SNR + 1) for v, where x_0 = alpha x_t - sigma v.
     alpha = np.sqrt(SNR / (1 + SNR))
-    close(weight(weighting.MinSnr()), np.minimum(SNR, 5) / SNR)
-    close(weight(weighting.MinSnr()) * alpha**2, np.minimum(SNR, 5) / (SNR + 1))
+    assert_close(weight(weighting.MinSnr()), np.minimum(SNR, 5) / SNR)
+    assert_close(weight(weighting.MinSnr()) * alpha**2, np.minimum(SNR, 5) / (SNR + 1))
 
 
 def test_velocity_is_1_for_v():
     alpha = np.sqrt(SNR / (1 + SNR))
-    close(weight(weighting.Velocity()) * alpha**2, 1)
+    assert_close(weight(weighting.Velocity()) * alpha**2, 1)
 
 
 def test_flow_is_1_for_the_flow_velocity():
     # On the straight line alpha = 1 - t, sigma = t, an error of u moves eps by alpha = 1 / (1 + SNR^-1/2) times it.
-    close(weight(weighting.Flow()) / (1 + SNR**-0.5) ** 2, 1)
+    assert_close(weight(weighting.Flow()) / (1 + SNR**-0.5) ** 2, 1)
 
 
 @pytest.mark.parametrize("sigma_data", [0.5, 1.3])
@@ -77,7 +77,7 @@ def test_edm_is_the_paper_s_lambda_for_the_denoiser(sigma_data):
     # arXiv:2206.00364, table 1, with alpha = 1: SNR = 1 / sigma^2.
     sigma = SNR**-0.5
     of_denoiser = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
-    close(weight(weighting.Edm(sigma_data)) * SNR, of_denoiser)
+    assert_close(weight(weighting.Edm(sigma_data)) * SNR, of_denoiser)
 
 
 def test_log_weights_are_finite_at_the_limits_and_so_are_their_derivatives():
