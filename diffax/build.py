@@ -31,13 +31,14 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "discrete_cosine": schedules.Discrete.cosine,
     "discrete_sigmoid": schedules.Discrete.sigmoid,
 }
-_PARAMETERIZATIONS = {
+PARAMETERIZATIONS: dict[str, Callable[..., processes.Parameterization]] = {
     "eps": processes.Eps,
     "x_0": processes.X0,
     "v": processes.V,
     "flow": processes.FlowVelocity,
     "score": processes.Score,
     "edm": processes.Edm,
+    "edm_gaussian": processes.edm_gaussian,
 }
 WEIGHTINGS = {
     "uniform": losses.weighting.Uniform,
@@ -67,14 +68,25 @@ _TIME_INPUTS = {
 }
 _NETWORKS = {"unet": networks.UNet, "mlp": networks.MLP}
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-# Each sampler with the settings of config.sampler that it reads.
+# Each sampler with the settings of config.sampler that it reads; one that is None leaves the sampler its own default.
 SAMPLERS: dict[str, tuple[Callable[..., samplers.SamplerTable], tuple[str, ...]]] = {
     "ddim": (samplers.ddim, ("eta",)),
     "ddpm": (samplers.ddpm, ("variance",)),
-    "adams": (samplers.adams, ("order", "form")),
-    "dpm_solver": (samplers.dpm_solver, ("order", "form")),
+    "euler": (samplers.euler, ()),
+    "euler_ancestral": (functools.partial(samplers.ddim, eta=1.0), ()),
+    "euler_maruyama": (samplers.euler_maruyama, ()),
     "heun": (samplers.heun, ("form",)),
     "midpoint": (samplers.midpoint, ("form",)),
+    "edm": (samplers.edm, ("churn",)),
+    "adams": (samplers.adams, ("order", "form")),
+    "dpm_solver": (samplers.dpm_solver, ("order", "form")),
+    "dpm_solver_multistep": (samplers.dpm_solver_multistep, ("order", "form", "weights", "tau")),
+    "unipc": (samplers.unipc, ("order", "form")),
+    "sa_solver": (samplers.sa_solver, ("form", "weights", "tau")),
+    "lms": (samplers.lms, ("order",)),
+    "ipndm": (samplers.ipndm, ("order",)),
+    "pndm": (samplers.pndm, ()),
+    "consistency": (samplers.consistency, ()),
 }
 _GRIDS = ("uniform", "log_snr", "karras", *samplers.grids.SPACINGS)
 
@@ -91,12 +103,16 @@ def schedule(config: ConfigDict) -> Schedule:
     return schedules.Shifted(built, shift) if shift else built
 
 
-def parameterization(config: ConfigDict) -> processes.Parameterization:
-    """config.parameterization."""
-    return _make("parameterization", dict(config.parameterization), _PARAMETERIZATIONS)
+def parameterization(config: ConfigDict, dataset: data.dataset.Dataset) -> processes.Parameterization:
+    """config.parameterization, with what follows from the data."""
+
+    spec = dict(config.parameterization)
+    if spec["name"] == "edm_gaussian":
+        spec["data"] = dataset.to_network_range(dataset.examples)
+    return _make("parameterization", spec, PARAMETERIZATIONS)
 
 
-def numbers(config: ConfigDict) -> training.Numbers:
+def numbers(config: ConfigDict, dataset: data.dataset.Dataset) -> training.Numbers:
     """Everything of a run's mathematics that its training step takes as numbers."""
     density = _make("loss.time_density", dict(config.loss.time_density), TIME_DENSITIES)
     if not config.optimizer.learning_rate > 0:
@@ -107,7 +123,7 @@ def numbers(config: ConfigDict) -> training.Numbers:
         learning_rate=config.optimizer.learning_rate,
         ema_decay=config.ema.decay,
         schedule=schedule(config),
-        parameterization=parameterization(config),
+        parameterization=parameterization(config, dataset),
         weighting=_make("loss.weighting", dict(config.loss.weighting), WEIGHTINGS),
         time_density=time_sampling.Stratified(density) if config.loss.stratified else density,
     )
@@ -207,7 +223,7 @@ def learning_rate_shape(config: ConfigDict) -> training.LearningRateShape:
     )
 
 
-def sampler_table(config: ConfigDict) -> samplers.SamplerTable:
+def sampler_table(config: ConfigDict, parameterization: processes.Parameterization) -> samplers.SamplerTable:
     """config.sampler on the run's schedule: num_steps steps from start to end; those of heun and the like call twice.
 
     A schedule that ends at sigma_min gets a last row down to 0.
@@ -220,8 +236,9 @@ def sampler_table(config: ConfigDict) -> samplers.SamplerTable:
     if to_zero and options.num_steps < 2:
         raise ValueError("sampler.num_steps must be >= 2 where the last step goes from sigma_min to 0, got 1")
     times = _times(options, used, options.num_steps - 1 if to_zero else options.num_steps)
-    table = constructor(used, times, to_zero=to_zero, **{name: options[name] for name in settings})
-    processes.refuse_singular(parameterization(config), used, table.times)
+    given = {name: options[name] for name in settings if options[name] is not None}
+    table = constructor(used, times, to_zero=to_zero, **given)
+    processes.refuse_singular(parameterization, used, table.times)
     return table
 
 
@@ -237,12 +254,16 @@ def check_denoiser(config: ConfigDict, module: nn.Module) -> None:
 
 
 def denoiser(
-    config: ConfigDict, module: nn.Module, params: Any, condition: networks.Condition | None = None
+    config: ConfigDict,
+    module: nn.Module,
+    parameterization: processes.Parameterization,
+    params: Any,
+    condition: networks.Condition | None = None,
 ) -> Denoiser:
     """The denoiser of a network's parameters, guided and epsilon-scaled where config.sampler asks for it."""
     check_denoiser(config, module)
     told: dict[str, Any] = {"time_input": time_input(config), "condition": condition}
-    network: tuple[Any, ...] = (networks.apply_fn(module), params, schedule(config), parameterization(config))
+    network: tuple[Any, ...] = (networks.apply_fn(module), params, schedule(config), parameterization)
     guidance, epsilon = config.sampler.guidance_scale, config.sampler.epsilon_scale
     if guidance == 1:
         made: Denoiser = denoisers.from_network(*network, **told)

@@ -14,6 +14,7 @@ from diffax import arrays, build, data, networks, samplers, training
 from diffax.jobs import run_directory
 from diffax.jobs.errors import UserError, for_people
 from diffax.training.checkpoint import Checkpoints
+from diffax.typing import Denoiser
 
 _SAMPLING_STREAM = 3
 
@@ -38,8 +39,8 @@ class Model:
         with for_people():
             dataset = build.dataset(config, "train")
             module = build.network(config, dataset)
-            model = cls(config, dataset, module, build.loss(config, module, dataset), build.numbers(config))
-            build.sampler_table(config)
+            model = cls(config, dataset, module, build.loss(config, module, dataset), build.numbers(config, dataset))
+            model.sampler_table()
             build.check_denoiser(config, module)
             # Traces the network, whose own checks of shapes speak here.
             jax.eval_shape(model.init_state)
@@ -53,6 +54,14 @@ class Model:
             build.optimizer(self.config),
             self.numbers,
         )
+
+    def sampler_table(self) -> samplers.SamplerTable:
+        """The table of config.sampler."""
+        return build.sampler_table(self.config, self.numbers.parameterization)
+
+    def denoiser(self, params: Any, condition: networks.Condition | None = None) -> Denoiser:
+        """The denoiser of the network's parameters that config.sampler asks for."""
+        return build.denoiser(self.config, self.module, self.numbers.parameterization, params, condition)
 
     def restore(self, workdir: pathlib.Path) -> tuple[int, dict[str, Any]]:
         """(step, saved state) of the newest checkpoint.
@@ -89,7 +98,7 @@ class Sampler:
 
     def __init__(self, model: Model, batch_size: int):
         with for_people():
-            self.table = build.sampler_table(model.config)
+            self.table = model.sampler_table()
         self._model, self._batch_size = model, batch_size
         self._draw = jax.jit(self._one_batch)
 
@@ -118,7 +127,7 @@ class Sampler:
         key = jax.random.fold_in(jax.random.key(seed), _SAMPLING_STREAM)
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
         condition = None if label is None else {"label": label}
-        denoiser = build.denoiser(self._model.config, self._model.module, params, condition)
+        denoiser = self._model.denoiser(params, condition)
         prior_keys, noise_keys = arrays.split_keys(keys, 2)
         x = samplers.prior(self.table, prior_keys, self._model.dataset.shape)
         return samplers.run(self.table, denoiser, x, noise_keys)

@@ -4,10 +4,9 @@ import itertools
 
 import numpy.typing as npt
 
-from diffax.samplers import exponential
+from diffax.samplers import exponential, multistep
 from diffax.samplers.dpm_solver import singlestep_rows
-from diffax.samplers.exponential import Form, Point
-from diffax.samplers.rows import Row, ddim_row, table_of
+from diffax.samplers.rows import Row, row_of, table_of
 from diffax.samplers.table import SamplerTable
 from diffax.typing import Schedule
 
@@ -37,29 +36,17 @@ def adams(
     Raises:
       ValueError: an order not in 1..4, fewer steps than the order, an unknown form or start, times as for ddim.
     """
-    interpolated = exponential.form_of(form)
-    schedule, points = exponential.points_of(schedule, times, to_zero=to_zero)
-    steps = len(points) - 1
-    if order not in (1, 2, 3, 4):
-        raise ValueError(f"order must be 1, 2, 3 or 4, got {order}")
+    multistep.check_order(order, (1, 2, 3, 4))
     if start not in ("ramp", "singlestep"):
         raise ValueError(f"start must be 'ramp' or 'singlestep', got {start!r}")
-    if steps < order:
-        raise ValueError(f"order {order} needs at least {order} steps, got {steps}")
+    interpolated = exponential.form_of(form)
+    schedule, points = exponential.points_of(schedule, times, to_zero=to_zero)
+    orders = multistep.orders_of(order, len(points) - 1, lower_order_final=lower_order_final)
     rows: list[Row] = []
     for j, (now, after) in enumerate(itertools.pairwise(points)):
-        usable = min(order, steps - j) if lower_order_final else order
         if start == "singlestep" and j < order - 1:
             rows += singlestep_rows(schedule, interpolated, min(order, 3), now, after)
         else:
-            history = [earlier.lam for earlier in points[max(0, j + 1 - usable) : j + 1]][::-1]
-            rows.append(multistep_row(interpolated, tuple(history), now, after))
+            nodes = multistep.nodes(points, j, orders[j])
+            rows.append(row_of(now.t, exponential.increment(interpolated, nodes, now, after)))
     return table_of(f"Adams{order}({form})", schedule, rows, to_zero_from=points[-1] if to_zero else None)
-
-
-def multistep_row(form: Form, nodes: tuple[float, ...], now: Point, after: Point) -> Row:
-    """One step with predictions at lambda = nodes, the newest of them now."""
-    if len(nodes) == 1 or exponential.is_singular(now, after):
-        return ddim_row(now, after)
-    a, x_0, eps = exponential.propagated(form, nodes, now, after)
-    return Row(now.t, a, b=x_0, e=eps)

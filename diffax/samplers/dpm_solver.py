@@ -6,7 +6,7 @@ import numpy.typing as npt
 
 from diffax.samplers import exponential, runge_kutta
 from diffax.samplers.exponential import Form, Point
-from diffax.samplers.rows import Row, ddim_row, table_of
+from diffax.samplers.rows import Row, query_row, row_of, table_of
 from diffax.samplers.table import SamplerTable
 from diffax.typing import Schedule
 
@@ -42,16 +42,12 @@ def dpm_solver(
 def singlestep_rows(schedule: Schedule, form: Form, order: int, now: Point, after: Point) -> list[Row]:
     """One step of order 1, 2 or 3 with exact weights: stages at 1/2, or at 1/3 and 2/3 of the way."""
     if order == 1 or exponential.is_singular(now, after):
-        return [ddim_row(now, after)]
+        return [row_of(now.t, exponential.increment(form, (now.lam,), now, after))]
     fractions = (1 / 2,) if order == 2 else (1 / 3, 2 / 3)
     stages = [now, *(exponential.between(schedule, now, after, fraction) for fraction in fractions)]
     rows: list[Row] = []
     for i, (stage, target) in enumerate(zip(stages, [*stages[1:], after], strict=True)):
         # The newest stage, and the prediction at `now`, which alone is in the history.
-        nodes = (now.lam,) if i == 0 else (stage.lam, now.lam)
-        a, x_0, eps = exponential.propagated(form, nodes, now, target)
-        if target is after:
-            rows.append(Row(stage.t, a, b=x_0, e=eps, push=i == 0))
-        else:
-            rows.append(Row(stage.t, 1.0, p=a, q=x_0, r=eps, push=i == 0))
+        step = exponential.increment(form, (now.lam,) if i == 0 else (stage.lam, now.lam), now, target)
+        rows.append((row_of if target is after else query_row)(stage.t, step, push=i == 0))
     return rows

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from diffax import arrays
+from diffax.samplers.brownian import Noise
 from diffax.samplers.table import SamplerTable
 from diffax.typing import Denoiser, Keys
 
@@ -31,13 +32,25 @@ def prior(table: SamplerTable, keys: Keys, shape: tuple[int, ...]) -> Sample:
 
 @overload
 def run(
-    table: SamplerTable, denoiser: Denoiser, x: Sample, keys: Keys | None = None, *, save_every: None = None
+    table: SamplerTable,
+    denoiser: Denoiser,
+    x: Sample,
+    keys: Keys | None = None,
+    *,
+    save_every: None = None,
+    noise: Noise | None = None,
 ) -> Sample: ...
 
 
 @overload
 def run(
-    table: SamplerTable, denoiser: Denoiser, x: Sample, keys: Keys | None = None, *, save_every: int
+    table: SamplerTable,
+    denoiser: Denoiser,
+    x: Sample,
+    keys: Keys | None = None,
+    *,
+    save_every: int,
+    noise: Noise | None = None,
 ) -> tuple[Sample, Float[jax.Array, "saved batch *dims"]]: ...
 
 
@@ -48,6 +61,7 @@ def run(
     keys: Keys | None = None,
     *,
     save_every: int | None = None,
+    noise: Noise | None = None,
 ) -> Sample | tuple[Sample, Float[jax.Array, "saved batch *dims"]]:
     """Runs a table from x, the state at its first time, and returns the result after its last row.
 
@@ -57,6 +71,8 @@ def run(
     Args:
       x: (batch, *dims); `prior` draws one.
       keys: (batch,) typed keys, one per sample; needed if the table is stochastic.
+      noise: (keys, row, x) to standard normal noise of x's shape, in the place of independent noise for every row:
+        samplers.brownian gives that of one path.
       save_every: also return the states after every so many rows and after the last, stacked in front.
 
     Raises:
@@ -84,19 +100,24 @@ def run(
     )
 
     def body(carry: _Carry, row: dict[str, jax.Array]) -> tuple[_Carry, None]:
-        return _step(denoiser, carry, row, keys, save_every), None
+        return _step(denoiser, carry, row, keys, save_every, noise or _independent), None
 
     carry, _ = jax.lax.scan(body, carry, columns)
     return carry.query if carry.saved is None else (carry.query, carry.saved)
 
 
 def _step(
-    denoiser: Denoiser, carry: _Carry, row: dict[str, jax.Array], keys: Keys | None, save_every: int | None
+    denoiser: Denoiser,
+    carry: _Carry,
+    row: dict[str, jax.Array],
+    keys: Keys | None,
+    save_every: int | None,
+    noise_of: Noise,
 ) -> _Carry:
     """One row: call the denoiser, combine, remember."""
     prediction = denoiser(carry.query, row["times"])
     x_0, eps = (prediction.x_0, *carry.x_0), (prediction.eps, *carry.eps)
-    noise = arrays.normal_like(_noise_keys(keys, row["row"]), carry.query) if "c" in row or "d" in row else None
+    noise = noise_of(keys, row["row"], carry.query) if "c" in row or "d" in row else None
 
     before = carry.query if carry.anchor is None else carry.anchor
     anchor = _combine(row, "a", before, [("b", x_0), ("e", eps)], "c", noise)
@@ -145,6 +166,10 @@ def _pushed(row: dict[str, jax.Array], now: tuple[Sample, ...], before: tuple[Sa
 def _empty_history(x: Sample, *columns) -> tuple[Sample, ...]:
     depth = max((column.shape[-1] for column in columns if column is not None), default=0)
     return (jnp.zeros_like(x),) * max(depth - 1, 0)
+
+
+def _independent(keys: Keys | None, row: jax.Array, like: Sample) -> Sample:
+    return arrays.normal_like(_noise_keys(keys, row), like)
 
 
 def _noise_keys(keys: Keys | None, row: int | jax.Array) -> Keys:

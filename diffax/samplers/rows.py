@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from diffax.samplers.exponential import Point
+from diffax.samplers.exponential import Increment, Point
 from diffax.samplers.table import SamplerTable, make_table
 from diffax.typing import Schedule
 
@@ -25,13 +25,43 @@ class Row(NamedTuple):
     push: bool = True
 
 
-def ddim_row(now: Point, after: Point) -> Row:
-    """DDIM's step, which divides by nothing: for steps of order 1, and to or from pure noise or pure data."""
-    return Row(now.t, b=(after.alpha,), e=(after.sigma,))
+def row_of(t: float, step: Increment, *, push: bool = True) -> Row:
+    """The row of one step from t."""
+    return Row(t, step.keep, b=step.x_0, e=step.eps, c=step.noise, push=push)
 
 
-def table_of(name: str, schedule: Schedule, rows: Sequence[Row], *, to_zero_from: Point | None = None) -> SamplerTable:
-    """The table with these rows, and one more from to_zero_from to pure data if it is given."""
+def query_row(t: float, step: Increment, *, push: bool = True) -> Row:
+    """A row that only asks at the end of a step: the state stays where it is."""
+    return Row(t, 1.0, p=step.keep, q=step.x_0, r=step.eps, d=step.noise, push=push)
+
+
+def noised(row: Row, now: Point, up: Point, *, scale: float = 1.0) -> Row:
+    """The row, which ends at `now`, continued by a draw of q(x_up | x_now): back to a noisier point.
+
+    scale multiplies the noise that is added. The row must not have a query of its own.
+    """
+    factor = up.alpha / now.alpha
+    added = scale**2 * (up.sigma**2 - (factor * now.sigma) ** 2)
+    return row._replace(
+        a=factor * row.a,
+        b=tuple(factor * weight for weight in row.b),
+        e=tuple(factor * weight for weight in row.e),
+        c=float(np.sqrt((factor * row.c) ** 2 + added)),
+    )
+
+
+def table_of(
+    name: str,
+    schedule: Schedule,
+    rows: Sequence[Row],
+    *,
+    to_zero_from: Point | None = None,
+    **others: float,
+) -> SamplerTable:
+    """The table with these rows, and one more from to_zero_from to pure data if it is given.
+
+    others: initial_noise and prior_std, as for make_table.
+    """
     if to_zero_from is not None:
         rows = [*rows, Row(to_zero_from.t, b=(1.0,))]
     columns: dict[str, Any] = {
@@ -41,4 +71,4 @@ def table_of(name: str, schedule: Schedule, rows: Sequence[Row], *, to_zero_from
         depth = max(max(len(getattr(row, key)) for row in rows), 1)
         columns[key] = np.array([[*getattr(row, key), *(0.0,) * (depth - len(getattr(row, key)))] for row in rows])
     times = columns.pop("t")
-    return make_table(name, schedule, times, **columns, push=np.array([row.push for row in rows]))
+    return make_table(name, schedule, times, **columns, push=np.array([row.push for row in rows]), **others)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from diffax.samplers import exponential
-from diffax.samplers.exponential import Form, Point
-from diffax.samplers.rows import Row, ddim_row, table_of
+from diffax.samplers.exponential import Form, Increment, Point
+from diffax.samplers.rows import Row, query_row, row_of, table_of
 from diffax.samplers.table import SamplerTable
 from diffax.typing import Schedule
 
@@ -80,31 +80,30 @@ def step_rows(
 ) -> list[Row]:
     """One step whose second evaluation, if any, lies that fraction of the way: at the end for Heun, half way."""
     if exponential.is_singular(now, after) and (variable != "t" or now.sigma == 0):
-        return [ddim_row(now, after)]
+        return [row_of(now.t, exponential.increment(form, (now.lam,), now, after))]
     # What eps is at sigma = 0 no network knows, so that nothing is evaluated there.
     if fraction is None or after.sigma == 0:
-        return [Row(now.t, *_moved(schedule, variable, form, [(now, 1.0)], now, after))]
+        return [row_of(now.t, _moved(schedule, variable, form, [(now, 1.0)], now, after))]
     stage = after if fraction == 1 else _between(schedule, variable, now, after, fraction)
     half = 1 / (2 * fraction)
-    a, x_0, eps = _moved(schedule, variable, form, [(now, 1.0)], now, stage)
-    to_stage = Row(now.t, 1.0, p=a, q=x_0, r=eps)
+    to_stage = query_row(now.t, _moved(schedule, variable, form, [(now, 1.0)], now, stage))
     slopes = [(stage, half), (now, 1 - half)]
-    return [to_stage, Row(stage.t, *_moved(schedule, variable, form, slopes, now, after), push=False)]
+    return [to_stage, row_of(stage.t, _moved(schedule, variable, form, slopes, now, after), push=False)]
 
 
 def _moved(
     schedule: Schedule, variable: str, form: Form, slopes: list[tuple[Point, float]], now: Point, target: Point
-) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
-    """The factors of x_now, of the x_0s and of the eps that make x_target from the weighted slopes, newest first."""
+) -> Increment:
+    """The step from now to target with the weighted slopes, newest first."""
     if variable == "t":
         h = target.t - now.t
-        alphas, sigmas = zip(*(_derivatives(schedule, at.t) for at, _ in slopes), strict=True)
+        alphas, sigmas = zip(*(derivatives(schedule, at.t) for at, _ in slopes), strict=True)
         scaled = [h * weight for _, weight in slopes]
-        return 1.0, tuple(np.multiply(scaled, alphas).tolist()), tuple(np.multiply(scaled, sigmas).tolist())
+        return Increment(1.0, tuple(np.multiply(scaled, alphas).tolist()), tuple(np.multiply(scaled, sigmas).tolist()))
     if variable == "sigma":
         a = target.alpha / now.alpha
-        return a, (), tuple(weight * (target.sigma - a * now.sigma) for _, weight in slopes)
-    return exponential.propagated(form, tuple(at.lam for at, weight in slopes if weight), now, target)
+        return Increment(a, (), tuple(weight * (target.sigma - a * now.sigma) for _, weight in slopes))
+    return exponential.increment(form, tuple(at.lam for at, weight in slopes if weight), now, target)
 
 
 def _between(schedule: Schedule, variable: str, now: Point, after: Point, fraction: float) -> Point:
@@ -116,7 +115,7 @@ def _between(schedule: Schedule, variable: str, now: Point, after: Point, fracti
     return exponential.point(schedule, float(schedule.time_of(np.float64(-2 * np.log(ratio)))))
 
 
-def _derivatives(schedule: Schedule, t: float) -> tuple[float, float]:
+def derivatives(schedule: Schedule, t: float) -> tuple[float, float]:
     """d alpha / dt and d sigma / dt."""
     with jax.enable_x64(True):
         alpha_slope, sigma_slope = _slopes(schedule, np.float64(t))

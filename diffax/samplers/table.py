@@ -88,8 +88,11 @@ def make_table(
     d: npt.ArrayLike | None = None,
     push: npt.ArrayLike | None = None,
     initial_noise: float = 0.0,
+    prior_std: float | None = None,
 ) -> SamplerTable:
     """A SamplerTable from NumPy columns; vectors for b, e, q, r mean depth 1, and what is all zero is dropped.
+
+    prior_std is the schedule's sigma at the first time unless given, as it has to be with initial_noise.
 
     Raises:
       ValueError: a column of the wrong length or with a number that is not finite, naming it and its row.
@@ -113,7 +116,7 @@ def make_table(
         times=times,
         **columns,
         push=None if push is None or np.all(push) else np.asarray(push, bool),
-        prior_std=float(schedule.sigma(times[0])),
+        prior_std=float(schedule.sigma(times[0])) if prior_std is None else prior_std,
         initial_noise=initial_noise or None,
         name=name,
     )

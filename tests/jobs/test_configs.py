@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffax import build, data, networks, training
+from diffax import build, data, networks, processes, training
 from diffax import config as settings
 from diffax.typing import Schedule
 
@@ -32,9 +32,9 @@ def test_config_builds(name):
     config = config_of(name)
     assert importlib.import_module(f"configs.{name}").__doc__.count("python launch.py") >= 1
     assert isinstance(build.schedule(config), Schedule)
-    table = build.sampler_table(config)
-    assert table.num_evaluations == config.sampler.num_steps and np.isfinite(table.times).all()
     dataset = stand_in(config)
+    table = build.sampler_table(config, build.parameterization(config, dataset))
+    assert table.num_evaluations == config.sampler.num_steps and np.isfinite(table.times).all()
     module = build.network(config, dataset)
     params = jax.eval_shape(lambda key: networks.init_params(module, key, dataset.shape), jax.random.key(0))
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(params))
@@ -53,7 +53,7 @@ def test_one_tiny_step_of_every_config(name):
 
     def init_state():
         return training.init_state(
-            0, lambda key: networks.init_params(module, key, dataset.shape), optimizer, build.numbers(config)
+            0, lambda key: networks.init_params(module, key, dataset.shape), optimizer, build.numbers(config, dataset)
         )
 
     step = training.make_train_step(build.loss(config, module, dataset), optimizer, build.learning_rate_shape(config))
@@ -62,9 +62,14 @@ def test_one_tiny_step_of_every_config(name):
     assert int(state.step) == 1
 
 
+def _parameterized(config, name):
+    config.parameterization = {"name": name}
+    return config
+
+
 def test_every_choice_can_be_built():
     """Each name of the tables of build.py, on a config that suits it."""
-    config = settings.default()
+    config, spiral = settings.default(), data.toy.load("swiss_roll", "train")
     for name in build.SCHEDULES:
         config.schedule = {"name": name}
         schedule = build.schedule(config)
@@ -75,29 +80,31 @@ def test_every_choice_can_be_built():
     assert float(build.schedule(config).alpha(np.float64(1.0))) == 0
     for name in build.WEIGHTINGS:
         config.loss.weighting = {"name": name}
-        build.numbers(config)
+        build.numbers(config, spiral)
     # The first and the last of 50 steps touch pure noise and pure data: one call, whatever the method.
-    evaluations = {"ddim": 50, "ddpm": 50, "adams": 50, "dpm_solver": 98, "heun": 98, "midpoint": 98}
+    twice = {"dpm_solver", "heun", "midpoint", "edm"}
+    evaluations = {name: 98 if name in twice else 51 if name == "pndm" else 50 for name in build.SAMPLERS}
     for name in build.SAMPLERS:
         config.sampler.name = name
-        assert build.sampler_table(config).num_evaluations == evaluations[name]
+        assert build.sampler_table(config, processes.V()).num_evaluations == evaluations[name]
+    types = {type(build.parameterization(_parameterized(config, name), spiral)) for name in build.PARAMETERIZATIONS}
+    assert len(types) == len(build.PARAMETERIZATIONS)
     config.loss.weighting = {"name": "min_snr", "gamma": 3.0}
-    assert build.numbers(config).weighting.gamma == 3.0
+    assert build.numbers(config, spiral).weighting.gamma == 3.0
     for name in build.TIME_DENSITIES:
         config.loss.time_density = {"name": name}
-        build.numbers(config)
+        build.numbers(config, spiral)
     with pytest.raises(ValueError, match=r"loss\.weighting 'min_snr' has no option gama, but gamma"):
         config.loss.weighting = {"name": "min_snr", "gama": 3.0}
-        build.numbers(config)
+        build.numbers(config, spiral)
 
 
 def test_a_schedule_that_ends_at_sigma_min_is_sampled_down_to_zero():
     config = settings.default()
     config.schedule = {"name": "variance_exploding", "sigma_min": 0.002, "sigma_max": 80.0}
-    config.parameterization = {"name": "edm"}
     config.sampler.grid = "karras"
     config.sampler.num_steps = 18
-    table = build.sampler_table(config)
+    table = build.sampler_table(config, processes.Edm())
     assert table.num_evaluations == 18 and table.b[-1, 0] == 1 and table.e[-1, 0] == 0
     # EDM's sigmas (arXiv:2206.00364, eq. 5), in closed form.
     expected = (80 ** (1 / 7) + np.arange(18) / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7

@@ -1,5 +1,7 @@
 """The loop against the definition of a table, row by row, in NumPy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from diffax import arrays, denoisers, samplers, schedules
 from diffax.samplers.table import make_table
 from diffax.typing import Prediction
+from tests.samplers import definition
 
 FLOW = schedules.Flow()
 KEYS = jax.random.split(jax.random.key(0), 64)
@@ -33,24 +36,7 @@ def noise_of(rows, keys=KEYS, shape=(3,)):
     return np.asarray(noise, np.float64)
 
 
-def by_the_definition(columns, times, x, noise, *, push=None):
-    """The states after every row, in float64, with whole histories and no column left out."""
-    rows = len(times)
-    depth = max((np.shape(columns[name])[1] for name in "bqer" if name in columns), default=1)
-    full = {name: np.zeros((rows, depth)) for name in "bqer"} | {name: np.zeros(rows) for name in "acd"}
-    full["p"] = np.ones(rows)
-    for name, column in columns.items():
-        full[name][..., : np.shape(column)[-1]] = column
-    anchor = query = np.asarray(x, np.float64)
-    past, states = [(0 * query, 0 * query)] * depth, []
-    for j, t in enumerate(times):
-        seen = [halves(query, t), *past]
-        x_0s, epss = (np.stack([pair[half] for pair in seen[:depth]], -1) for half in (0, 1))
-        anchor = full["a"][j] * anchor + x_0s @ full["b"][j] + epss @ full["e"][j] + full["c"][j] * noise[j]
-        query = full["p"][j] * anchor + x_0s @ full["q"][j] + epss @ full["r"][j] + full["d"][j] * noise[j]
-        past = seen if push is None or push[j] else past
-        states.append(query)
-    return np.array(states)
+by_the_definition = functools.partial(definition.by_the_definition, halves)
 
 
 def random_columns(rows, depth, names="abecpqrd"):

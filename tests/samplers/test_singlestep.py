@@ -26,7 +26,7 @@ def predicted(x, t):
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("method", [samplers.heun, samplers.midpoint], ids=lambda m: m.__name__)
 @pytest.mark.parametrize(("variable", "form"), KINDS)
-def test_order_2(x64, schedule, method, variable, form):
+def test_order_2(schedule, method, variable, form):
     def table(times):
         return method(schedule, times, variable=variable, form=form)
 
@@ -34,14 +34,14 @@ def test_order_2(x64, schedule, method, variable, form):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-def test_euler_in_t_is_of_order_1(x64, schedule):
+def test_euler_in_t_is_of_order_1(schedule):
     assert np.all(slopes(schedule, lambda times: samplers.euler(schedule, times, variable="t"), (160, 320, 640)) > 0.8)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("form", ["x_0", "eps"])
 @pytest.mark.parametrize("order", [2, 3])
-def test_order_of_dpm_solver(x64, schedule, form, order):
+def test_order_of_dpm_solver(schedule, form, order):
     def table(times):
         return samplers.dpm_solver(schedule, times, order=order, form=form)
 

@@ -1,0 +1,70 @@
+"""The probability-flow ODE with steps of its own choosing, by Diffrax."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from diffax import arrays
+from diffax.typing import Array, Denoiser, Numeric, Schedule
+
+Sample = Float[jax.Array, "batch *dims"]
+
+
+class Solution(NamedTuple):
+    """The state at the end, and how often each sample called the denoiser, (batch,)."""
+
+    x: Sample
+    num_evaluations: Int[jax.Array, " batch"]
+
+
+def probability_flow(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    x: Sample,
+    *,
+    start: Numeric = 1.0,
+    end: Numeric = 0.0,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    max_steps: int = 4096,
+) -> Solution:
+    """Solves dx/dt = alpha' x_0 + sigma' eps from start to end, in either direction, by Tsitouras' method of order 5.
+
+    arXiv:2011.13456, eq. 13, written with both halves of the prediction: regular wherever alpha' and sigma' are, pure
+    noise included. Each sample has its own steps, so the batch runs as long as its slowest; in float32 tolerances below
+    about 1e-6 are not reached, and in float64 this is the reference for everything else.
+
+    Args:
+      x: the state at start, (batch, *dims).
+      rtol, atol: the error of a step is kept below atol + rtol |x|.
+
+    Raises:
+      RuntimeError (at run time): more than max_steps steps.
+    """
+    import diffrax  # slow to import, and no table needs it
+
+    controller = diffrax.PIDController(rtol=rtol, atol=atol)
+    term = diffrax.ODETerm(lambda t, y, _: velocity(denoiser, schedule, y[None], t)[0])
+    times = [jnp.asarray(t, x.dtype) for t in (start, end)]
+
+    def one(x: jax.Array) -> tuple[jax.Array, Any]:
+        solution = diffrax.diffeqsolve(
+            term, diffrax.Tsit5(), *times, dt0=None, y0=x, stepsize_controller=controller, max_steps=max_steps
+        )
+        return solution.ys[-1], solution.stats["num_steps"]
+
+    ends, steps = jax.vmap(one)(x)
+    # Six new evaluations a step, accepted or not, the seventh being the last of the step before; one before the first.
+    return Solution(ends, 6 * steps + 1)
+
+
+def velocity(denoiser: Denoiser, schedule: Schedule, x: Sample, t: Array) -> Sample:
+    """dx/dt of the probability flow at x, (batch, *dims), and t, a scalar."""
+    prediction = denoiser(x, t)
+    t = jnp.asarray(t, x.dtype)
+    alpha_slope, sigma_slope = (
+        jax.jvp(value, (t,), (jnp.ones_like(t),))[1] for value in (schedule.alpha, schedule.sigma)
+    )
+    return arrays.expand_to(alpha_slope, x) * prediction.x_0 + arrays.expand_to(sigma_slope, x) * prediction.eps

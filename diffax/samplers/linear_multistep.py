@@ -1,0 +1,100 @@
+"""Multistep methods for d(x / alpha) / d(sigma / alpha) = eps: LMS, iPNDM and PNDM."""
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+
+from diffax.samplers import exponential, multistep
+from diffax.samplers.exponential import Increment, Point
+from diffax.samplers.rows import Row, query_row, row_of, table_of
+from diffax.samplers.table import SamplerTable
+from diffax.typing import Schedule
+
+# Adams-Bashforth for equal steps, newest first.
+ADAMS_BASHFORTH = {
+    1: (1.0,),
+    2: (3 / 2, -1 / 2),
+    3: (23 / 12, -16 / 12, 5 / 12),
+    4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+}
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)  # exact for polynomials far beyond degree 3
+
+
+def lms(schedule: Schedule, times: npt.ArrayLike, *, order: int = 4, to_zero: bool = False) -> SamplerTable:
+    """Adams-Bashforth for the steps as they are, in sigma / alpha (k-diffusion's LMS, DEIS' rhoAB, arXiv:2204.13902).
+
+    Starts with orders 1, 2, .... Arguments and errors as for ipndm.
+    """
+    multistep.check_order(order, (1, 2, 3, 4))
+    schedule, points = exponential.points_of(schedule, times, to_zero=to_zero)
+    orders = multistep.orders_of(order, len(points) - 1, lower_order_final=False)
+    rows = []
+    for j, (now, after) in enumerate(itertools.pairwise(points)):
+        ratios = [_ratio(at) for at in points[max(0, j + 1 - orders[j]) : j + 1][::-1] if at.alpha > 0]
+        rows.append(row_of(now.t, _transfer(now, after, _exact_shares(ratios, now, after))))
+    return table_of(f"LMS{order}", schedule, rows, to_zero_from=points[-1] if to_zero else None)
+
+
+def ipndm(schedule: Schedule, times: npt.ArrayLike, *, order: int = 4, to_zero: bool = False) -> SamplerTable:
+    """DDIM's step with Adams-Bashforth's mean of the last eps, its weights those of equal steps (arXiv:2202.09778).
+
+    The weights are those of steps that are equal in sigma / alpha, so that on any other grid the order is 1 to 2.
+    Starts with orders 1, 2, ....
+
+    Args:
+      times: strictly monotone; one row for each interval.
+      order: 1 (DDIM) to 4.
+      to_zero: a last row from times[-1] to pure data, for schedules that end at sigma_min.
+
+    Raises:
+      ValueError: an order not in 1..4, fewer steps than the order, times as for ddim.
+    """
+    multistep.check_order(order, (1, 2, 3, 4))
+    schedule, points = exponential.points_of(schedule, times, to_zero=to_zero)
+    orders = multistep.orders_of(order, len(points) - 1, lower_order_final=False)
+    rows = [
+        row_of(now.t, _transfer(now, after, ADAMS_BASHFORTH[orders[j]]))
+        for j, (now, after) in enumerate(itertools.pairwise(points))
+    ]
+    return table_of(f"iPNDM{order}", schedule, rows, to_zero_from=points[-1] if to_zero else None)
+
+
+def pndm(schedule: Schedule, times: npt.ArrayLike, *, to_zero: bool = False) -> SamplerTable:
+    """PLMS (arXiv:2202.09778, algorithm 2 without its Runge-Kutta start): ipndm of order 4 after a first step of Heun.
+
+    The first step is made twice, the second time with the mean of the eps at both its ends, so that the second time is
+    evaluated twice: one evaluation more than there are intervals. Arguments and errors as for ipndm, at least 2 steps.
+    """
+    schedule, points = exponential.points_of(schedule, times, to_zero=to_zero)
+    if len(points) < 3:
+        raise ValueError(f"PNDM needs at least 2 steps, got {len(points) - 1}")
+    start, second, *_ = points
+    rows: list[Row] = [query_row(start.t, _transfer(start, second, (1.0,)))]
+    # Its eps is of a first guess and is forgotten.
+    rows.append(row_of(second.t, _transfer(start, second, (1 / 2, 1 / 2)), push=False))
+    for j, (now, after) in enumerate(itertools.pairwise(points[1:]), start=1):
+        rows.append(row_of(now.t, _transfer(now, after, ADAMS_BASHFORTH[min(4, j + 1)])))
+    return table_of("PNDM", schedule, rows, to_zero_from=points[-1] if to_zero else None)
+
+
+def _transfer(now: Point, after: Point, shares: tuple[float, ...]) -> Increment:
+    """DDIM's step with a mean of several eps in the place of one."""
+    if now.alpha == 0:
+        return exponential.increment(exponential.Form.EPS, (now.lam,), now, after)
+    keep = after.alpha / now.alpha
+    return Increment(keep, (), tuple((after.sigma - keep * now.sigma) * share for share in shares))
+
+
+def _exact_shares(ratios: list[float], now: Point, after: Point) -> tuple[float, ...]:
+    """The means of the Lagrange polynomials at `ratios`, newest first, over the step in sigma / alpha."""
+    if now.alpha == 0 or after.alpha == 0:
+        return (1.0,)
+    start, end = _ratio(now), _ratio(after)
+    at = start + (end - start) * (1 + _NODES) / 2
+    basis = [np.prod([(at - other) / (node - other) for other in ratios if other != node], axis=0) for node in ratios]
+    return tuple(float(np.sum(_WEIGHTS / 2 * polynomial)) for polynomial in basis)
+
+
+def _ratio(at: Point) -> float:
+    return at.sigma / at.alpha

@@ -1,0 +1,179 @@
+"""Stochastic tables: their laws on Gaussian data in closed form, one Brownian path, noise put back, errors."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffax import denoisers, samplers, schedules
+from tests.samplers.convergence import SCHEDULES
+
+COSINE = schedules.Cosine()
+MEAN, VARIANCE = np.array([0.7, -0.3]), np.array([0.04, 0.8])
+
+
+def restart(schedule, times):
+    part = samplers.Restart(float(times[len(times) // 2]), float(times[len(times) // 4]), len(times) // 4, 2)
+    return samplers.restart(schedule, times, restarts=[part])
+
+
+def sde(**options):
+    return lambda schedule, times: samplers.dpm_solver_multistep(schedule, times, tau=1.0, **options)
+
+
+# Each with the order to which its mean and covariance approach the exact ones.
+METHODS = {
+    "DDPM": (samplers.ddpm, 1),
+    "DDIM(eta = 1/2)": (lambda schedule, times: samplers.ddim(schedule, times, eta=0.5), 1),
+    "Euler ancestral": (lambda schedule, times: samplers.ddim(schedule, times, eta=1.0), 1),
+    "Euler-Maruyama": (samplers.euler_maruyama, 1),
+    "SDE 2M midpoint": (sde(), 2),
+    "SDE 2M exact": (sde(weights="exact"), 2),
+    "SDE 2M in eps": (sde(form="eps"), 2),
+    "SDE 3M": (sde(order=3), 2),
+    "SA(2, 2)": (samplers.sa_solver, 2),
+    "SA(3, 3), tau = 1/2": (
+        lambda schedule, times: samplers.sa_solver(schedule, times, tau=0.5, predictor_order=3, corrector_order=3),
+        1.7,  # orders 1, 2 at both its ends
+    ),
+    "EDM with churn": (lambda schedule, times: samplers.edm(schedule, times, churn=20.0, churn_range=(0.05, 5.0)), 1.9),
+    "restart": (restart, 2),
+}
+
+
+def law_error(schedule, table_of, steps):
+    """How far mean and variance at t = 0.02 are off, from the exact law at t = 0.98."""
+    times = samplers.grids.log_snr(schedule, steps, start=0.98, end=0.02)
+    exact = [
+        samplers.GaussianLaw(alpha * MEAN, alpha**2 * VARIANCE + sigma**2)
+        for alpha, sigma in ((float(schedule.alpha(t)), float(schedule.sigma(t))) for t in times[[0, -1]])
+    ]
+    got = samplers.gaussian_law(table_of(schedule, times), schedule, MEAN, VARIANCE, start=exact[0])
+    return max(np.abs(mine - true).max() for mine, true in zip(got, exact[1], strict=True))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("name", METHODS)
+def test_mean_and_covariance_converge_to_the_exact_law(schedule, name):
+    method, order = METHODS[name]
+    errors = np.array([law_error(schedule, method, steps) for steps in (80, 160, 320)])
+    assert np.all(np.log2(errors[:-1] / errors[1:]) >= order - 0.2)
+
+
+def test_the_large_variance_is_another_law():
+    """DDPM's large variance is exact for data of variance 1 only, whatever the number of steps."""
+    large = [law_error(COSINE, lambda s, t: samplers.ddpm(s, t, variance="large"), steps) for steps in (100, 400)]
+    assert large[1] < large[0] < 1
+
+
+def test_the_law_is_what_sampling_gives():
+    """gaussian_law against 200,000 samples of a table with anchor, query and noise."""
+    times = samplers.grids.uniform(12)
+    table = samplers.sa_solver(COSINE, times)
+    mixture = denoisers.gaussian_mixture(COSINE, [1.0], MEAN[None], np.diag(VARIANCE)[None])
+    prior_keys, keys = jax.random.split(jax.random.key(0), (2, 200_000))
+    drawn = np.asarray(samplers.run(table, mixture, samplers.prior(table, prior_keys, (2,)), keys), float)
+    mean, variance = samplers.gaussian_law(table, COSINE, MEAN, VARIANCE)
+    np.testing.assert_array_less(np.abs(drawn.mean(0) - mean), 4 * np.sqrt(variance / 200_000))
+    np.testing.assert_array_less(np.abs(drawn.var(0) / variance - 1), 4 * np.sqrt(2 / 200_000))
+
+
+STRONG = ("DDPM", "Euler-Maruyama", "SDE 2M midpoint", "SA(2, 2)")
+
+
+@pytest.mark.parametrize("name", STRONG)
+def test_one_path_at_any_number_of_steps(x64, name):
+    """On a shared Brownian path samples converge, with strong order 1; with independent noise they do not."""
+    schedule, num = COSINE, 192
+    mixture = denoisers.gaussian_mixture(schedule, [0.4, 0.6], [[1.0, 0.5], [-0.6, 0.2]], [0.3, 0.5])
+    keys, x = jax.random.split(jax.random.key(1), num), jax.random.normal(jax.random.key(0), (num, 2))
+
+    def end(steps, shared=True):
+        times = samplers.grids.log_snr(schedule, steps, start=0.98, end=0.02)
+        table = METHODS[name][0](schedule, times)
+        noise = samplers.brownian(schedule, times) if shared else None
+        return jax.jit(lambda: samplers.run(table, mixture, x, keys, noise=noise))()
+
+    ends = [end(steps) for steps in (20, 80, 320)]
+    first, second = (float(jnp.sqrt(((a - b) ** 2).sum(-1).mean())) for a, b in itertools.pairwise(ends))
+    # Between order 1 and the 1/2 of noise that is not integrated at all; experiments/solver_orders measures it.
+    assert np.log2(first / second) / 2 > 0.7
+    apart = float(jnp.sqrt(((end(320, shared=False) - ends[2]) ** 2).sum(-1).mean()))
+    assert apart > 10 * second
+
+
+def test_the_path_s_noise_is_standard_normal_and_independent():
+    times, num = samplers.grids.uniform(10), 20_000
+    noise = samplers.brownian(COSINE, times)
+    keys, like = jax.random.split(jax.random.key(2), num), jnp.zeros((num, 1))
+    drawn = np.stack([np.asarray(noise(keys, jnp.int32(row), like))[:, 0] for row in range(9)])
+    # 1,000 numbers of mean 0 and variance 1 have these within 1 / sqrt(n) and sqrt(2 / n) of it.
+    np.testing.assert_array_less(np.abs(drawn.mean(1)), 4 / np.sqrt(num))
+    np.testing.assert_array_less(np.abs(drawn.var(1) - 1), 5 * np.sqrt(2 / num))
+    np.testing.assert_array_less(np.abs(np.corrcoef(drawn) - np.eye(9)), 4.5 / np.sqrt(num))
+
+
+def test_edm_s_churn_is_that_of_the_paper():
+    """arXiv:2206.00364, algorithm 2, two steps of it in float64 with an affine denoiser."""
+    schedule = schedules.VarianceExploding(0.01, 100.0)
+    sigmas = np.array([20.0, 5.0, 1.0])
+    table = samplers.edm(schedule, schedule.time_of(-2 * np.log(sigmas)), churn=0.6, noise_scale=1.007)
+    gamma, variance = 0.3, 0.5
+
+    def slope(x, sigma):  # d = (x - D) / sigma for data N(0, variance)
+        return (x - variance / (variance + sigma**2) * x) / sigma
+
+    rng = np.random.default_rng(0)
+    x, z = rng.normal(size=5) * 20, rng.normal(size=(2, 5))
+    expected = x
+    for (sigma, after), noise in zip([(20.0, 5.0), (5.0, 1.0)], z, strict=True):
+        raised = sigma * (1 + gamma)
+        expected = expected + np.sqrt(raised**2 - sigma**2) * 1.007 * noise
+        first = slope(expected, raised)
+        euler = expected + (after - raised) * first
+        expected = expected + (after - raised) * (first + slope(euler, after)) / 2
+
+    def halves(x, t):
+        eps = slope(x, float(schedule.sigma(np.float64(t))))
+        return x - float(schedule.sigma(np.float64(t))) * eps, eps
+
+    assert table.initial_noise == pytest.approx(1.007 * np.sqrt(26.0**2 - 20.0**2))
+    assert table.prior_std == pytest.approx(20.0)
+    noise = np.stack([0 * z[1], z[1], 0 * z[1], 0 * z[1]])
+    ours = samplers.by_definition(table, halves, x + table.initial_noise * z[0], noise)[-1]
+    np.testing.assert_allclose(ours, expected, rtol=1e-9)
+
+
+def test_consistency_gives_what_a_perfect_consistency_model_has():
+    """x_0 of the whole flow in one call: for N(0, v) data, x sqrt(v) / sqrt(alpha^2 v + sigma^2)."""
+    table = samplers.consistency(COSINE, [1.0, 0.5, 0.0])
+    assert table.num_evaluations == 2 and table.is_stochastic
+    np.testing.assert_allclose(table.b[:, 0], [np.cos(np.pi / 4), 1.0])
+    np.testing.assert_allclose(table.c, [np.sin(np.pi / 4), 0.0], atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: samplers.edm(COSINE, [0.9, 0.1], churn=-1.0), "churn must be >= 0"),
+        (lambda: samplers.edm(COSINE, [0.9, 0.1], noise_scale=0.0), "noise_scale must be > 0"),
+        (lambda: samplers.edm(COSINE, [0.9, 0.1], churn=1.0), "at t = 0.9, would change alpha: start at t = 1"),
+        (lambda: samplers.edm(COSINE, [0.1, 0.9]), "times must be decreasing"),
+        (
+            lambda: samplers.restart(COSINE, [0.9, 0.1], restarts=[samplers.Restart(0.5, 0.7, 3)]),
+            "low = 0.5 must be one of the times",
+        ),
+        (
+            lambda: samplers.restart(COSINE, [0.9, 0.5, 0.1], restarts=[samplers.Restart(0.5, 0.4, 3)]),
+            "a restart needs 0 < low < high <= 1",
+        ),
+        (lambda: samplers.brownian(COSINE, [0.1, 0.9]), "times must be decreasing"),
+        (lambda: samplers.euler_maruyama(COSINE, [0.1, 0.9]), "times must be decreasing"),
+        (lambda: samplers.consistency(COSINE, [0.1, 0.9]), "times must be decreasing"),
+    ],
+)
+def test_errors(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
