@@ -52,8 +52,8 @@ WEIGHTINGS = {
     "flow": losses.weighting.Flow,
     "variational": losses.weighting.Variational,
 }
-# Every training step measures a batch against all of them.
-MOST_STABLE_TARGETS = 20_000
+# Every training step measures a batch against all of the data, number by number: 1 GB of differences at most.
+MOST_DIFFERENCES = 250_000_000
 TIME_DENSITIES = {
     "uniform": time_sampling.Uniform,
     "discrete_uniform": time_sampling.DiscreteUniform,
@@ -179,10 +179,12 @@ def _reference(config: ConfigDict, module: nn.Module, dataset: data.dataset.Data
         raise ValueError(
             "loss.stable_targets is for networks that are told no labels: set model.class_conditional=False"
         )
-    if len(dataset) > MOST_STABLE_TARGETS:
+    differences = config.train.batch_size * dataset.examples.size
+    if differences > MOST_DIFFERENCES:
         raise ValueError(
-            f"loss.stable_targets compares every noisy example with all training data, at most {MOST_STABLE_TARGETS:,} "
-            f"examples; this dataset has {len(dataset):,}: set loss.stable_targets=False"
+            "loss.stable_targets compares a batch with all training data, and "
+            f"{config.train.batch_size} x {len(dataset):,} examples of {np.prod(dataset.shape)} numbers are more than "
+            f"{MOST_DIFFERENCES:,}: set loss.stable_targets=False, or a smaller batch"
         )
     return dataset.to_network_range(dataset.examples)
 

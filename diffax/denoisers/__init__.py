@@ -1,18 +1,24 @@
 """Denoisers: (x_t, t) -> Prediction(x_0, eps), from networks, from exact answers, from other denoisers."""
 
 from diffax.denoisers import time_inputs
+from diffax.denoisers.classifier import classifier_guided
 from diffax.denoisers.epsilon_scaling import epsilon_scaled
-from diffax.denoisers.guidance import classifier_free, guided_network
+from diffax.denoisers.guidance import cfg_plus_plus, classifier_free, guided_network, rescaled
 from diffax.denoisers.network import from_network, raw_network
 from diffax.denoisers.oracles import empirical, gaussian_mixture
+from diffax.denoisers.thresholding import thresholded
 
 __all__ = [
+    "cfg_plus_plus",
     "classifier_free",
+    "classifier_guided",
     "empirical",
     "epsilon_scaled",
     "from_network",
     "gaussian_mixture",
     "guided_network",
     "raw_network",
+    "rescaled",
+    "thresholded",
     "time_inputs",
 ]

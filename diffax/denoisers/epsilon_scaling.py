@@ -7,10 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from diffax import arrays
+from diffax.denoisers import moved
 from diffax.typing import Denoiser, Node, Numeric, Prediction, Schedule
-
-# Below this alpha / sigma an image is noise and nothing else: there is nothing to correct yet, and 1 / alpha explodes.
-_PURE_NOISE = 1e-3
 
 
 @arrays.register_pytree
@@ -25,7 +23,7 @@ class EpsilonScaled:
     def __call__(self, x_t: Float[jax.Array, "batch *dims"], t: Numeric) -> Prediction:
         prediction = self.denoiser(x_t, t)
         alpha, sigma = (jnp.asarray(value(t), x_t.dtype) for value in (self.schedule.alpha, self.schedule.sigma))
-        has_signal = alpha > _PURE_NOISE * sigma
+        has_signal = alpha > moved.PURE_NOISE * sigma
         removed = jnp.where(has_signal, 1.0 - 1.0 / jnp.asarray(self.scale, x_t.dtype), 0.0)
         ratio = jnp.where(has_signal, sigma / jnp.where(has_signal, alpha, 1.0), 0.0)
         eps_off = arrays.expand_to(removed, x_t) * prediction.eps

@@ -1,6 +1,7 @@
-"""Scatter plots of points in the plane."""
+"""Scatter plots of points in the plane, and the columns of a table as curves."""
 
 import os
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -47,5 +48,31 @@ def scatter(
         axes.scatter(shown[:, 0], shown[:, 1], s=3, alpha=0.5, linewidths=0)
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
         axes.set_title(title + (f" ({num_outside} of {len(points)} outside)" if num_outside else ""))
+    with atomic.replacing(path) as file:
+        figure.savefig(file, format="png", dpi=120)
+
+
+def curves(path: str | os.PathLike, title: str, columns: Mapping[str, npt.ArrayLike]) -> None:
+    """Writes a PNG with every column (rows,) drawn over the row number, t in a panel of its own below.
+
+    samplers.SamplerTable.columns() gives what to draw: which coefficients a sampler uses where.
+
+    Raises:
+        ValueError: columns of different lengths, or none.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = {name: np.asarray(column, float) for name, column in columns.items()}
+    if len({column.shape for column in drawn.values()}) != 1:
+        raise ValueError(f"columns must be as long as each other, got { ({k: v.shape for k, v in drawn.items()}) }")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    for name, column in drawn.items():
+        (lower if name == "t" else upper).plot(column, marker=".", ms=4, lw=1, label=name)
+    upper.set(title=title, ylabel="coefficient")
+    upper.legend(frameon=False, ncols=4, fontsize="small")
+    lower.set(xlabel="row", ylabel="t")
     with atomic.replacing(path) as file:
         figure.savefig(file, format="png", dpi=120)

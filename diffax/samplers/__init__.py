@@ -13,6 +13,8 @@ from diffax.samplers.dpm_solver_multistep import dpm_solver_multistep
 from diffax.samplers.edm import edm
 from diffax.samplers.euler_maruyama import euler_maruyama
 from diffax.samplers.gaussian_law import GaussianLaw, gaussian_law
+from diffax.samplers.langevin import annealed_langevin, langevin, predictor_corrector
+from diffax.samplers.latents import Inversion, invert, lerp, slerp
 from diffax.samplers.linear_multistep import ipndm, lms, pndm
 from diffax.samplers.loop import prior, run
 from diffax.samplers.restart import Restart, restart
@@ -23,9 +25,11 @@ from diffax.samplers.unipc import unipc
 
 __all__ = [
     "GaussianLaw",
+    "Inversion",
     "Restart",
     "SamplerTable",
     "adams",
+    "annealed_langevin",
     "brownian",
     "by_definition",
     "consistency",
@@ -39,15 +43,20 @@ __all__ = [
     "gaussian_law",
     "grids",
     "heun",
+    "invert",
     "ipndm",
+    "langevin",
+    "lerp",
     "lms",
     "make_table",
     "midpoint",
     "pndm",
+    "predictor_corrector",
     "prior",
     "probability_flow",
     "restart",
     "run",
     "sa_solver",
+    "slerp",
     "unipc",
 ]

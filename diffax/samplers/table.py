@@ -58,18 +58,25 @@ class SamplerTable:
         """Whether run needs keys."""
         return any(column is not None for column in (self.c, self.d, self.initial_noise))
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """Name to (rows,) float64 of everything a row has: t and the coefficients, b0, b1, ... newest first."""
+        given = [("t", self.times), *((name, getattr(self, name)) for name in "abecpqrd"), ("push", self.push)]
+        columns: dict[str, np.ndarray] = {}
+        for name, value in given:
+            if value is None:
+                continue
+            column = np.asarray(value, float)
+            columns |= {name: column} if column.ndim == 1 else {f"{name}{k}": c for k, c in enumerate(column.T)}
+        return columns
+
     def __str__(self) -> str:
+        columns = self.columns()
         rows = [f"{self.name or 'table'}: {self.num_evaluations} evaluations"]
-        columns = [("t", self.times), *((name, getattr(self, name)) for name in "abecpqrd")]
-        columns += [] if self.push is None else [("push", self.push)]
-        columns = [(name, np.asarray(column, float)) for name, column in columns if column is not None]
-        flat = [
-            (name if column.ndim == 1 else f"{name}{k}", column if column.ndim == 1 else column[:, k])
-            for name, column in columns
-            for k in range(1 if column.ndim == 1 else column.shape[1])
+        rows.append(f"{'row':>4}" + "".join(f"{name:>12}" for name in columns))
+        rows += [
+            f"{j:>4}" + "".join(f"{column[j]:>12.6g}" for column in columns.values())
+            for j in range(self.num_evaluations)
         ]
-        rows.append(f"{'row':>4}" + "".join(f"{name:>12}" for name, _ in flat))
-        rows += [f"{j:>4}" + "".join(f"{c[j]:>12.6g}" for _, c in flat) for j in range(self.num_evaluations)]
         return "\n".join(rows)
 
 

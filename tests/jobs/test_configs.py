@@ -109,3 +109,11 @@ def test_a_schedule_that_ends_at_sigma_min_is_sampled_down_to_zero():
     # EDM's sigmas (arXiv:2206.00364, eq. 5), in closed form.
     expected = (80 ** (1 / 7) + np.arange(18) / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
     np.testing.assert_allclose(build.schedule(config).sigma(table.times), expected, rtol=1e-9)
+
+
+def test_stable_targets_of_more_data_than_memory_are_refused():
+    config = config_of("digits_ddpm")
+    images = np.zeros((20_000, 32, 32, 3), np.uint8)
+    photos = data.dataset.Dataset(name="photos", examples=images, num_levels=256)
+    with pytest.raises(ValueError, match=r"32 x 20,000 examples of 3072 numbers are more than 250,000,000: set loss"):
+        build.loss(config, build.network(config, photos), photos)

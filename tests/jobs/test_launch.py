@@ -86,7 +86,7 @@ def test_samples_do_not_depend_on_the_batch(command, tmp_path):
         (["--config.schedule.name=cosin"], "schedule.name must be one of cosine, linear_beta,"),
         (["--config.parameterization.name=noise"], "parameterization.name must be one of eps, x_0, v,"),
         (["--config.loss.weighting.name=heavy"], "loss.weighting.name must be one of uniform, snr,"),
-        (["--config.sampler.name=euler_maruyama_9"], "sampler.name must be one of ddim, ddpm, adams"),
+        (["--config.sampler.name=euler_maruyama_9"], "sampler.name must be one of ddim, ddpm, euler"),
         (["--config.sampler.grid=cubic"], "sampler.grid must be one of uniform, log_snr, karras, leading,"),
         (["--config.model.name=transformer"], "model.name must be one of unet, mlp"),
         (["--config.model.time_input=index"], "needs a Discrete schedule"),

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffax import samplers, schedules
 from diffax.reporting import plots
 
 
@@ -50,3 +51,16 @@ print("matplotlib.pyplot" in sys.modules)
 """
     command = [sys.executable, "-c", code, str(tmp_path / "a.png")]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\nFalse\n"
+
+
+def test_the_columns_of_a_table_are_drawn(tmp_path):
+    table = samplers.unipc(schedules.Cosine(), samplers.grids.uniform(8))
+    columns = table.columns()
+    assert next(iter(columns)) == "t" and all(column.shape == (8,) for column in columns.values())
+    plots.curves(tmp_path / "table.png", table.name, columns)
+    with Image.open(tmp_path / "table.png") as image:
+        assert image.format == "PNG" and min(image.size) > 300
+        assert len(image.convert("RGB").getcolors(1 << 24)) > 20  # lines of several colours
+    with pytest.raises(ValueError, match="as long as each other"):
+        plots.curves(tmp_path / "no.png", "no", {"a": [1.0], "b": [1.0, 2.0]})
+    assert not (tmp_path / "no.png").exists()

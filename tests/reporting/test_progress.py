@@ -47,9 +47,11 @@ def test_a_log_gets_occasional_plain_lines(clock):
 
 
 def test_values_are_read_only_when_shown():
-    with progress.Progress(100, stream=io.StringIO()) as bar:
+    log = io.StringIO()
+    with progress.Progress(100, stream=log) as bar:
         bar.update(1, loss=Unshowable())
         bar.update(2, loss=0.5)
+    assert "loss 0.5" in log.getvalue()
 
 
 def test_resumed_steps_do_not_count_as_speed(clock):

@@ -1,0 +1,155 @@
+"""Langevin dynamics: samples from a score alone, at one noise level or down a ladder of them."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Float
+
+from diffax import arrays
+from diffax.samplers.table import SamplerTable, check_times
+from diffax.typing import Array, Denoiser, Keys, Numeric, Schedule
+
+Sample = Float[jax.Array, "batch *dims"]
+Score = Callable[[Sample], Sample]
+
+
+def langevin(keys: Keys, score: Score, x: Sample, *, step_size: Numeric, num_steps: int) -> Sample:
+    """Unadjusted Langevin dynamics: num_steps times x + step_size score(x) + sqrt(2 step_size) z.
+
+    Its law is off by O(step_size) from the density whose score it is, which is not corrected (arXiv:1907.05600, eq. 4,
+    step_size = epsilon / 2). One compiled body; sample i depends on x[i] and keys[i] alone.
+
+    Args:
+      keys: one per sample, (batch,).
+      score: x to the gradient of its log density, both (batch, *dims).
+      x: where the chains begin.
+
+    Raises:
+      ValueError: num_steps < 1, keys not one per sample.
+    """
+    _check(keys, x, num_steps)
+
+    def step(x: Sample, row: jax.Array) -> tuple[Sample, None]:
+        return _moved(x, score(x), step_size, _noise(keys, row, 0, x)), None
+
+    return jax.lax.scan(step, x, jnp.arange(num_steps))[0]
+
+
+def annealed_langevin(
+    keys: Keys,
+    denoiser: Denoiser,
+    schedule: Schedule,
+    x: Sample,
+    times: npt.ArrayLike,
+    *,
+    step_size: Numeric,
+    steps_per_time: int,
+    denoise: bool = True,
+) -> Sample:
+    """Langevin dynamics at one noise level after the other (arXiv:1907.05600, algorithm 1).
+
+    Steps at time t are step_size sigma_t^2, so that a step moves the score's length, 1 / sigma, by the same share of
+    the noise everywhere.
+
+    Args:
+      x: at times[0].
+      times: strictly decreasing.
+      step_size: in units of sigma_t^2; the paper's epsilon / (2 sigma_L^2).
+      denoise: ends with x_0 at the last time, a step that takes its noise away (arXiv:2009.05475).
+
+    Raises:
+      ValueError: times not strictly decreasing, steps_per_time < 1, keys not one per sample.
+    """
+    times = check_times(times, decreasing=True)
+    _check(keys, x, steps_per_time)
+
+    def level(x: Sample, row: tuple[jax.Array, jax.Array]) -> tuple[Sample, None]:
+        t, index = row
+        size = step_size * jnp.asarray(schedule.sigma(t), x.dtype) ** 2
+
+        def step(x: Sample, inner: jax.Array) -> tuple[Sample, None]:
+            return _moved(x, _score(denoiser, schedule, x, t), size, _noise(keys, index, inner, x)), None
+
+        return jax.lax.scan(step, x, jnp.arange(steps_per_time))[0], None
+
+    grid = jnp.asarray(times, x.dtype)
+    x, _ = jax.lax.scan(level, x, (grid, jnp.arange(len(times))))
+    return denoiser(x, grid[-1]).x_0 if denoise else x
+
+
+def predictor_corrector(
+    keys: Keys,
+    table: SamplerTable,
+    denoiser: Denoiser,
+    schedule: Schedule,
+    x: Sample,
+    *,
+    end: Numeric = 0.0,
+    snr: Numeric = 0.16,
+    corrections: int = 1,
+) -> Sample:
+    """A row of a table, then steps of Langevin dynamics at the time it leads to (arXiv:2011.13456, algorithms 2 to 5).
+
+    A correction is x + d s + sqrt(2 d) z with d = 2 (snr |z| / |s|)^2, the norms those of each sample: the step whose
+    score is `snr` of its noise. It is for samples of many numbers: in a few dimensions |s| may be near 0 by chance, and
+    the step then has no bounds. There is none where sigma = 0. Costs 1 + corrections evaluations a row.
+
+    Args:
+      table: of rows that look at nothing but their own prediction, as those of ddpm, ddim and euler_maruyama.
+      end: the time that the last row leads to.
+
+    Raises:
+      ValueError: a table with a memory or a query, corrections < 1, keys not one per sample.
+    """
+    _check(keys, x, corrections)
+    if table.p is not None or any(column is not None and column.shape[-1] > 1 for column in (table.b, table.e)):
+        raise ValueError(f"predictor_corrector needs a table without a memory, such as ddpm's, got {table.name}")
+    zeros = np.zeros(table.num_evaluations)
+    a, c = (zeros if column is None else column for column in (table.a, table.c))
+    b, e = (zeros if column is None else column[:, 0] for column in (table.b, table.e))
+    after = np.append(np.asarray(table.times)[1:], end)
+    rows = tuple(jnp.asarray(column, x.dtype) for column in (table.times, after, a, b, e, c))
+
+    def step(x: Sample, row: tuple[tuple[jax.Array, ...], jax.Array]) -> tuple[Sample, None]:
+        (now, then, a, b, e, c), index = row
+        x_0, eps, _ = denoiser(x, now)
+        x = a * x + b * x_0 + e * eps + c * _noise(keys, index, 0, x)
+        return jax.lax.fori_loop(0, corrections, lambda k, x: corrected(x, then, index, k + 1), x), None
+
+    def corrected(x: Sample, t: jax.Array, index: jax.Array, inner: jax.Array) -> Sample:
+        noise, score = _noise(keys, index, inner, x), _score(denoiser, schedule, x, t)
+        size = 2 * (snr * _norm(noise) / jnp.maximum(_norm(score), 1e-12)) ** 2
+        return jnp.where(jnp.asarray(schedule.sigma(t)) > 0, _moved(x, score, size, noise), x)
+
+    return jax.lax.scan(step, x, (rows, jnp.arange(table.num_evaluations)))[0]
+
+
+def _score(denoiser: Denoiser, schedule: Schedule, x: Sample, t: jax.Array) -> Sample:
+    """-eps / sigma; 0 where sigma is."""
+    sigma = jnp.asarray(schedule.sigma(t), x.dtype)
+    return jnp.where(sigma > 0, -denoiser(x, t).eps / jnp.where(sigma > 0, sigma, 1), 0)
+
+
+def _moved(x: Sample, score: Sample, step_size: Array | float, noise: Sample) -> Sample:
+    size = arrays.expand_to(jnp.asarray(step_size, x.dtype), x)
+    return x + size * score + jnp.sqrt(2 * size) * noise
+
+
+def _norm(x: Sample) -> Float[jax.Array, " batch"]:
+    return jnp.sqrt(arrays.sum_per_sample(x**2))
+
+
+def _noise(keys: Keys, row: jax.Array, inner: jax.Array | int, x: Sample) -> Sample:
+    """Noise of its own for every row and every step within it."""
+    folded = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, row), inner))(keys)
+    return arrays.normal_like(folded, x)
+
+
+def _check(keys: Keys, x: Sample, num_steps: int) -> None:
+    if num_steps < 1:
+        raise ValueError(f"expected at least one step, got {num_steps}")
+    if keys.shape != x.shape[:1]:
+        raise ValueError(f"expected one key per sample, shape {x.shape[:1]}, got keys of shape {keys.shape}")

@@ -1,0 +1,90 @@
+"""A density on the line from its score alone: python -m experiments.langevin
+
+Unadjusted Langevin dynamics on p(x) proportional to (0.2 + cos^2 2x) exp(-0.1 x^2), by the gradient of its logarithm.
+Writes histogram.png and results.json.
+"""
+
+import argparse
+import json
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+import matplotlib
+
+from diffax import devices, samplers
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+HERE = pathlib.Path(__file__).parent
+NUM_CHAINS, NUM_STEPS, STEP_SIZE = 100_000, 5_000, 2e-3
+EDGES = np.linspace(-8.0, 8.0, 161)
+
+
+def log_density(x):
+    """Not normalised; x of any shape, summed over nothing."""
+    return jnp.log(0.2 + jnp.cos(2 * x) ** 2) - 0.1 * x**2
+
+
+def exact_shares(edges: np.ndarray) -> np.ndarray:
+    """The probability of each bin, by the closed form of its integral.
+
+    0.2 + cos^2 2x = 0.7 + cos(4x) / 2: the first is a Gaussian, the second its characteristic function's integrand,
+    integrated here by 64 Gauss-Legendre nodes a bin, which is exact to rounding.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    half = np.diff(edges)[:, None] / 2
+    x = edges[:-1, None] + half * (1 + nodes)
+    mass = ((0.2 + np.cos(2 * x) ** 2) * np.exp(-0.1 * x**2) * weights * half).sum(1)
+    # Over the whole line, with variance 5: sqrt(10 pi) (0.7 + exp(-40) / 2).
+    return mass / (np.sqrt(10 * np.pi) * (0.7 + np.exp(-40.0) / 2))
+
+
+def chains(step_size: float, num_steps: int, num_chains: int) -> np.ndarray:
+    score = jax.grad(lambda x: log_density(x).sum())
+    keys, start = jax.random.split(jax.random.key(0), num_chains), jax.random.key(1)
+    x = 2 * jax.random.normal(start, (num_chains, 1))
+    run = jax.jit(lambda x: samplers.langevin(keys, score, x, step_size=step_size, num_steps=num_steps))
+    return np.asarray(run(x))[:, 0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--no_write", action="store_true", help="print only")
+    arguments = parser.parse_args()
+    begun, results = time.monotonic(), {}
+    exact = exact_shares(EDGES)
+    for step_size in (STEP_SIZE, 10 * STEP_SIZE):
+        x = chains(step_size, int(NUM_STEPS * STEP_SIZE / step_size), NUM_CHAINS)
+        shares = np.histogram(x, EDGES)[0] / len(x)
+        noise = np.sqrt(exact / len(x)).sum() * np.sqrt(2 / np.pi) / 2
+        distance = 0.5 * np.abs(shares - exact).sum()
+        results[f"step size {step_size:g}"] = {"total variation": distance, "of exact samples, expected": noise}
+        print(f"step size {step_size:g}: total variation {distance:.4f}; exact samples would have {noise:.4f}")
+        if step_size == STEP_SIZE and not arguments.no_write:
+            plot(shares, exact)
+    if not arguments.no_write:
+        made = {"chains": NUM_CHAINS, "steps": NUM_STEPS, "seconds": round(time.monotonic() - begun, 1)}
+        (HERE / "results.json").write_text(
+            json.dumps(results | made | {"environment": devices.describe()}, indent=1) + "\n"
+        )
+
+
+def plot(shares: np.ndarray, exact: np.ndarray) -> None:
+    """The histogram and the density, as densities."""
+    width = np.diff(EDGES)
+    figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    axes.stairs(shares / width, EDGES, fill=True, color="tab:blue", alpha=0.5, label="Langevin dynamics")
+    axes.plot((EDGES[1:] + EDGES[:-1]) / 2, exact / width, color="black", lw=1.2, label="exact")
+    axes.set(xlabel="x", ylabel="density", xlim=(EDGES[0], EDGES[-1]))
+    axes.legend(frameon=False)
+    figure.savefig(HERE / "histogram.png", dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    devices.configure()
+    main()

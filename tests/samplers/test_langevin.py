@@ -1,0 +1,86 @@
+"""Langevin dynamics, annealed and as a corrector, on Gaussians whose discretised law is known in closed form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffax import denoisers, samplers, schedules
+
+NUM = 20_000
+KEYS = jax.random.split(jax.random.key(0), NUM)
+
+
+def within(samples, mean, variance):
+    """Mean and variance of each dimension within 4 standard errors."""
+    samples = np.asarray(samples, np.float64)
+    np.testing.assert_array_less(np.abs(samples.mean(0) - mean), 4 * np.sqrt(variance / NUM))
+    np.testing.assert_array_less(np.abs(samples.var(0) / variance - 1), 4 * np.sqrt(2 / NUM))
+
+
+def test_its_law_on_a_gaussian_is_the_discretised_one():
+    """x + h (m - x) / v + sqrt(2h) z is autoregressive: mean m + (1 - h/v)^n (x - m), variance in closed form."""
+    mean, variance, step, num_steps = np.array([0.5, -1.0]), np.array([0.3, 1.5]), 0.05, 40
+
+    def score(x):
+        return (mean[None] - x) / variance[None]
+
+    x = jnp.full((NUM, 2), 2.0)
+    drawn = jax.jit(lambda x: samplers.langevin(KEYS, score, x, step_size=step, num_steps=num_steps))(x)
+    kept = 1 - step / variance
+    expected = mean + kept**num_steps * (2.0 - mean)
+    within(drawn, expected, 2 * step * (1 - kept ** (2 * num_steps)) / (1 - kept**2))
+
+
+def test_a_sample_depends_on_its_own_key_alone():
+    x = jnp.zeros((8, 1))
+    full = samplers.langevin(KEYS[:8], lambda x: -x, x, step_size=0.1, num_steps=5)
+    part = samplers.langevin(KEYS[3:4], lambda x: -x, x[:1], step_size=0.1, num_steps=5)
+    np.testing.assert_allclose(full[3], part[0], atol=1e-6)
+
+
+def test_annealed_langevin_reaches_the_data():
+    """Its law at the last level, where steps of h sigma^2 at variance v + sigma^2 hardly move: near the data's own."""
+    schedule = schedules.VarianceExploding(0.05, 5.0)
+    gaussian = denoisers.gaussian_mixture(schedule, [1.0], [[0.7]], [0.5])
+    times = samplers.grids.uniform(30)
+    x = 5.0 * jax.random.normal(jax.random.key(1), (NUM, 1))
+    drawn = samplers.annealed_langevin(KEYS, gaussian, schedule, x, times, step_size=0.1, steps_per_time=20)
+    drawn = np.asarray(drawn, float)
+    assert abs(drawn.mean() - 0.7) < 0.05 and abs(drawn.std() - 0.5) < 0.05
+
+
+def test_a_corrector_mends_what_a_predictor_gets_wrong():
+    """Ten steps of DDPM are off in variance; Langevin steps at each time pull towards the right one."""
+    num, dim = 1000, 64
+    schedule = schedules.VarianceExploding(0.01, 10.0)
+    gaussian = denoisers.gaussian_mixture(schedule, [1.0], np.zeros((1, dim)), [0.8])
+    table = samplers.ddpm(schedule, samplers.grids.log_snr(schedule, 10, start=1.0, end=0.0))
+    x = samplers.prior(table, KEYS[:num], (dim,))
+    plain = samplers.run(table, gaussian, x, KEYS[:num])
+    mended = samplers.predictor_corrector(KEYS[:num], table, gaussian, schedule, x, snr=0.3, corrections=4)
+    wanted = 0.8**2 + 0.01**2
+    off = [abs(float(np.var(np.asarray(drawn, float))) - wanted) for drawn in (plain, mended)]
+    assert off[1] < 0.5 * off[0]
+
+
+def test_no_correction_at_sigma_0():
+    schedule = schedules.Cosine()
+    gaussian = denoisers.gaussian_mixture(schedule, [1.0], [[0.0]], [0.5])
+    table = samplers.ddpm(schedule, [0.5, 0.0])
+    drawn = samplers.predictor_corrector(KEYS[:4], table, gaussian, schedule, jnp.ones((4, 1)))
+    np.testing.assert_allclose(drawn, gaussian(jnp.ones((4, 1)), 0.5).x_0, rtol=1e-6)
+
+
+def test_errors():
+    schedule, x = schedules.Cosine(), jnp.zeros((3, 1))
+    gaussian = denoisers.gaussian_mixture(schedule, [1.0], [[0.0]], [0.5])
+    with pytest.raises(ValueError, match="at least one step, got 0"):
+        samplers.langevin(KEYS[:3], lambda x: -x, x, step_size=0.1, num_steps=0)
+    with pytest.raises(ValueError, match="one key per sample"):
+        samplers.langevin(KEYS[:2], lambda x: -x, x, step_size=0.1, num_steps=1)
+    with pytest.raises(ValueError, match="must be decreasing"):
+        samplers.annealed_langevin(KEYS[:3], gaussian, schedule, x, [0.1, 0.9], step_size=0.1, steps_per_time=1)
+    with pytest.raises(ValueError, match="needs a table without a memory"):
+        table = samplers.unipc(schedule, samplers.grids.uniform(4))
+        samplers.predictor_corrector(KEYS[:3], table, gaussian, schedule, x)

@@ -1,0 +1,96 @@
+"""Inversion to rounding, and interpolation between latents."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffax import denoisers, processes, samplers, schedules
+
+COSINE = schedules.Cosine()
+X = np.random.default_rng(0).normal(size=(6, 2))
+
+
+def mixture(schedule, shift=0.0):
+    return denoisers.gaussian_mixture(schedule, [0.4, 0.6], [[1.0 + shift, 0.5], [-0.6 + shift, 0.2]], [0.3, 0.5])
+
+
+@pytest.mark.parametrize("schedule", [COSINE, schedules.Flow(), schedules.VarianceExploding(0.02, 20.0)])
+def test_what_ddim_makes_of_the_inverted_is_the_data(x64, schedule):
+    times, data = np.linspace(0.0, 0.98, 26), jnp.asarray(X)
+    down = samplers.ddim(schedule, times[::-1])
+    exact = samplers.invert(schedule, times, mixture(schedule), data, sweeps=30)
+    plain = samplers.run(samplers.ddim(schedule, times), mixture(schedule), data)
+    back, roughly = (samplers.run(down, mixture(schedule), x) for x in (exact.x, plain))
+    assert np.abs(back - data).max() < 1e-7
+    assert np.all(exact.residual < 1e-7)
+    assert np.abs(roughly - data).max() > 1e-3
+
+
+def test_fewer_sweeps_are_told_by_the_residual(x64):
+    times = np.linspace(0.0, 0.98, 26)
+    residuals = [samplers.invert(COSINE, times, mixture(COSINE), jnp.asarray(X), sweeps=n).residual for n in (1, 3, 9)]
+    assert np.all(residuals[0] > 3 * residuals[1]) and np.all(residuals[1] > 3 * residuals[2])
+
+
+def test_a_better_table_inverts_better(x64):
+    """Any table on increasing times: order 2 against order 1, 25 evaluations each way."""
+    times, data = np.linspace(0.0, 0.98, 26), jnp.asarray(X)
+
+    def error(method):
+        up, down = method(COSINE, times), method(COSINE, times[::-1])
+        return np.abs(samplers.run(down, mixture(COSINE), samplers.run(up, mixture(COSINE), data)) - data).max()
+
+    assert error(lambda s, t: samplers.adams(s, t, order=2, form="eps")) < 0.5 * error(samplers.ddim)
+
+
+def test_an_edit_inverts_under_one_and_generates_under_another(x64):
+    """Two data sets that differ by a shift: what is inverted under the first comes out shifted under the second."""
+    times, data = np.linspace(0.0, 0.98, 51), jnp.asarray(X)
+    latent = samplers.invert(COSINE, times, mixture(COSINE), data, sweeps=30).x
+    edited = samplers.run(samplers.ddim(COSINE, times[::-1]), mixture(COSINE, 2.0), latent)
+    moved = np.asarray(edited - data)
+    assert np.all(np.abs(moved[:, 0] - 2.0) < 0.5) and np.all(np.abs(moved[:, 1]) < 0.5)
+
+
+def test_sdedit_keeps_more_the_earlier_it_starts():
+    keys = jax.random.split(jax.random.key(0), 500)
+    guide, noise = jnp.full((500, 2), 0.9), jax.random.normal(jax.random.key(1), (500, 2))
+    kept = []
+    for t in (0.1, 0.5, 0.9):
+        start = processes.diffuse(COSINE, guide, noise, jnp.full(500, t))
+        edited = samplers.run(samplers.ddpm(COSINE, np.linspace(t, 0.0, 51)), mixture(COSINE), start, keys)
+        kept.append(float(jnp.abs(edited - guide).mean()))
+    assert kept[0] < kept[1] < kept[2]
+
+
+def test_lerp_and_slerp():
+    x, y = jnp.asarray([[1.0, 0.0], [2.0, 0.0]]), jnp.asarray([[0.0, 1.0], [0.0, 4.0]])
+    np.testing.assert_allclose(samplers.lerp(x, y, 0.25), [[0.75, 0.25], [1.5, 1.0]])
+    third = np.pi / 6
+    np.testing.assert_allclose(
+        samplers.slerp(x, y, jnp.asarray([1 / 3, 0.5])),
+        [[np.cos(third), np.sin(third)], [3 * np.sqrt(0.5), 3 * np.sqrt(0.5)]],
+        rtol=1e-6,
+    )
+    for share, end in ((0.0, x), (1.0, y)):
+        np.testing.assert_allclose(samplers.slerp(x, y, share), end, atol=1e-6)
+    np.testing.assert_allclose(samplers.slerp(x, x, 0.3), x, rtol=1e-6)
+
+
+def test_slerp_of_noise_is_noise():
+    """Norms of 1,000 numbers stay near sqrt(1000), where a straight line loses up to 0.29 of them."""
+    x, y = jax.random.normal(jax.random.key(0), (2, 20, 1000))
+    norms = jnp.linalg.norm(samplers.slerp(x, y, 0.5), axis=1)
+    np.testing.assert_allclose(norms, np.sqrt(1000), rtol=0.06)
+    assert jnp.linalg.norm(samplers.lerp(x, y, 0.5), axis=1).mean() < 0.75 * np.sqrt(1000)
+
+
+def test_errors():
+    x = jnp.asarray(X, jnp.float32)
+    with pytest.raises(ValueError, match="must be increasing"):
+        samplers.invert(COSINE, [0.9, 0.1], mixture(COSINE), x)
+    with pytest.raises(ValueError, match="pure noise \\(alpha = 0\\): end below t = 1"):
+        samplers.invert(COSINE, [0.1, 1.0], mixture(COSINE), x)
+    with pytest.raises(ValueError, match="sweeps must be >= 1, got 0"):
+        samplers.invert(COSINE, [0.1, 0.9], mixture(COSINE), x, sweeps=0)
