@@ -105,7 +105,6 @@ def schedule(config: ConfigDict) -> Schedule:
 
 def parameterization(config: ConfigDict, dataset: data.dataset.Dataset) -> processes.Parameterization:
     """config.parameterization, with what follows from the data."""
-
     spec = dict(config.parameterization)
     if spec["name"] == "edm_gaussian":
         spec["data"] = dataset.to_network_range(dataset.examples)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from diffax import arrays
+from diffax.samplers.runge_kutta import slopes
 from diffax.typing import Array, Denoiser, Numeric, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
@@ -63,8 +64,5 @@ def probability_flow(
 def velocity(denoiser: Denoiser, schedule: Schedule, x: Sample, t: Array) -> Sample:
     """dx/dt of the probability flow at x, (batch, *dims), and t, a scalar."""
     prediction = denoiser(x, t)
-    t = jnp.asarray(t, x.dtype)
-    alpha_slope, sigma_slope = (
-        jax.jvp(value, (t,), (jnp.ones_like(t),))[1] for value in (schedule.alpha, schedule.sigma)
-    )
+    alpha_slope, sigma_slope = slopes(schedule, jnp.asarray(t, x.dtype))
     return arrays.expand_to(alpha_slope, x) * prediction.x_0 + arrays.expand_to(sigma_slope, x) * prediction.eps

@@ -4,7 +4,7 @@ import itertools
 
 import numpy.typing as npt
 
-from diffax.samplers import exponential, runge_kutta
+from diffax.samplers import exponential, multistep, runge_kutta
 from diffax.samplers.exponential import Form, Point
 from diffax.samplers.rows import Row, query_row, row_of, table_of
 from diffax.samplers.table import SamplerTable
@@ -26,8 +26,7 @@ def dpm_solver(
     Raises:
       ValueError: an order not in 1..3, an unknown form, times as for ddim.
     """
-    if order not in (1, 2, 3):
-        raise ValueError(f"order must be 1, 2 or 3, got {order}")
+    multistep.check_order(order, (1, 2, 3))
     interpolated = exponential.form_of(form)
     schedule, points = exponential.points_of(schedule, times, to_zero=to_zero)
     rows: list[Row] = []

@@ -73,10 +73,9 @@ def _step(form: Form, nodes: tuple[float, ...], now: Point, after: Point, kind: 
     if kind == "midpoint" and len(nodes) == 2:
         (scale,) = exponential.interpolation_weights(form, nodes[:1], now, after, tau=tau)
         return multistep.half_slope(form, nodes[1], now, after, scale=scale, tau=tau)
-    exact = exponential.increment(form, nodes, now, after, tau=tau)
-    if kind != "published" or len(nodes) < 3:
-        return exact
-    return _with_half_of_the_curvature(form, nodes, now, after)
+    if kind == "published" and len(nodes) == 3:
+        return _with_half_of_the_curvature(form, nodes, now, after)
+    return exponential.increment(form, nodes, now, after, tau=tau)
 
 
 def _with_half_of_the_curvature(form: Form, nodes: tuple[float, ...], now: Point, after: Point) -> Increment:

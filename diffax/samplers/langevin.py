@@ -9,6 +9,7 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from diffax import arrays
+from diffax.samplers.loop import check_keys
 from diffax.samplers.table import SamplerTable, check_times
 from diffax.typing import Array, Denoiser, Keys, Numeric, Schedule
 
@@ -151,5 +152,4 @@ def _noise(keys: Keys, row: jax.Array, inner: jax.Array | int, x: Sample) -> Sam
 def _check(keys: Keys, x: Sample, num_steps: int) -> None:
     if num_steps < 1:
         raise ValueError(f"expected at least one step, got {num_steps}")
-    if keys.shape != x.shape[:1]:
-        raise ValueError(f"expected one key per sample, shape {x.shape[:1]}, got keys of shape {keys.shape}")
+    check_keys(keys, x)

@@ -177,10 +177,16 @@ def _noise_keys(keys: Keys | None, row: int | jax.Array) -> Keys:
     return jax.vmap(lambda key: jax.random.fold_in(key, jnp.asarray(row) + 2))(keys)
 
 
+def check_keys(keys: Keys, x: Sample) -> None:
+    """Raises ValueError unless there is one key per sample."""
+    if keys.shape != x.shape[:1]:
+        raise ValueError(f"expected one key per sample, shape {x.shape[:1]}, got keys of shape {keys.shape}")
+
+
 def _check(table: SamplerTable, x: Sample, keys: Keys | None, save_every: int | None) -> None:
     if keys is None and table.is_stochastic:
         raise ValueError(f"{table.name} is stochastic: give keys, one per sample, as jax.random.split(key, batch)")
-    if keys is not None and keys.shape != x.shape[:1]:
-        raise ValueError(f"expected one key per sample, shape {x.shape[:1]}, got keys of shape {keys.shape}")
+    if keys is not None:
+        check_keys(keys, x)
     if save_every is not None and save_every < 1:
         raise ValueError(f"save_every must be >= 1, got {save_every}")

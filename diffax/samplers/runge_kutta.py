@@ -118,10 +118,11 @@ def _between(schedule: Schedule, variable: str, now: Point, after: Point, fracti
 def derivatives(schedule: Schedule, t: float) -> tuple[float, float]:
     """d alpha / dt and d sigma / dt."""
     with jax.enable_x64(True):
-        alpha_slope, sigma_slope = _slopes(schedule, np.float64(t))
+        alpha_slope, sigma_slope = slopes(schedule, np.float64(t))
         return float(alpha_slope), float(sigma_slope)
 
 
 @jax.jit
-def _slopes(schedule: Schedule, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+def slopes(schedule: Schedule, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """d alpha / dt and d sigma / dt, in t's dtype."""
     return jax.jvp(schedule.alpha, (t,), (jnp.ones_like(t),))[1], jax.jvp(schedule.sigma, (t,), (jnp.ones_like(t),))[1]

@@ -11,7 +11,7 @@ NUM = 20_000
 KEYS = jax.random.split(jax.random.key(0), NUM)
 
 
-def within(samples, mean, variance):
+def assert_within(samples, mean, variance):
     """Mean and variance of each dimension within 4 standard errors."""
     samples = np.asarray(samples, np.float64)
     np.testing.assert_array_less(np.abs(samples.mean(0) - mean), 4 * np.sqrt(variance / NUM))
@@ -29,7 +29,7 @@ def test_its_law_on_a_gaussian_is_the_discretised_one():
     drawn = jax.jit(lambda x: samplers.langevin(KEYS, score, x, step_size=step, num_steps=num_steps))(x)
     kept = 1 - step / variance
     expected = mean + kept**num_steps * (2.0 - mean)
-    within(drawn, expected, 2 * step * (1 - kept ** (2 * num_steps)) / (1 - kept**2))
+    assert_within(drawn, expected, 2 * step * (1 - kept ** (2 * num_steps)) / (1 - kept**2))
 
 
 def test_a_sample_depends_on_its_own_key_alone():
