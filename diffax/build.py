@@ -88,6 +88,14 @@ SAMPLERS: dict[str, tuple[Callable[..., samplers.SamplerTable], tuple[str, ...]]
     "pndm": (samplers.pndm, ()),
     "consistency": (samplers.consistency, ()),
 }
+# Each optimizer with the settings of config.optimizer that it reads.
+_OPTIMIZERS: dict[str, tuple[Callable[..., optax.GradientTransformation], tuple[str, ...]]] = {
+    "adam": (training.adam, ("b1", "b2", "eps", "weight_decay", "max_grad_norm")),
+    "muon": (
+        training.muon,
+        ("momentum", "newton_schulz_steps", "b1", "b2", "weight_decay", "max_grad_norm"),
+    ),
+}
 _GRIDS = ("uniform", "log_snr", "karras", *samplers.grids.SPACINGS)
 
 
@@ -203,14 +211,8 @@ def _loss(config: ConfigDict, module: nn.Module, reference: np.ndarray | None) -
 
 def optimizer(config: ConfigDict) -> optax.GradientTransformation:
     """config.optimizer, but for the learning rate."""
-    options = config.optimizer
-    return training.adam(
-        b1=options.b1,
-        b2=options.b2,
-        eps=options.eps,
-        weight_decay=options.weight_decay,
-        max_grad_norm=options.max_grad_norm,
-    )
+    constructor, settings = _choose("optimizer.name", config.optimizer.name, _OPTIMIZERS)
+    return constructor(**{name: config.optimizer[name] for name in settings})
 
 
 def learning_rate_shape(config: ConfigDict) -> training.LearningRateShape:

@@ -31,6 +31,7 @@ def default() -> ConfigDict:
                 "stable_targets": False,
             },
             "optimizer": {
+                "name": "adam",
                 "learning_rate": 2e-4,
                 "warmup_steps": 0,
                 "decay": "constant",
@@ -38,6 +39,8 @@ def default() -> ConfigDict:
                 "b1": 0.9,
                 "b2": 0.999,
                 "eps": 1e-8,
+                "momentum": 0.95,
+                "newton_schulz_steps": 5,
                 "weight_decay": 0.0,
                 "max_grad_norm": config_dict.placeholder(float),
             },

@@ -90,6 +90,7 @@ def describe() -> dict[str, Any]:
         "packages": {package: _version(package) for package in PACKAGES},
         "git_commit": git_commit(source),
         "git_modified": git_modified(source),
+        "processor": _processor(),
         "cpu_count": os.cpu_count(),
         "usable_cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "backend": jax.default_backend(),
@@ -97,6 +98,15 @@ def describe() -> dict[str, Any]:
         "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()],
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
+
+
+def _processor() -> str:
+    """The processor, as it names itself."""
+    info = pathlib.Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor() or platform.machine()
+    models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return models[0] if models else platform.machine()
 
 
 def git_commit(source: pathlib.Path) -> str | None:

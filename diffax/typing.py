@@ -51,7 +51,10 @@ class Schedule(Protocol):
 
 
 class Prediction(NamedTuple):
-    """Both halves of what x_t is made of, and the variance of a reverse step where a network has learned one."""
+    """Both halves of what x_t is made of; where a network has learned it, also the variance of a reverse step.
+
+    variance is its place between DDPM's two, in logarithms: 0 the small one, 1 the large (arXiv:2102.09672, eq. 15).
+    """
 
     x_0: jax.Array
     eps: jax.Array

@@ -1,9 +1,11 @@
 """Denoisers: (x_t, t) -> Prediction(x_0, eps), from networks, from exact answers, from other denoisers."""
 
-from diffax.denoisers import time_inputs
+from diffax.denoisers import operators, time_inputs
 from diffax.denoisers.classifier import classifier_guided
 from diffax.denoisers.epsilon_scaling import epsilon_scaled
 from diffax.denoisers.guidance import cfg_plus_plus, classifier_free, guided_network, rescaled
+from diffax.denoisers.inpainting import inpainted
+from diffax.denoisers.measured import dps, pigdm
 from diffax.denoisers.network import from_network, raw_network
 from diffax.denoisers.oracles import empirical, gaussian_mixture
 from diffax.denoisers.thresholding import thresholded
@@ -12,11 +14,15 @@ __all__ = [
     "cfg_plus_plus",
     "classifier_free",
     "classifier_guided",
+    "dps",
     "empirical",
     "epsilon_scaled",
     "from_network",
     "gaussian_mixture",
     "guided_network",
+    "inpainted",
+    "operators",
+    "pigdm",
     "raw_network",
     "rescaled",
     "thresholded",

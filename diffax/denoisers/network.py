@@ -12,6 +12,7 @@ from diffax import arrays, processes
 from diffax.typing import Array, Keys, Node, Numeric, Prediction, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
+RawOutput = Float[jax.Array, "batch ..."]
 TimeInput = Callable[[Schedule, Numeric], Array]
 
 
@@ -21,7 +22,7 @@ class ApplyFn(Protocol):
 
     def __call__(
         self, params: Any, x: Sample, time_input: Array, condition: Any, *, key: Keys | None = None
-    ) -> Sample: ...
+    ) -> RawOutput: ...
 
 
 def raw_network(
@@ -32,10 +33,10 @@ def raw_network(
     *,
     time_input: TimeInput,
     condition: Any = None,
-) -> Callable[..., Sample]:
+) -> Callable[..., RawOutput]:
     """predict(x_t, t, *, key=None) -> the network's raw output, with x_t scaled and t told as the model wants them."""
 
-    def predict(x_t: Sample, t: Numeric, *, key: Keys | None = None) -> Sample:
+    def predict(x_t: Sample, t: Numeric, *, key: Keys | None = None) -> RawOutput:
         t = jnp.broadcast_to(jnp.asarray(t, x_t.dtype), x_t.shape[:1])
         scale = arrays.expand_to(parameterization.input_scale(schedule, t), x_t)
         return apply_fn(params, scale * x_t, time_input(schedule, t), condition, key=key)
@@ -64,7 +65,11 @@ class NetworkDenoiser:
             time_input=self.time_input,
             condition=self.condition,
         )
-        return self.parameterization.predict(self.schedule, predict(x_t, t), x_t, t)
+        net_out, variance = predict(x_t, t), None
+        if x_t.ndim > 1 and net_out.shape[-1] == 2 * x_t.shape[-1]:
+            net_out, v = jnp.split(net_out, 2, axis=-1)
+            variance = (v + 1) / 2
+        return self.parameterization.predict(self.schedule, net_out, x_t, t)._replace(variance=variance)
 
 
 def from_network(
@@ -79,7 +84,8 @@ def from_network(
     """The denoiser of a trained network; a pytree, so that jit can take it as an argument without baking params in.
 
     Args:
-      apply_fn: apply_fn(params, x, time_input, condition, *, key) -> raw output of x's shape.
+      apply_fn: apply_fn(params, x, time_input, condition, *, key) -> raw output of x's shape; or with twice its
+        channels, the second half a learned variance, -1 the small one of DDPM and 1 the large (arXiv:2102.09672).
       time_input: one of denoisers.time_inputs, or any function (schedule, t) -> (batch,).
       condition: what the samples are to be, a pytree whose leaves have a batch axis; None for none.
     """

@@ -1,7 +1,8 @@
-"""Scatter plots of points in the plane, and the columns of a table as curves."""
+"""Scatter plots of points in the plane, the columns of a table as curves, and measurements as lines."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,3 +77,47 @@ def curves(path: str | os.PathLike, title: str, columns: Mapping[str, npt.ArrayL
     lower.set(xlabel="row", ylabel="t")
     with atomic.replacing(path) as file:
         figure.savefig(file, format="png", dpi=120)
+
+
+def lines(
+    path: str | os.PathLike,
+    panels: Mapping[str, Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]],
+    *,
+    xlabel: str,
+    log: str = "",
+    dashed: Collection[str] = (),
+) -> None:
+    """Writes a PNG with a panel for each quantity, side by side, and in it a line (x, y) for each name.
+
+    A name has the same colour in every panel. Points that are not finite are left out.
+
+    Args:
+        panels: the quantity, which labels the panel's y axis, to name to (x, y), both (n,).
+        log: the axes that are logarithmic, of "x", "y" and "xy".
+        dashed: the names whose lines are.
+    """
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    colours = colormaps["tab10" if len(names) <= 10 else "tab20"](range(10 if len(names) <= 10 else 20))
+    figure = Figure(figsize=(2 + 4.5 * len(panels), 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    shown: dict[str, Any] = {}
+    for axes, (ylabel, panel) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for name, (x, y) in panel.items():
+            index = names.index(name)
+            style = "--" if name in dashed else "-"
+            marker = "os^D"[index // len(colours) % 4]
+            (shown[name],) = axes.plot(
+                x, y, style, marker=marker, ms=3, lw=1.2, color=colours[index % len(colours)], label=name
+            )
+        axes.set(xlabel=xlabel, ylabel=ylabel)
+        for axis, scale in (("x", axes.set_xscale), ("y", axes.set_yscale)):
+            if axis in log:
+                scale("log")
+        axes.grid(alpha=0.3)
+    figure.legend(list(shown.values()), list(shown), loc="outside right upper", frameon=False, fontsize="small")
+    with atomic.replacing(path) as file:
+        figure.savefig(file, format="png", dpi=110)

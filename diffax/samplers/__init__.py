@@ -3,6 +3,7 @@
 from diffax.samplers import grids
 from diffax.samplers.adams import adams
 from diffax.samplers.adaptive import probability_flow
+from diffax.samplers.ancestral import ancestral
 from diffax.samplers.brownian import brownian
 from diffax.samplers.consistency import consistency
 from diffax.samplers.ddim import ddim
@@ -17,6 +18,7 @@ from diffax.samplers.langevin import annealed_langevin, langevin, predictor_corr
 from diffax.samplers.latents import Inversion, invert, lerp, slerp
 from diffax.samplers.linear_multistep import ipndm, lms, pndm
 from diffax.samplers.loop import prior, run
+from diffax.samplers.repaint import repaint
 from diffax.samplers.restart import Restart, restart
 from diffax.samplers.runge_kutta import euler, heun, midpoint
 from diffax.samplers.sa_solver import sa_solver
@@ -29,6 +31,7 @@ __all__ = [
     "Restart",
     "SamplerTable",
     "adams",
+    "ancestral",
     "annealed_langevin",
     "brownian",
     "by_definition",
@@ -54,6 +57,7 @@ __all__ = [
     "predictor_corrector",
     "prior",
     "probability_flow",
+    "repaint",
     "restart",
     "run",
     "sa_solver",

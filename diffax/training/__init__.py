@@ -1,7 +1,7 @@
 """Training: state, step, loop and checkpoints."""
 
 from diffax.training.loop import Every, fit
-from diffax.training.optimizer import LearningRateShape, adam, learning_rate_shape
+from diffax.training.optimizer import LearningRateShape, adam, learning_rate_shape, muon
 from diffax.training.state import Numbers, TrainState, init_state
 from diffax.training.step import BatchLoss, make_held_out_loss, make_loss, make_train_step
 
@@ -18,4 +18,5 @@ __all__ = [
     "make_held_out_loss",
     "make_loss",
     "make_train_step",
+    "muon",
 ]

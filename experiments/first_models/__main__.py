@@ -6,20 +6,16 @@ Trains what is not yet trained (runs/NAME), draws, measures, and writes results.
 import argparse
 import json
 import pathlib
-import platform
-import subprocess
-import sys
-import time
 from typing import Any
 
 import numpy as np
-from sklearn import svm
 
 from diffax import data, devices
 from diffax.evaluation import frechet, sliced_wasserstein
 from diffax.jobs import sample
 from diffax.jobs.run_directory import read_config
 from diffax.reporting import images, plots
+from experiments import common
 
 HERE = pathlib.Path(__file__).parent
 CONFIGS = ("digits_ddpm", "digits_conditional", "spiral_ddpm")
@@ -36,28 +32,21 @@ def main() -> None:
     results = {}
     for name in arguments.only:
         workdir = arguments.runs / name
-        results[name] = {"training_seconds": trained(name, workdir), **measure(name, workdir, not arguments.no_write)}
+        results[name] = {
+            "training_seconds": common.trained(name, workdir),
+            **measure(name, workdir, not arguments.no_write),
+        }
     for name, values in results.items():
         print(f"\n{name}")
         for what, value in values.items():
             print(f"  {what:<64}{value:>10.4f}" if isinstance(value, float) else f"  {what:<64}{value!s:>10}")
     if not arguments.no_write:
-        made_on = {"machine": machine(), "environment": devices.describe()}
+        environment = devices.describe()
         # Every model keeps the machine it was measured on: --only replaces its own entries.
         path = HERE / "results.json"
         kept = json.loads(path.read_text()) if path.exists() else {}
-        kept |= {name: {"results": values, **made_on} for name, values in results.items()}
+        kept |= {name: {"results": values, "environment": environment} for name, values in results.items()}
         path.write_text(json.dumps(kept, indent=2) + "\n")
-
-
-def trained(name: str, workdir: pathlib.Path) -> float | str:
-    """Seconds that training took, start-up and compilation included; "before" if it was there already."""
-    if (workdir / "checkpoints").exists():
-        return "before"
-    start = time.monotonic()
-    command = [sys.executable, "launch.py", "--config", f"configs/{name}.py", "--workdir", str(workdir)]
-    subprocess.run(command, check=True)
-    return round(time.monotonic() - start, 1)
 
 
 def measure(name: str, workdir: pathlib.Path, write: bool) -> dict[str, Any]:
@@ -79,13 +68,11 @@ def measure_digits(draws: list[np.ndarray], labels: np.ndarray | None) -> dict[s
     A distance of 2,000 images has a spread of its own, and the model has not seen the last 297: draws with replacement
     from its training images, one of them as large as a draw of the model, are what it could reach.
     """
-    everything = data.digits.load("all")
-    real = everything.to_network_range(everything.examples).astype(np.float64)
-    flat = real.reshape(len(real), -1)
+    flat = common.real_digits()
     rng = np.random.default_rng(0)
     gaussian = rng.multivariate_normal(*frechet.moments(flat), NUM_DIGITS)
     redrawn = [frechet.distance_between(flat[rng.integers(0, 1500, NUM_DIGITS)], flat) for _ in range(20)]
-    distances = [frechet.distance_between(samples, real) for samples in draws]
+    distances = [frechet.distance_between(samples, flat) for samples in draws]
     results: dict[str, Any] = {
         "pixel Frechet distance of the samples, seed 0": distances[0],
         f"its mean over {len(draws)} seeds": float(np.mean(distances)),
@@ -93,14 +80,14 @@ def measure_digits(draws: list[np.ndarray], labels: np.ndarray | None) -> dict[s
         "the same of training images drawn with replacement, mean of 20": float(np.mean(redrawn)),
         "its standard deviation": float(np.std(redrawn, ddof=1)),
         "the same of a Gaussian with the data's moments": frechet.distance_between(gaussian, flat),
-        "the same of the 1,500 training images": frechet.distance_between(real[:1500], real),
+        "the same of the 1,500 training images": frechet.distance_between(flat[:1500], flat),
     }
     if labels is not None:
-        train, test = flat[:1500], flat[1500:]
-        classifier = svm.SVC(gamma="scale", C=10.0).fit(train, everything.labels[:1500])
+        classifier = common.digit_classifier()
         agrees = classifier.predict(draws[0].reshape(NUM_DIGITS, -1).astype(np.float64)) == labels
         results["share of samples an SVM reads as the digit asked for"] = float(agrees.mean())
-        results["share of held-out images it reads right"] = float(classifier.score(test, everything.labels[1500:]))
+        held_out = data.digits.load("test").labels
+        results["share of held-out images it reads right"] = float(classifier.score(flat[1500:], held_out))
     return results
 
 
@@ -116,15 +103,6 @@ def measure_points(name: str, distribution: str, samples: np.ndarray, write: boo
         "the same between two real sets": float(np.mean(between)),
         "ratio": ours / float(np.mean(between)),
     }
-
-
-def machine() -> str:
-    """The processor, as it names itself."""
-    info = pathlib.Path("/proc/cpuinfo")
-    if not info.exists():
-        return platform.processor() or platform.machine()
-    models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{len(models)} x {models[0]}" if models else platform.machine()
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ have it yet, and reconstructs them with 50: by every kind of deterministic table
 inversion, whose evaluations are counted. Writes results.json, reconstructions.png and interpolations.png.
 """
 
-import argparse
-import json
 import pathlib
 from collections.abc import Callable
 
@@ -15,10 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffax import build, devices, samplers
-from diffax.jobs.model import Model
-from diffax.jobs.run_directory import read_config
 from diffax.reporting import images
-from experiments.first_models.__main__ import machine, trained
+from experiments import common
 
 HERE = pathlib.Path(__file__).parent
 NUM_DIGITS, EVALUATIONS, TOP = 64, 50, 0.98
@@ -36,18 +32,11 @@ SWEEPS = (1, 2, 4, 8)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs"), help="where run directories are")
-    parser.add_argument("--no_write", action="store_true", help="print only")
-    arguments = parser.parse_args()
+    arguments = common.arguments(__doc__)
     devices.enable_compilation_cache()
-    workdir = arguments.runs / "digits_ddpm"
-    trained("digits_ddpm", workdir)
-    config = read_config(workdir)
-    with config.unlocked():
-        config.sampler.epsilon_scale = 1.0  # which is for few steps of sampling, not for following the flow
-    model = Model.build(config)
-    denoiser = model.denoiser(model.restore(workdir)[1]["ema"])
+    # epsilon_scale is for few steps of sampling, not for following the flow.
+    model, params = common.model("digits_ddpm", arguments.runs, epsilon_scale=1.0)
+    config, denoiser = model.config, model.denoiser(params)
     run = jax.jit(lambda table, x: samplers.run(table, denoiser, x))
     held_out = build.dataset(config, "test")
     digits = jnp.asarray(held_out.to_network_range(held_out.examples[:NUM_DIGITS]))
@@ -78,8 +67,7 @@ def main() -> None:
     images.save_png(HERE / "reconstructions.png", images.grid(rows, 10), scale=4)
     between = images.grid(interpolations(schedule, times, denoiser, digits), 9)
     images.save_png(HERE / "interpolations.png", between, scale=4)
-    made = {"machine": machine(), "environment": devices.describe()}
-    (HERE / "results.json").write_text(json.dumps(results | made, indent=1) + "\n")
+    common.write(HERE / "results.json", results)
 
 
 def rising(steps: int) -> np.ndarray:

@@ -33,6 +33,24 @@ def test_clipping_scales_the_whole_gradient_and_decay_is_decoupled():
     np.testing.assert_allclose(updates["a"], 1.0)
 
 
+def test_muon_evens_the_singular_values_of_a_kernel_and_leaves_the_rest_to_adam():
+    """Muon is U V^T of the gradient's U S V^T, times 0.2 sqrt(the larger side), to the accuracy of five steps."""
+    rng = np.random.default_rng(0)
+    u, v = (np.linalg.qr(rng.normal(size=(n, 4)))[0] for n in (18, 4))
+    singular = np.array([1.0, 0.7, 0.4, 0.2])
+    grads = {
+        "kernel": jnp.asarray((u * singular) @ v.T, jnp.float32).reshape(3, 3, 2, 4),
+        "bias": jnp.array([3.0, -2.0]),
+    }
+    muon = training.muon()
+    updates, _ = muon.update(grads, muon.init(grads), grads)
+    rotated = u.T @ np.asarray(updates["kernel"], float).reshape(18, 4) @ v / (0.2 * np.sqrt(18))
+    np.testing.assert_allclose(np.diag(rotated), 1, atol=0.35)  # arXiv:2502.16982, section 2.1: 0.7 to 1.2
+    np.testing.assert_allclose(rotated - np.diag(np.diag(rotated)), 0, atol=1e-5)
+    nadam = 0.9 * 0.1 / (1 - 0.9**2) + 1  # the first step of Adam with Nesterov's momentum, in units of |g|
+    np.testing.assert_allclose(updates["bias"], [nadam, -nadam], rtol=1e-5)
+
+
 def test_ema_against_its_recursion():
     values = np.random.default_rng(0).standard_normal(50)
     average, expected = jnp.asarray(values[0], jnp.float32), values[0]
@@ -48,6 +66,8 @@ def test_ema_against_its_recursion():
     [
         (lambda: training.adam(max_grad_norm=0.0), "max_grad_norm must be > 0"),
         (lambda: training.adam(weight_decay=-1.0), "weight_decay must be >= 0"),
+        (lambda: training.muon(max_grad_norm=-1.0), "max_grad_norm must be > 0"),
+        (lambda: training.muon(newton_schulz_steps=0), "newton_schulz_steps must be >= 1"),
         (lambda: training.learning_rate_shape(10, decay="exponential"), "decay must be one of"),
         (lambda: training.learning_rate_shape(10, warmup_steps=10, decay="cosine"), "below the 10 steps"),
     ],

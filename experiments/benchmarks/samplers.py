@@ -1,0 +1,96 @@
+"""What the loop costs beside the network: python -m experiments.benchmarks.samplers
+
+For samplers of every kind, with the network of configs/digits_ddpm.py, untrained: how often one compiled program is
+traced when tables, parameters, noise and keys change; the time per evaluation over that of the jitted network called in
+a Python loop, both in turns; and the memory of the compiled program for 10, 100 and 1,000 rows. Writes samplers.json.
+"""
+
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import digits_ddpm
+from diffax import build, devices, networks, samplers
+from diffax.jobs.model import Model
+from experiments import common
+
+HERE = pathlib.Path(__file__).parent
+BATCH, STEPS, ROUNDS = 64, 50, 9
+METHODS: dict[str, Callable] = {
+    "DDIM": samplers.ddim,
+    "DDPM": samplers.ddpm,
+    "Heun (EDM)": samplers.edm,
+    "Adams 3": lambda schedule, times: samplers.adams(schedule, times, order=3),
+    "DPM-Solver++ 2M": samplers.dpm_solver_multistep,
+    "SDE-DPM-Solver++ 2M": lambda schedule, times: samplers.dpm_solver_multistep(schedule, times, tau=1.0),
+    "UniPC 3": lambda schedule, times: samplers.unipc(schedule, times, order=3),
+    "SA-Solver": samplers.sa_solver,
+    "PNDM": samplers.pndm,
+}
+
+
+def main() -> None:
+    arguments = common.arguments(__doc__)
+    devices.enable_compilation_cache()
+    config = digits_ddpm.get_config()
+    with config.unlocked():
+        config.sampler.epsilon_scale = 1.0
+    model = Model.build(config)
+    results: dict[str, Any] = {"batch": BATCH, "steps": STEPS}
+    print(f"{'':<22}{'traces':>8}{'time / network':>16}{'spread':>16}{'MB with 10 rows':>18}{'100':>8}{'1,000':>8}")
+    for name, method in METHODS.items():
+        found = results[name] = measure(model, method)
+        low, high = found["quartiles"]
+        memory = "".join(f"{m:>{width}.2f}" for m, width in zip(found["megabytes"], (18, 8, 8), strict=True))
+        spread = f"{low:.2f} to {high:.2f}"
+        print(f"{name:<22}{found['traces']:>8}{found['time / network']:>16.3f}{spread:>16}{memory}", flush=True)
+    if not arguments.no_write:
+        common.write(HERE / "samplers.json", results)
+
+
+def measure(model: Model, method: Callable) -> dict[str, Any]:
+    """Traces, time and memory of one sampler."""
+    schedule, params = build.schedule(model.config), jax.jit(model.init_state)().params
+    keys = jax.random.split(jax.random.key(0), BATCH)
+    x = jax.random.normal(jax.random.key(1), (BATCH, *model.dataset.shape))
+    network = jax.jit(networks.apply_fn(model.module), static_argnums=3)
+    t, traces = jnp.full(BATCH, 0.5), 0
+
+    def sample(table, params, x, keys):
+        nonlocal traces
+        traces += 1
+        return samplers.run(table, model.denoiser(params), x, keys)
+
+    def made(rows: int, start: float = 0.98, end: float = 0.02) -> samplers.SamplerTable:
+        return method(schedule, samplers.grids.log_snr(schedule, rows, start=start, end=end))
+
+    def alone() -> jax.Array:
+        return [network(params, x, t, None) for _ in range(table.num_evaluations)][-1]
+
+    table, program = made(STEPS), jax.jit(sample)
+    program(table, params, x, keys)
+    changed = jax.tree.map(lambda leaf: 0.9 * leaf, params)
+    program(made(STEPS, 0.97, 0.03), changed, -x, keys[::-1]).block_until_ready()
+    after_two_calls = traces
+    seconds(alone)
+    ratios = [seconds(lambda: program(table, params, x, keys)) / seconds(alone) for _ in range(ROUNDS)]
+    low, middle, high = (float(value) for value in np.percentile(ratios, (25, 50, 75)))
+    compiled = [jax.jit(sample).lower(made(rows), params, x, keys).compile() for rows in (10, 100, 1000)]
+    memory = [program.memory_analysis().temp_size_in_bytes / 1e6 for program in compiled]
+    return {"traces": after_two_calls, "time / network": middle, "quartiles": [low, high], "megabytes": memory}
+
+
+def seconds(call: Callable[[], jax.Array]) -> float:
+    begun = time.perf_counter()
+    call().block_until_ready()
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    devices.configure()
+    main()
