@@ -93,7 +93,7 @@ _OPTIMIZERS: dict[str, tuple[Callable[..., optax.GradientTransformation], tuple[
     "adam": (training.adam, ("b1", "b2", "eps", "weight_decay", "max_grad_norm")),
     "muon": (
         training.muon,
-        ("momentum", "newton_schulz_steps", "b1", "b2", "weight_decay", "max_grad_norm"),
+        ("momentum", "b1", "b2", "eps", "weight_decay", "max_grad_norm"),
     ),
 }
 _GRIDS = ("uniform", "log_snr", "karras", *samplers.grids.SPACINGS)

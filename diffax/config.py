@@ -40,7 +40,6 @@ def default() -> ConfigDict:
                 "b2": 0.999,
                 "eps": 1e-8,
                 "momentum": 0.95,
-                "newton_schulz_steps": 5,
                 "weight_decay": 0.0,
                 "max_grad_norm": config_dict.placeholder(float),
             },

@@ -22,7 +22,7 @@ SAMPLERS = {
     "DDPM, small variance": {"name": "ddpm", "variance": "small"},
     "DDPM, large variance": {"name": "ddpm", "variance": "large"},
 }
-STEPS = (5, 10, 20, 35, 50, 100, 200, 400)
+STEPS = (5, 10, 20, 35, 50, 100, 200)
 
 
 def main() -> None:

@@ -108,8 +108,11 @@ def measurements(rng: np.random.Generator, mixture: Mixture, problem: str) -> di
     for step_size in (0.003, 0.01, 0.03, 0.1):
         by_dps = denoisers.dps(oracle, SCHEDULE, measure, y, step_size=step_size)
         told[f"DPS, step size {step_size:g}, DDPM"] = by_dps, LONG_DDPM
-    pigdm = denoisers.pigdm(oracle, SCHEDULE, measure, y, noise_std=noise_std, data_std=data_std)
-    told |= {"PiGDM, DDIM": (pigdm, DDIM), "PiGDM, DDPM": (pigdm, DDPM)}
+    # The spread of all data, and that within a component, which is what is left of it at little noise.
+    within = float(np.sqrt(np.einsum("k,kii->", mixture.weights, mixture.covariances) / DIM))
+    for std in (data_std, within):
+        pigdm = denoisers.pigdm(oracle, SCHEDULE, measure, y, noise_std=noise_std, data_std=std)
+        told |= {f"PiGDM, data_std {std:.2f}, DDIM": (pigdm, DDIM), f"PiGDM, data_std {std:.2f}, DDPM": (pigdm, DDPM)}
     results: dict[str, dict[str, Any]] = {}
     for name, (denoiser, table) in told.items():
         results[name] = {

@@ -105,6 +105,7 @@ def test_samples_do_not_depend_on_the_batch(command, tmp_path):
         (["--config.parameterization.name=v"], "parameterization 'v' has no option sigma_data"),
         (["--config.train.num_steps=0"], "train.num_steps must be >= 1, got 0"),
         (["--config.optimizer.learning_rate=0.0"], "optimizer.learning_rate must be > 0"),
+        (["--config.optimizer.name=sgd"], "optimizer.name must be one of adam, muon, got 'sgd'"),
         (["--config.sampler.guidance_scale=2.0"], "needs a class-conditional model"),
         (["--config.sampler.epsilon_scale=0.0"], "sampler.epsilon_scale must be > 0"),
         (["--config.model.class_conditional=True"], "loss.stable_targets is for networks that are told no labels"),

@@ -64,3 +64,14 @@ def test_the_columns_of_a_table_are_drawn(tmp_path):
     with pytest.raises(ValueError, match="as long as each other"):
         plots.curves(tmp_path / "no.png", "no", {"a": [1.0], "b": [1.0, 2.0]})
     assert not (tmp_path / "no.png").exists()
+
+
+def test_lines_are_drawn_in_panels(tmp_path):
+    x = np.array([1.0, 10.0, 100.0])
+    panels = {"error": {"one": (x, 1 / x), "two": (x, 1 / x**2)}, "cost": {"two": (x, np.array([1.0, np.nan, 3.0]))}}
+    plots.lines(tmp_path / "lines.png", panels, xlabel="steps", log="x", dashed=["two"])
+    with Image.open(tmp_path / "lines.png") as image:
+        assert image.format == "PNG" and image.size[0] > image.size[1]  # side by side
+        # A name keeps its colour: the first two of matplotlib's tab10, and no third.
+        colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 24)}
+        assert {(31, 119, 180), (255, 127, 14)} <= colours and (44, 160, 44) not in colours

@@ -17,6 +17,7 @@ KEYS = jax.random.split(jax.random.key(0), 64)
 RNG = np.random.default_rng(0)
 START = RNG.normal(size=(64, 3)).astype(np.float32)
 run = jax.jit(samplers.run, static_argnames=("save_every", "denoiser"))
+traced_run = jax.jit(samplers.run, static_argnames="save_every")
 
 
 def halves(x, t):
@@ -183,6 +184,20 @@ def test_other_numbers_in_a_table_do_not_retrace():
         # Five steps of a narrow Gaussian end near its mean.
         np.testing.assert_allclose(drawn.mean(0), mean, atol=0.2)
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize("method", [samplers.ddim, samplers.unipc, samplers.sa_solver], ids=lambda f: f.__name__)
+def test_memory_does_not_grow_with_steps_unless_states_are_asked_for(method):
+    x = jnp.zeros((64, 16, 16, 3))
+    oracle = denoisers.empirical(FLOW, jnp.zeros((2, 16, 16, 3)))
+
+    def megabytes(rows, save_every=None):
+        table = method(FLOW, samplers.grids.log_snr(FLOW, rows, start=0.98, end=0.02))
+        compiled = traced_run.lower(table, oracle, x, KEYS, save_every=save_every).compile().memory_analysis()
+        return (compiled.temp_size_in_bytes + compiled.output_size_in_bytes) / x.nbytes
+
+    assert abs(megabytes(500) - megabytes(20)) < 1  # not one state more
+    assert megabytes(500, save_every=10) - megabytes(500) > 49
 
 
 def test_a_table_can_be_learned_and_swept():

@@ -1,0 +1,34 @@
+"""Every experiment says what it does, and is described where its result lies."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
+    for path in [*ROOT.glob("experiments/*/__main__.py"), *ROOT.glob("experiments/benchmarks/[!_]*.py")]
+)
+
+
+def test_there_are_experiments():
+    assert "experiments.solver_orders" in MODULES and len(MODULES) > 5
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_an_experiment_starts_and_names_its_command(module):
+    done = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"python -m {module}" in done.stdout
+
+
+@pytest.mark.parametrize("readme", sorted(ROOT.glob("experiments/*/README.md")), ids=lambda path: path.parent.name)
+def test_a_description_names_a_command_and_pictures_that_exist(readme):
+    text = readme.read_text()
+    commands = re.findall(r"python -m (experiments[.\w]+)", text)
+    assert commands and set(commands) <= set(MODULES)
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert target.startswith("http") or (readme.parent / target).is_file(), target
