@@ -34,7 +34,7 @@ def trained(name: str, workdir: pathlib.Path) -> float | str:
     return round(time.monotonic() - start, 1)
 
 
-def model(name: str, runs: pathlib.Path, **sampler: Any) -> tuple[Model, Any]:
+def model(name: str, runs: pathlib.Path, /, **sampler: Any) -> tuple[Model, Any]:
     """The model of configs/NAME.py and its averaged parameters, trained first where `runs` does not have it.
 
     sampler: entries of config.sampler to change.
