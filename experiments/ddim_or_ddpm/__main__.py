@@ -45,23 +45,17 @@ def main() -> None:
         results[name] = {"steps": STEPS, "distances": distances, "half the difference of its halves": last}
         print(f"{name:<24}" + "".join(f"{value:>10.4f}" for value in distances), flush=True)
     for name in list(SAMPLERS)[1:]:
-        below = crossing(results["DDIM"]["distances"], results[name]["distances"])
-        results[name]["DDIM is better below"] = below
-        print(f"DDIM beats {name} below {below} steps" if below else f"DDIM beats {name} at every number of steps")
+        results[name]["DDIM is better at"] = better_at(results["DDIM"]["distances"], results[name]["distances"])
+        print(f"DDIM is better than {name} with {results[name]['DDIM is better at'] or 'no number of'} steps")
     if not arguments.no_write:
         lines = {name: (found["steps"], found["distances"]) for name, found in results.items()}
         plots.lines(HERE / "frechet.png", {"pixel Frechet distance": lines}, xlabel="steps", log="xy")
         common.write(HERE / "results.json", results | {"seconds": round(time.monotonic() - begun, 1)})
 
 
-def crossing(first: list[float], second: list[float]) -> float | None:
-    """The number of steps at which `first` stops being the smaller, between two of STEPS by their logarithms."""
-    for j in range(1, len(STEPS)):
-        before, after = np.log(second[j - 1] / first[j - 1]), np.log(second[j] / first[j])
-        if before > 0 >= after:
-            share = before / (before - after)
-            return round(float(STEPS[j - 1] * (STEPS[j] / STEPS[j - 1]) ** share))
-    return None
+def better_at(first: list[float], second: list[float]) -> list[int]:
+    """The numbers of steps with which `first` is the smaller distance."""
+    return [steps for steps, mine, other in zip(STEPS, first, second, strict=True) if mine < other]
 
 
 if __name__ == "__main__":
