@@ -15,12 +15,12 @@ devices.configure()  # before JAX starts
 from absl import flags  # noqa: E402
 from ml_collections import ConfigDict, config_flags  # noqa: E402
 
-from diffax.jobs import UserError, run_directory, sample, train  # noqa: E402
+from diffax.jobs import UserError, inspect_data, run_directory, sample, train  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A file of configs/; sample takes the run's own instead."
 )
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "sample"], "What to do.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "sample", "inspect_data"], "What to do.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's directory; runs/NAME of the config by default.")
 _ALLOW_CHANGE = flags.DEFINE_list("allow_change", [], "Settings that may differ from the run to be resumed.")
 _CACHE = flags.DEFINE_bool("compilation_cache", True, "Keep compiled programs for the next start.")
@@ -41,6 +41,8 @@ def main(argv: list[str]) -> int:
         devices.enable_compilation_cache(enabled=_CACHE.value)
         if _MODE.value == "train":
             train.run(config, workdir, allow_change=tuple(_ALLOW_CHANGE.value))
+        elif _MODE.value == "inspect_data":
+            inspect_data.run(config, workdir.with_name(f"{workdir.name}_data.png"))
         else:
             sample.run(
                 config,

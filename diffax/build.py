@@ -9,12 +9,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
 
 from diffax import data, denoisers, losses, networks, processes, samplers, schedules, training
+from diffax.build_data import Examples as Examples
+from diffax.build_data import batches as batches
+from diffax.build_data import dataset as dataset
+from diffax.build_data import is_resident as is_resident
+from diffax.build_data import view as view
 from diffax.denoisers import time_inputs
 from diffax.processes import time_sampling
 from diffax.typing import Denoiser, Schedule
@@ -111,15 +117,15 @@ def schedule(config: ConfigDict) -> Schedule:
     return schedules.Shifted(built, shift) if shift else built
 
 
-def parameterization(config: ConfigDict, dataset: data.dataset.Dataset) -> processes.Parameterization:
+def parameterization(config: ConfigDict, dataset: Examples) -> processes.Parameterization:
     """config.parameterization, with what follows from the data."""
     spec = dict(config.parameterization)
     if spec["name"] == "edm_gaussian":
-        spec["data"] = dataset.to_network_range(dataset.examples)
+        spec["data"] = dataset.to_network_range(_in_memory("parameterization 'edm_gaussian'", dataset).examples)
     return _make("parameterization", spec, PARAMETERIZATIONS)
 
 
-def numbers(config: ConfigDict, dataset: data.dataset.Dataset) -> training.Numbers:
+def numbers(config: ConfigDict, dataset: Examples) -> training.Numbers:
     """Everything of a run's mathematics that its training step takes as numbers."""
     density = _make("loss.time_density", dict(config.loss.time_density), TIME_DENSITIES)
     if not config.optimizer.learning_rate > 0:
@@ -136,26 +142,16 @@ def numbers(config: ConfigDict, dataset: data.dataset.Dataset) -> training.Numbe
     )
 
 
-def dataset(config: ConfigDict, split: str) -> data.dataset.Dataset:
-    """config.data: split "train" or "test" (held out) of the digits or of a distribution in the plane."""
-    name = config.data.name
-    if name == "digits":
-        return data.digits.load(split).validate()
-    if name in data.toy.DISTRIBUTIONS:
-        return data.toy.load(name, split).validate()
-    if name == "cifar10":
-        raise ValueError(
-            "data 'cifar10' cannot be read yet: this version has digits and the distributions in the plane"
-        )
-    raise ValueError(f"data.name must be one of digits, {', '.join(data.toy.DISTRIBUTIONS)}, got {name!r}")
-
-
-def network(config: ConfigDict, dataset: data.dataset.Dataset) -> nn.Module:
+def network(config: ConfigDict, dataset: Examples) -> nn.Module:
     """config.model, with what follows from the data."""
     spec = dict(config.model)
     for key in ("time_input", "label_drop"):
         spec.pop(key)
     spec["dtype"] = _choose("model.dtype", spec["dtype"], _DTYPES)
+    if config.data.augment == "geometric":
+        if "context_dim" not in spec:
+            raise ValueError(f"data.augment = 'geometric' is for the unet, got model.name = {spec['name']!r}")
+        spec["context_dim"] = data.augment.NUM_GEOMETRIC
     if spec.pop("class_conditional"):
         if dataset.num_classes is None:
             raise ValueError(f"model.class_conditional needs labels, and {dataset.name} has none")
@@ -170,7 +166,7 @@ def time_input(config: ConfigDict) -> denoisers.network.TimeInput:
     return chosen
 
 
-def loss(config: ConfigDict, module: nn.Module, dataset: data.dataset.Dataset) -> training.BatchLoss:
+def loss(config: ConfigDict, module: nn.Module, dataset: Examples) -> training.BatchLoss:
     """The training loss of a network."""
     reference = _reference(config, module, dataset) if config.loss.stable_targets else None
     return _loss(config, module, reference)
@@ -181,11 +177,12 @@ def held_out_loss(config: ConfigDict, module: nn.Module) -> training.BatchLoss:
     return _loss(config, module, None)
 
 
-def _reference(config: ConfigDict, module: nn.Module, dataset: data.dataset.Dataset) -> np.ndarray:
+def _reference(config: ConfigDict, module: nn.Module, dataset: Examples) -> np.ndarray:
     if getattr(module, "num_classes", None) is not None:
         raise ValueError(
             "loss.stable_targets is for networks that are told no labels: set model.class_conditional=False"
         )
+    dataset = _in_memory("loss.stable_targets", dataset)
     differences = config.train.batch_size * dataset.examples.size
     if differences > MOST_DIFFERENCES:
         raise ValueError(
@@ -196,6 +193,12 @@ def _reference(config: ConfigDict, module: nn.Module, dataset: data.dataset.Data
     return dataset.to_network_range(dataset.examples)
 
 
+def _in_memory(what: str, examples: Examples) -> data.dataset.Dataset:
+    if not isinstance(examples, data.dataset.Dataset):
+        raise ValueError(f"{what} needs the data in memory: raise data.cache_gb")
+    return examples
+
+
 def _loss(config: ConfigDict, module: nn.Module, reference: np.ndarray | None) -> training.BatchLoss:
     num_classes, drop = getattr(module, "num_classes", None), config.model.label_drop
     if not 0 <= drop <= 1:
@@ -203,10 +206,23 @@ def _loss(config: ConfigDict, module: nn.Module, reference: np.ndarray | None) -
     return training.make_loss(
         networks.apply_fn(module),
         time_input=time_input(config),
-        condition_names=() if num_classes is None else ("label",),
-        drop_condition=functools.partial(networks.drop_condition, num_classes=num_classes, probability=drop),
+        condition_names=(("label",) if num_classes is not None else ())
+        + (("context",) if config.data.augment == "geometric" else ()),
+        drop_condition=_dropping_labels(num_classes, drop),
         reference=reference,
     )
+
+
+def _dropping_labels(num_classes: int | None, probability: float) -> training.DropCondition | None:
+    """Labels are dropped for guidance; what augmentation did to an image is always told."""
+    if num_classes is None:
+        return None
+
+    def drop(keys: jax.Array, condition: networks.Condition) -> networks.Condition:
+        label = {"label": condition["label"]}
+        return condition | (networks.drop_condition(keys, label, num_classes, probability) or {})
+
+    return drop
 
 
 def optimizer(config: ConfigDict) -> optax.GradientTransformation:

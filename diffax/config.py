@@ -20,7 +20,19 @@ def default() -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,
-            "data": {"name": "digits", "path": ""},
+            "data": {
+                "name": "digits",
+                "path": "",
+                "size": config_dict.placeholder(int),
+                "channels": config_dict.placeholder(int),
+                "pad": 0,
+                "only_label": config_dict.placeholder(int),
+                "augment": "none",
+                "on_corrupt": "raise",
+                "cache_gb": 4.0,
+                "resident": config_dict.placeholder(bool),
+                "workers": 0,
+            },
             "model": network(networks.UNet),
             "schedule": {"name": "cosine"},
             "parameterization": {"name": "v"},

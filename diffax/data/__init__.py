@@ -1,5 +1,33 @@
-"""Datasets held in memory and the batches drawn from them: plain NumPy, no schedule, no network."""
+"""Datasets in memory or on disk and the batches drawn from them: no schedule, no network."""
 
-from diffax.data import dataset, digits, order, pipeline, toy
+from diffax.data import (
+    augment,
+    dataset,
+    digits,
+    files,
+    folder,
+    order,
+    parquet,
+    pipeline,
+    prepare,
+    resident,
+    source,
+    tfds,
+    toy,
+)
 
-__all__ = ["dataset", "digits", "order", "pipeline", "toy"]
+__all__ = [
+    "augment",
+    "dataset",
+    "digits",
+    "files",
+    "folder",
+    "order",
+    "parquet",
+    "pipeline",
+    "prepare",
+    "resident",
+    "source",
+    "tfds",
+    "toy",
+]

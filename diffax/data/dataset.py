@@ -6,6 +6,10 @@ from typing import final
 import numpy as np
 from jaxtyping import Float32, Shaped
 
+from diffax.typing import Array
+
+HELD_OUT_EVERY = 50
+
 
 @final
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -18,6 +22,7 @@ class Dataset:
     labels: int32 (n,), the class of each example, 0 .. num_classes - 1; or None.
     num_classes: the number of classes; None exactly when labels is.
     num_levels: how many values a pixel can take (256 for byte images, 17 for the digits); None for points.
+    num_replaced: how many examples could not be read, and are copies of the next that could.
 
     Nothing is checked here; `validate` checks everything.
     """
@@ -27,6 +32,7 @@ class Dataset:
     labels: np.ndarray | None = None
     num_classes: int | None = None
     num_levels: int | None = None
+    num_replaced: int = 0
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -36,14 +42,9 @@ class Dataset:
         """The shape of one example."""
         return self.examples.shape[1:]
 
-    def to_network_range(self, examples: Shaped[np.ndarray, "batch *dims"]) -> Float32[np.ndarray, "batch *dims"]:
-        """Examples of this dataset as a network sees them: images in [-1, 1], points as they are.
-
-        An image of L levels becomes 2 x / (L - 1) - 1: x / 127.5 - 1 for bytes, x / 8 - 1 for the 17-level digits.
-        """
-        if self.num_levels is None:
-            return examples.astype(np.float32, copy=False)
-        return examples.astype(np.float32) / np.float32((self.num_levels - 1) / 2) - np.float32(1)
+    def to_network_range(self, examples: Shaped[Array, "batch *dims"]) -> Float32[Array, "batch *dims"]:
+        """Examples of this dataset as a network sees them: images in [-1, 1], points as they are."""
+        return examples if self.num_levels is None else to_network_range(examples, self.num_levels)
 
     def validate(self) -> "Dataset":
         """Returns self, or raises a one-line ValueError that names what is wrong and where."""
@@ -60,6 +61,55 @@ class Dataset:
         elif self.num_classes is not None:
             raise ValueError(f"{self.name}: num_classes is {self.num_classes} but there are no labels")
         return self
+
+
+def only(dataset: Dataset, label: int) -> Dataset:
+    """The examples of one class, without labels.
+
+    Raises:
+      ValueError: a dataset without labels, or no example of that class.
+    """
+    if dataset.labels is None or dataset.num_classes is None:
+        raise ValueError(f"data.only_label = {label} needs labels, and {dataset.name} has none")
+    if not 0 <= label < dataset.num_classes:
+        raise ValueError(f"data.only_label must be in 0..{dataset.num_classes - 1}, got {label}")
+    kept = dataset.examples[dataset.labels == label]
+    return dataclasses.replace(
+        dataset, name=f"{dataset.name}, class {label}", examples=kept, labels=None, num_classes=None
+    ).validate()
+
+
+def is_held_out(index: np.ndarray) -> np.ndarray:
+    """Which examples of data that have no split of their own are not trained on: every 50th."""
+    return index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+
+
+def split_of(dataset: Dataset, split: str) -> Dataset:
+    """Train or test of a dataset that has no splits of its own.
+
+    Raises:
+      ValueError: too few examples for one to be held out.
+    """
+    kept = is_held_out(np.arange(len(dataset))) == (split == "test")
+    if not kept.any():
+        raise ValueError(
+            f"{dataset.name}: expected at least {HELD_OUT_EVERY} examples, to hold one out, got {len(dataset)}"
+        )
+    labels = None if dataset.labels is None else dataset.labels[kept]
+    return dataclasses.replace(dataset, name=f"{dataset.name}/{split}", examples=dataset.examples[kept], labels=labels)
+
+
+def padded(dataset: Dataset, width: int) -> Dataset:
+    """Images with a frame of zeros `width` pixels wide: MNIST's 28 x 28 become 32 x 32 with 2."""
+    if width < 0 or dataset.num_levels is None:
+        raise ValueError(f"data.pad must be >= 0 and is for images, got {width} for {dataset.name}")
+    frame = ((0, 0), (width, width), (width, width), (0, 0))
+    return dataclasses.replace(dataset, examples=np.pad(dataset.examples, frame))
+
+
+def to_network_range(pixels: Shaped[Array, "batch *dims"], num_levels: int) -> Float32[Array, "batch *dims"]:
+    """2 x / (num_levels - 1) - 1: x / 127.5 - 1 for bytes, x / 8 - 1 for the 17-level digits."""
+    return pixels.astype(np.float32) / np.float32((num_levels - 1) / 2) - np.float32(1)
 
 
 def _check_images(dataset: Dataset) -> None:

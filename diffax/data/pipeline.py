@@ -1,18 +1,20 @@
-"""Batches of a dataset in memory: each a pure function of (seed, step), so that a resumed run sees the same ones."""
+"""Batches from the host: each a pure function of (seed, step), so that a resumed run sees the same ones."""
 
 import dataclasses
-import itertools
 from collections.abc import Iterator
-from concurrent import futures
 from typing import final
 
+import jax
 import numpy as np
 from jaxtyping import Int64
 
 from diffax.data import dataset as dataset_lib
 from diffax.data import order
+from diffax.data.source import Reader
 
 Batch = dict[str, np.ndarray]
+# More steps than any run has.
+_ENDLESS = 1 << 40
 
 
 @final
@@ -21,43 +23,73 @@ class Pipeline:
     """An endless stream of batches, shuffled anew every epoch.
 
     Batches straddle epochs: every epoch visits every example once whatever batch_size is, and batch_size may exceed
-    the dataset.
+    the dataset. The global batch of a step does not depend on the number of processes, of which each has its
+    contiguous rows, nor on that of threads and workers, nor on where the stream begins.
 
     Raises:
-        ValueError: batch_size < 1, seed < 0, or an invalid dataset.
+        ValueError: batch_size < 1 or not divisible by process_count, seed < 0, or an invalid dataset.
     """
 
-    dataset: dataset_lib.Dataset
+    examples: dataset_lib.Dataset | Reader
     batch_size: int
     seed: int = 0
+    process_index: int = 0
+    process_count: int = 1
 
     def __post_init__(self):
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be >= 1, got {self.batch_size}")
+        if self.batch_size % self.process_count:
+            raise ValueError(
+                f"batch_size must be divisible by the {self.process_count} processes, got {self.batch_size}"
+            )
         if self.seed < 0:
             raise ValueError(f"seed must be >= 0, got {self.seed}")
-        self.dataset.validate()
+        if isinstance(self.examples, dataset_lib.Dataset):
+            self.examples.validate()
 
     def indices(self, step: int) -> Int64[np.ndarray, " batch"]:
-        """Which examples are in the batch of a step (counted from 0)."""
+        """Which examples are in the global batch of a step (counted from 0)."""
         if step < 0:
             raise ValueError(f"step must be >= 0, got {step}")
         start = step * self.batch_size
-        return order.indices(len(self.dataset), self.seed, start, start + self.batch_size)
+        return order.indices(len(self.examples), self.seed, start, start + self.batch_size)
 
     def batch(self, step: int) -> Batch:
-        """{'x': float32 (batch, *dims) in the network's range, 'label': int32 (batch,) where there are labels}."""
-        rows = self.indices(step)
-        batch = {"x": self.dataset.to_network_range(self.dataset.examples[rows])}
-        if self.dataset.labels is not None:
-            batch["label"] = self.dataset.labels[rows]
+        """{'x': (rows, *dims) as the dataset holds them, bytes for images; 'label': int32 (rows,) where there are any}.
+
+        rows are those of this process.
+        """
+        local = self.batch_size // self.process_count
+        rows = self.indices(step)[self.process_index * local : (self.process_index + 1) * local]
+        if isinstance(self.examples, Reader):
+            return self.examples.batch(rows)
+        batch = {"x": self.examples.examples[rows]}
+        if self.examples.labels is not None:
+            batch["label"] = self.examples.labels[rows]
         return batch
 
-    def batches(self, start_step: int = 0) -> Iterator[Batch]:
-        """The batches of start_step, start_step + 1, ...; the next one is prepared in a thread meanwhile."""
-        with futures.ThreadPoolExecutor(1, thread_name_prefix="batches") as executor:
-            upcoming = executor.submit(self.batch, start_step)
-            for step in itertools.count(start_step + 1):
-                batch = upcoming.result()
-                upcoming = executor.submit(self.batch, step)
-                yield batch
+    def batches(self, start_step: int = 0, *, num_threads: int = 2, num_workers: int = 0) -> Iterator[Batch]:
+        """The batches of start_step, start_step + 1, ..., made ahead of time.
+
+        Args:
+          num_threads: batches made at once in a process; decoding and gathering release the interpreter's lock.
+          num_workers: processes beside this one that make them, for decoding that is slower than a training step. They
+            take some seconds to start, and need absl's flags to be parsed.
+        """
+        import grain
+
+        steps = grain.MapDataset.range(start_step, _ENDLESS).map(self.batch)
+        options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
+        stream = steps.to_iter_dataset(options)
+        if num_workers > 0:
+            stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+        return iter(stream)
+
+
+def ahead(batches: Iterator[Batch]) -> Iterator[dict[str, jax.Array]]:
+    """The batches on the device, each sent while the one before is in use."""
+    upcoming = jax.device_put(next(batches))
+    for batch in batches:
+        now, upcoming = upcoming, jax.device_put(batch)
+        yield now

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffax import arrays, build, data, networks, samplers, training
+from diffax import arrays, build, networks, samplers, training
 from diffax.jobs import run_directory
 from diffax.jobs.errors import UserError, for_people
 from diffax.training.checkpoint import Checkpoints
@@ -24,7 +24,7 @@ class Model:
     """A network, the data it is for and the loss it is trained with."""
 
     config: ConfigDict
-    dataset: data.dataset.Dataset
+    dataset: build.Examples
     module: nn.Module
     loss: training.BatchLoss
     numbers: training.Numbers

@@ -4,13 +4,14 @@ import os
 
 import numpy as np
 
+from diffax import build
 from diffax.data.dataset import Dataset
 from diffax.reporting import images, plots
 
 
-def save(path: str | os.PathLike, samples: np.ndarray, dataset: Dataset) -> None:
+def save(path: str | os.PathLike, samples: np.ndarray, dataset: build.Examples) -> None:
     """Writes samples of a dataset's kind as one PNG file."""
-    if dataset.num_levels is None:
+    if isinstance(dataset, Dataset) and dataset.num_levels is None:
         plots.scatter(path, samples, dataset.examples[: len(samples)])
     else:
         images.save_png(path, samples)

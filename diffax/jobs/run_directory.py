@@ -13,7 +13,9 @@ from diffax.jobs.errors import UserError
 from diffax.reporting import atomic
 
 # What a run is: on resume these stay, unless --allow_change names them. The rest of a config may change.
-IDENTITY = ("seed", "data", "model", "schedule", "parameterization", "loss", "optimizer", "ema", "train.batch_size")
+_DATA = ("name", "path", "size", "channels", "pad", "only_label", "augment", "on_corrupt")
+_MATHEMATICS = ("model", "schedule", "parameterization", "loss", "optimizer", "ema")
+IDENTITY = ("seed", *(f"data.{key}" for key in _DATA), *_MATHEMATICS, "train.batch_size")
 
 
 def config_path(workdir: pathlib.Path) -> pathlib.Path:

@@ -28,7 +28,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
     _check(config)
     model = Model.build(config)
     with for_people():
-        pipeline = data.pipeline.Pipeline(model.dataset, config.train.batch_size, config.seed)
+        resident = build.is_resident(config, model.dataset)
+        augmented, plain = (build.view(config, model.dataset, augment=augment) for augment in (True, False))
         shape = build.learning_rate_shape(config)
         held_out = build.dataset(config, "test")
     run_directory.check_same_run(workdir, config, allow_change)
@@ -45,10 +46,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
         run_directory.write_description(workdir, config, start or 0)
         num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         where = "from the beginning" if start is None else f"from the checkpoint of step {start}"
-        print(f"{workdir}: {num_params:,} parameters, {len(model.dataset):,} examples, {where}", flush=True)
+        place = "on the device" if resident else "from the host"
+        print(f"{workdir}: {num_params:,} parameters, {len(model.dataset):,} examples {place}, {where}", flush=True)
+        _say_replaced(model.dataset)
 
-        loss = training.make_held_out_loss(build.held_out_loss(config, model.module))
-        train_step = training.make_train_step(model.loss, build.optimizer(config), shape)
+        loss = training.make_held_out_loss(build.held_out_loss(config, model.module), view=plain)
+        train_step = training.make_train_step(model.loss, build.optimizer(config), shape, view=augmented)
         every = (
             training.Every(config.train.checkpoint_every, _save_to(checkpoints)),
             training.Every(config.train.sample_every, _look_at(model, held_out, loss, workdir)),
@@ -60,7 +63,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
             training.fit(
                 jax.jit(train_step, donate_argnums=0),
                 state,
-                pipeline.batches(start or 0),
+                build.batches(config, model.dataset, start or 0),
                 num_steps=config.train.num_steps,
                 log_every=config.train.log_every,
                 writer=writer,
@@ -78,6 +81,11 @@ def _check(config: ConfigDict) -> None:
         raise UserError(f"seed must be >= 0, got {config.seed}")
 
 
+def _say_replaced(examples: build.Examples) -> None:
+    if isinstance(examples, data.dataset.Dataset) and examples.num_replaced:
+        print(f"{examples.name}: {examples.num_replaced} examples could not be read; the next good one stands in")
+
+
 def _save_to(checkpoints: Checkpoints):
     def save(step: int, state: training.TrainState) -> None:
         checkpoints.save(step, state.saved())
@@ -85,7 +93,7 @@ def _save_to(checkpoints: Checkpoints):
     return save
 
 
-def _look_at(model: Model, held_out: data.dataset.Dataset, loss, workdir: pathlib.Path):
+def _look_at(model: Model, held_out: build.Examples, loss, workdir: pathlib.Path):
     """The action that draws samples of the averaged parameters and measures their loss on held-out data."""
     num_samples = model.config.train.num_images if model.dataset.num_levels else NUM_POINTS
     sampler = Sampler(model, num_samples)

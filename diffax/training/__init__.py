@@ -3,14 +3,17 @@
 from diffax.training.loop import Every, fit
 from diffax.training.optimizer import LearningRateShape, adam, learning_rate_shape, muon
 from diffax.training.state import Numbers, TrainState, init_state
-from diffax.training.step import BatchLoss, make_held_out_loss, make_loss, make_train_step
+from diffax.training.step import Batch, BatchLoss, DropCondition, View, make_held_out_loss, make_loss, make_train_step
 
 __all__ = [
+    "Batch",
     "BatchLoss",
+    "DropCondition",
     "Every",
     "LearningRateShape",
     "Numbers",
     "TrainState",
+    "View",
     "adam",
     "fit",
     "init_state",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from diffax import arrays, denoisers, losses
+from diffax.data.resident import Resident
 from diffax.denoisers.network import ApplyFn, TimeInput
 from diffax.training import ema
 from diffax.training.optimizer import LearningRateShape
@@ -16,9 +17,12 @@ from diffax.training.state import Numbers, TrainState, evaluation_keys, sample_k
 from diffax.typing import Array
 
 Batch = dict[str, Array]
+_VIEW = 1 << 30  # the stream of an example's key that its view draws from
 Metrics = dict[str, jax.Array]
 # (keys, condition) -> the condition with some samples' nulled.
 DropCondition = Callable[[jax.Array, Any], Any]
+# (batch, one key per example) -> the batch as the loss wants it: images in the network's range, augmented.
+View = Callable[[Batch, jax.Array], Batch]
 BatchLoss = Callable[[Any, Numbers, Batch, jax.Array], jax.Array]
 
 
@@ -62,16 +66,20 @@ def make_loss(
 
 
 def make_train_step(
-    loss: BatchLoss, optimizer: optax.GradientTransformation, shape: LearningRateShape
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    loss: BatchLoss, optimizer: optax.GradientTransformation, shape: LearningRateShape, *, view: View | None = None
+) -> Callable[[TrainState, Batch | Resident], tuple[TrainState, Metrics]]:
     """train_step(state, batch) -> (state, metrics): one update of the parameters and of their average.
 
     Every random number is a function of the state's key, its step and the example's place in the batch. Metrics are
-    the mean loss, the global norm of the gradient before clipping, and the learning rate.
+    the mean loss, the global norm of the gradient before clipping, and the learning rate. A batch may be a dataset on
+    the device, of which the step takes its own.
     """
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, batch: Batch | Resident) -> tuple[TrainState, Metrics]:
+        if isinstance(batch, Resident):
+            batch = batch.batch(state.step)
         keys = sample_keys(state.key, state.step, len(batch["x"]))
+        batch = _seen(batch, keys, view)
 
         def mean_loss(params: Any) -> jax.Array:
             return loss(params, state.numbers, batch, keys).mean()
@@ -93,10 +101,20 @@ def make_train_step(
     return train_step
 
 
-def make_held_out_loss(loss: BatchLoss) -> Callable[[TrainState, Batch], jax.Array]:
+def make_held_out_loss(loss: BatchLoss, *, view: View | None = None) -> Callable[[TrainState, Batch], jax.Array]:
     """held_out_loss(state, batch) -> the mean loss of the averaged parameters, on the same noise every time."""
 
     def held_out_loss(state: TrainState, batch: Batch) -> jax.Array:
-        return loss(state.ema, state.numbers, batch, evaluation_keys(state.key, len(batch["x"]))).mean()
+        keys = evaluation_keys(state.key, len(batch["x"]))
+        return loss(state.ema, state.numbers, _seen(batch, keys, view), keys).mean()
 
     return held_out_loss
+
+
+def _seen(batch: Batch, keys: jax.Array, view: View | None) -> Batch:
+    """The batch under its view, by keys of its own."""
+    if view is None:
+        return batch
+    batch = view(batch, jax.vmap(lambda key: jax.random.fold_in(key, _VIEW))(keys))
+    # What follows is compiled alike, to the bit, whether the batch was made in this program or before.
+    return jax.lax.optimization_barrier(batch)

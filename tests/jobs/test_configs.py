@@ -21,9 +21,11 @@ def config_of(name):
 
 def stand_in(config):
     """Data of the right shape for configs whose own is not here."""
-    if config.data.name == "cifar10":
-        images = np.zeros((4, 32, 32, 3), np.uint8)
-        return data.dataset.Dataset(name="grey", examples=images, num_levels=256)
+    if config.data.name in data.prepare.ARCHIVES:
+        channels = 3 if config.data.name == "cifar10" else 1
+        images, labels = np.zeros((4, 32, 32, channels), np.uint8), np.zeros(4, np.int32)
+        labelled = {"labels": labels, "num_classes": 10} if config.data.only_label is None else {}
+        return data.dataset.Dataset(name="black", examples=images, num_levels=256, **labelled)
     return build.dataset(config, "train")
 
 
@@ -56,7 +58,9 @@ def test_one_tiny_step_of_every_config(name):
             0, lambda key: networks.init_params(module, key, dataset.shape), optimizer, build.numbers(config, dataset)
         )
 
-    step = training.make_train_step(build.loss(config, module, dataset), optimizer, build.learning_rate_shape(config))
+    view = build.view(config, dataset)
+    loss, shape = build.loss(config, module, dataset), build.learning_rate_shape(config)
+    step = training.make_train_step(loss, optimizer, shape, view=view)
     state, metrics = jax.jit(step)(jax.jit(init_state)(), data.pipeline.Pipeline(dataset, batch_size).batch(0))
     assert np.isfinite(float(metrics["loss"])) and float(metrics["grad_norm"]) > 0
     assert int(state.step) == 1

@@ -5,6 +5,9 @@ import pathlib
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from diffax import data
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = (
@@ -90,7 +93,11 @@ def test_samples_do_not_depend_on_the_batch(command, tmp_path):
         (["--config.sampler.grid=cubic"], "sampler.grid must be one of uniform, log_snr, karras, leading,"),
         (["--config.model.name=transformer"], "model.name must be one of unet, mlp"),
         (["--config.model.time_input=index"], "needs a Discrete schedule"),
-        (["--config.data.name=imagenet"], "data.name must be one of digits, swiss_roll"),
+        (["--config.data.name=cifr10"], "data.name = 'cifr10' is not a dataset; the nearest are cifar10"),
+        (["--config.data.name=folder"], "data.name = 'folder' needs data.path"),
+        (["--config.data.name=folder", "--config.data.path=nowhere"], "data.path = 'nowhere' is not a folder"),
+        (["--config.data.augment=mixup"], "data.augment must be one of none, flip, geometric, got 'mixup'"),
+        (["--config.data.on_corrupt=ignore"], "data.on_corrupt must be raise or skip, got 'ignore'"),
         (["--config.model.groups=5"], "5"),
         (["--config.model.channel_multipliers=(1,1,1,1,1)"], "must be divisible by 16"),
         (["--config.sampler.num_steps=0"], "sampler.num_steps must be >= 1, got 0"),
@@ -130,10 +137,13 @@ def test_a_parameterization_that_divides_by_zero_is_refused(command, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_cifar_config_says_that_its_data_is_missing(command, tmp_path):
-    code, _, err = command("--config", config("cifar_ddpm"))
-    assert code == 2 and "'cifar10' cannot be read yet" in err
-    assert list(tmp_path.iterdir()) == []
+def test_without_a_network_the_cifar_config_says_so_and_leaves_nothing(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    remotes = (data.download.Remote("http://127.0.0.1:9/cifar-10-binary.tar.gz", 100, "0" * 64),)
+    monkeypatch.setitem(data.prepare.ARCHIVES, "cifar10", data.prepare.ARCHIVES["cifar10"]._replace(remotes=remotes))
+    code, _, err = command("--config", config("cifar_ddpm"), "--workdir", tmp_path / "run")
+    assert code == 2 and "cannot be downloaded" in err and "local copy" in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_config_file_that_does_not_exist(command):
@@ -189,3 +199,39 @@ def test_diverging_training_stops_with_step_and_quantity(command, tmp_path):
     )
     assert code == 3 and "stopped: " in err and "at step " in err and "learning rate" in err
     assert not (run / "checkpoints").exists()
+
+
+def test_data_are_inspected_before_anything_is_trained(command, tmp_path):
+    code, out, err = command("--config", config("digits_ddpm"), "--mode=inspect_data", "--config.data.augment=flip")
+    assert code == 0, err
+    assert "digits/train: 1,500 examples of shape (8, 8, 1), 297 held out (digits/test)" in out
+    # Counted by hand from scikit-learn's file.
+    assert "10 classes, 146 to 153 examples each" in out and "-1.000 to 1.000" in out
+    [picture] = tmp_path.rglob("*_data.png")
+    assert str(picture.relative_to(tmp_path)) in out and [path.suffix for path in picture.parent.iterdir()] == [".png"]
+
+
+def test_a_folder_of_images_is_trained_on(command, tmp_path):
+    rng = np.random.default_rng(0)
+    for split, name in (("train", "cat"), ("train", "dog"), ("test", "cat"), ("test", "dog")):
+        folder = tmp_path / "pictures" / split / name
+        folder.mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(rng.integers(0, 256, (20, 12, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    given = ["--config.data.name=folder", "--config.data.path=pictures", "--config.data.size=8"]
+    digits = [*TINY, "--config.parameterization.name=edm", "--config.loss.stable_targets=False"]
+    for resident in ("True", "False"):
+        run = tmp_path / resident
+        augment = ["--config.data.augment=geometric", f"--config.data.resident={resident}"]
+        code, out, err = command("--config", config("digits_ddpm"), "--workdir", run, *digits, *given, *augment)
+        assert code == 0, err
+        assert f"8 examples {'on the device' if resident == 'True' else 'from the host'}" in out
+    metrics = [(tmp_path / resident / "metrics.jsonl").read_text() for resident in ("True", "False")]
+    first, second = ([json.loads(line).get("loss") for line in text.splitlines()] for text in metrics)
+    assert first == second  # to the bit
+    (tmp_path / "pictures" / "train" / "cat" / "1.png").write_bytes(b"broken")
+    code, _, err = command("--config", config("digits_ddpm"), "--workdir", tmp_path / "new", *digits, *given)
+    assert code == 2 and "pictures/train/cat/1.png: unreadable image" in err and not (tmp_path / "new").exists()
+    skip = "--config.data.on_corrupt=skip"
+    code, out, err = command("--config", config("digits_ddpm"), "--workdir", tmp_path / "new", *digits, *given, skip)
+    assert code == 0 and "1 examples could not be read" in out, err

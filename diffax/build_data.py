@@ -1,0 +1,112 @@
+"""From config.data to examples, batches and what is done to them in the step; part of build."""
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from diffax import data, training
+from diffax.data.dataset import Dataset
+from diffax.data.source import Reader, Source
+
+Examples = Dataset | Reader
+AUGMENTATIONS = ("none", "flip", "geometric")
+# A dataset is kept on the device where it takes no more than this share of its memory; without such a figure, a CPU
+# for one, where it is in that memory anyway, up to so many bytes.
+_RESIDENT_SHARE, _RESIDENT_BYTES = 0.25, 4e9
+
+
+def dataset(config: ConfigDict, split: str, *, report: data.prepare.Report | None = None) -> Examples:
+    """config.data: split "train" or "test" (held out); in memory if it takes no more than cache_gb decoded.
+
+    Raises:
+      ValueError: an unknown name (with the nearest), or data that are not there or not what they should be.
+    """
+    options = config.data
+    if options.on_corrupt not in ("raise", "skip"):
+        raise ValueError(f"data.on_corrupt must be raise or skip, got {options.on_corrupt!r}")
+    named = _named(options, split, report)
+    found = named if isinstance(named, Dataset) else _cached(named, options)
+    if isinstance(found, Reader):
+        if options.only_label is not None or options.pad:
+            raise ValueError("data.only_label and data.pad need the data in memory: raise data.cache_gb")
+        return found
+    if options.only_label is not None:
+        found = data.dataset.only(found, options.only_label)
+    return data.dataset.padded(found, options.pad) if options.pad else found
+
+
+def _named(options: ConfigDict, split: str, report: data.prepare.Report | None) -> Dataset | Source:
+    name, path = options.name, pathlib.Path(options.path).expanduser()
+    if name == "digits":
+        return data.digits.load(split).validate()
+    if name in data.toy.DISTRIBUTIONS:
+        return data.toy.load(name, split).validate()
+    how: dict[str, Any] = {"size": options.size, "channels": options.channels}
+    if name in ("folder", "arrays", "parquet"):
+        if not options.path:
+            raise ValueError(f"data.name = {name!r} needs data.path: --config.data.path=...")
+        if name == "folder":
+            return data.folder.open_folder(path, split, **how)
+        if name == "parquet":
+            return data.parquet.open_parquet(path, split, **how)
+        return data.files.load_arrays(path, split)
+    if name in data.prepare.ARCHIVES and options.path:
+        return data.prepare.read_local(name, path, split)
+    return data.tfds.open_tfds(name, split, report=report, **how)
+
+
+def _cached(source: Source, options: ConfigDict) -> Examples:
+    skip = options.on_corrupt == "skip"
+    if len(source) * int(np.prod(source.shape)) <= options.cache_gb * 1e9:
+        return data.source.load(source, skip=skip)
+    return Reader(source, skip)
+
+
+def view(config: ConfigDict, examples: Examples, *, augment: bool = True) -> training.View:
+    """What the step does to a batch first: bytes to the network's range, and config.data.augment."""
+    kind = config.data.augment
+    if kind not in AUGMENTATIONS:
+        raise ValueError(f"data.augment must be one of {', '.join(AUGMENTATIONS)}, got {kind!r}")
+    if kind != "none" and len(examples.shape) != 3:
+        raise ValueError(f"data.augment = {kind!r} is for images, and {examples.name} has examples of {examples.shape}")
+
+    def seen(batch: training.Batch, keys: jax.Array) -> training.Batch:
+        x = examples.to_network_range(batch["x"])
+        if kind == "geometric":
+            context = jnp.zeros((len(x), data.augment.NUM_GEOMETRIC))
+            x, context = data.augment.geometric(keys, x) if augment else (x, context)
+            return batch | {"x": x, "context": context}
+        return batch | {"x": data.augment.flipped(keys, x) if kind == "flip" and augment else x}
+
+    return seen
+
+
+def batches(config: ConfigDict, examples: Examples, start_step: int) -> Iterator[Any]:
+    """What to call the train step with from start_step on: a dataset on the device, or batches from the host."""
+    size, seed = config.train.batch_size, config.seed
+    if isinstance(examples, Dataset) and is_resident(config, examples):
+        return data.resident.batches(examples, size, seed, start_step)
+    stream = data.pipeline.Pipeline(examples, size, seed)
+    return data.pipeline.ahead(stream.batches(start_step, num_workers=config.data.workers))
+
+
+def is_resident(config: ConfigDict, examples: Examples) -> bool:
+    """config.data.resident, or whether the data fit on the device.
+
+    Raises:
+      ValueError: data that are not in memory are asked to be resident.
+    """
+    wanted = config.data.resident
+    if isinstance(examples, Reader):
+        if wanted:
+            raise ValueError("data.resident needs the data in memory: raise data.cache_gb")
+        return False
+    if wanted is not None:
+        return wanted
+    limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+    return examples.examples.nbytes <= (_RESIDENT_BYTES if limit is None else _RESIDENT_SHARE * limit)

@@ -1,0 +1,35 @@
+"""The idx format of MNIST and its relatives: a header of big-endian numbers, then bytes; gzip around it or not."""
+
+import gzip
+import pathlib
+import zlib
+
+import numpy as np
+from jaxtyping import UInt8
+
+_UNSIGNED_BYTE = 0x08
+
+
+def read(path: pathlib.Path) -> UInt8[np.ndarray, "..."]:
+    """The array in an idx file of unsigned bytes.
+
+    Raises:
+      ValueError: not such a file, or one that is damaged or ends early, naming it.
+    """
+    with open(path, "rb") as file:
+        content = file.read()
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path}: damaged gzip file ({error})") from error
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTE or not content[3]:
+        raise ValueError(
+            f"{path}: expected an idx file of unsigned bytes (it begins 0 0 8 n), got {content[:4].hex(' ')}"
+        )
+    num_axes = content[3]
+    shape = tuple(int(n) for n in np.frombuffer(content, ">u4", num_axes, 4))
+    expected, got = int(np.prod(shape)), len(content) - 4 - 4 * num_axes
+    if got != expected:
+        raise ValueError(f"{path}: expected {expected:,} bytes for an array of shape {shape}, got {got:,}: damaged")
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * num_axes).reshape(shape)

@@ -1,0 +1,73 @@
+"""--mode inspect_data: what a config would train on, before it does."""
+
+import itertools
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from diffax import build, data
+from diffax.jobs.errors import UserError, for_people
+from diffax.reporting import images, plots
+
+_NUM_SHOWN, _NUM_MEASURED, _SECONDS = 100, 5000, 3.0
+
+
+def run(config: ConfigDict, path: pathlib.Path) -> None:
+    """Prints sizes, classes, pixel statistics and the pipeline's speed; writes a picture of augmented examples.
+
+    Raises:
+      UserError: data that cannot be had, or are not what they should be.
+    """
+    with for_people():
+        train, test = (build.dataset(config, split) for split in ("train", "test"))
+        view, resident = build.view(config, train), build.is_resident(config, train)
+    if config.train.batch_size < 1:
+        raise UserError(f"train.batch_size must be >= 1, got {config.train.batch_size}")
+    print(f"{train.name}: {len(train):,} examples of shape {train.shape}, {len(test):,} held out ({test.name})")
+    sample = data.pipeline.Pipeline(train, min(_NUM_MEASURED, len(train)), config.seed).batch(0)
+    if "label" in sample:
+        counts = np.bincount(sample["label"], minlength=train.num_classes or 0)
+        share = f" in {len(sample['label']):,} of them" if len(sample["label"]) < len(train) else ""
+        print(f"{train.num_classes} classes, {counts.min():,} to {counts.max():,} examples each{share}")
+    x = np.asarray(train.to_network_range(sample["x"]), np.float64)
+    axes = tuple(range(x.ndim - 1))
+    mean, std = _listed(x.mean(axes)), _listed(x.std(axes))
+    print(f"as a network sees them: {x.min():.3f} to {x.max():.3f}, mean {mean}, standard deviation {std}")
+    megabytes = len(train) * int(np.prod(train.shape)) * (1 if train.num_levels else 4) / 1e6
+    where, batch_size = "on the device" if resident else "from the host", config.train.batch_size
+    print(f"{megabytes:,.1f} MB, {where}: {_speed(config, train):,.0f} examples/s in batches of {batch_size}")
+
+    keys = jax.random.split(jax.random.key(config.seed), min(_NUM_SHOWN, len(x)))
+    shown = np.asarray(jax.jit(view)({"x": sample["x"][: len(keys)]}, keys)["x"])
+    if train.num_levels is None:
+        plots.scatter(path, shown, x.astype(np.float32), titles=("augmented", "data"))
+    else:
+        images.save_png(path, shown)
+    print(f"{len(shown)} examples, augmentation {config.data.augment}: {path}", flush=True)
+
+
+def _speed(config: ConfigDict, examples: build.Examples) -> float:
+    """Examples a second that reach the device, and are gathered there if they live on it."""
+
+    def received(batch: Any, step: jax.Array) -> jax.Array:
+        return (batch.batch(step) if isinstance(batch, data.resident.Resident) else batch)["x"]
+
+    gather = jax.jit(received)
+    stream, done = zip(itertools.count(), build.batches(config, examples, 0), strict=False), 0
+    step, batch = next(stream)
+    gather(batch, step).block_until_ready()
+    begun = time.perf_counter()
+    for step, batch in stream:
+        gather(batch, step).block_until_ready()
+        done += config.train.batch_size
+        if time.perf_counter() - begun > _SECONDS:
+            break
+    return done / (time.perf_counter() - begun)
+
+
+def _listed(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.3f}" for value in np.atleast_1d(values))
