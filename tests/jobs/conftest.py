@@ -3,6 +3,7 @@
 import pathlib
 import sys
 
+import grain  # noqa: F401  (defines flags when it is imported, which are not those of a command)
 import jax
 import pytest
 from absl import flags
