@@ -6,7 +6,7 @@ import numpy.typing as npt
 from diffax.samplers import exponential, runge_kutta
 from diffax.samplers.exponential import Form, Point
 from diffax.samplers.rows import Row, noised, table_of
-from diffax.samplers.table import SamplerTable
+from diffax.samplers.table import SamplerTable, time_of
 from diffax.typing import Schedule
 
 
@@ -51,7 +51,7 @@ def edm(
         if gamma == 0 or not low <= now.sigma / now.alpha <= high:
             return now
         lam = max(now.lam - float(np.log1p(gamma)), highest)
-        return exponential.point(schedule, float(schedule.time_of(np.float64(2 * lam)))) if lam < now.lam else now
+        return exponential.point(schedule, float(time_of(schedule, 2 * lam))) if lam < now.lam else now
 
     starts = [raised(at) for at in points]
     first = _initial_noise(points[0], starts[0])

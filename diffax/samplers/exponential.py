@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from diffax.samplers.table import check_times, in_float64
+from diffax.samplers.table import check_times, in_float64, time_of
 from diffax.typing import Schedule
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
@@ -77,7 +77,7 @@ def points_of(schedule: Schedule, times: npt.ArrayLike, *, to_zero: bool) -> tup
 def between(schedule: Schedule, start: Point, end: Point, fraction: float) -> Point:
     """The Point whose lambda lies that fraction of the way from start to end."""
     lam = start.lam + fraction * (end.lam - start.lam)
-    return point(schedule, float(schedule.time_of(np.float64(2 * lam))))
+    return point(schedule, float(time_of(schedule, 2 * lam)))
 
 
 def is_singular(start: Point, end: Point) -> bool:

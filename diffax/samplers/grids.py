@@ -7,7 +7,7 @@ calls.
 import numpy as np
 from jaxtyping import Float
 
-from diffax.samplers.table import in_float64
+from diffax.samplers.table import in_float64, time_of
 from diffax.typing import Schedule
 
 Grid = Float[np.ndarray, " times"]
@@ -76,7 +76,7 @@ def _log_sigma(schedule: Schedule, t: float) -> float:
 
 
 def _from_log_sigma(schedule: Schedule, log_sigma: np.ndarray, start: float, end: float) -> Grid:
-    times = in_float64(schedule).time_of(-2 * log_sigma)
+    times = time_of(in_float64(schedule), -2 * log_sigma)
     times[0], times[-1] = start, end  # exactly, not to rounding
     return times
 

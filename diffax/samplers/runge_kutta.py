@@ -11,7 +11,7 @@ import numpy.typing as npt
 from diffax.samplers import exponential
 from diffax.samplers.exponential import Form, Increment, Point
 from diffax.samplers.rows import Row, query_row, row_of, table_of
-from diffax.samplers.table import SamplerTable
+from diffax.samplers.table import SamplerTable, time_of
 from diffax.typing import Schedule
 
 Variable = Literal["t", "sigma", "log_snr"]
@@ -112,7 +112,7 @@ def _between(schedule: Schedule, variable: str, now: Point, after: Point, fracti
     if variable == "log_snr":
         return exponential.between(schedule, now, after, fraction)
     ratio = (1 - fraction) * now.sigma / now.alpha + fraction * after.sigma / after.alpha
-    return exponential.point(schedule, float(schedule.time_of(np.float64(-2 * np.log(ratio)))))
+    return exponential.point(schedule, float(time_of(schedule, -2 * np.log(ratio))))
 
 
 def derivatives(schedule: Schedule, t: float) -> tuple[float, float]:

@@ -130,8 +130,26 @@ def make_table(
 
 
 def in_float64(schedule: Schedule) -> Schedule:
-    """The schedule with NumPy float64 numbers, so that the table of a learned one is computed in float64 as well."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), schedule)
+    """The schedule with NumPy float64 numbers, so that the table of a learned one is computed in float64 as well.
+
+    One that is no pytree, somebody's own class, stays as it is.
+    """
+    return jax.tree.map(lambda leaf: leaf if leaf is schedule else np.asarray(leaf, np.float64), schedule)
+
+
+def time_of(schedule: Schedule, log_snr: Numeric) -> np.ndarray:
+    """schedule.time_of in float64.
+
+    Raises:
+      ValueError: a schedule without an inverse.
+    """
+    try:
+        return np.asarray(schedule.time_of(np.asarray(log_snr, np.float64)))
+    except (AttributeError, NotImplementedError) as error:
+        raise ValueError(
+            f"{type(schedule).__name__} has no inverse of its log-SNR (time_of), which this grid or sampler needs: "
+            "take times uniform in t, and a sampler that asks at these only, such as ddim, adams or unipc"
+        ) from error
 
 
 def check_times(times: npt.ArrayLike, *, decreasing: bool | None = None) -> np.ndarray:

@@ -114,3 +114,28 @@ def test_tables_are_built_in_float64_from_schedules_in_float32():
         for one, other in zip(jax.tree.leaves(make(exact, times)), jax.tree.leaves(make(learned, times)), strict=True):
             assert np.asarray(other).dtype == np.float64
             np.testing.assert_allclose(other, one, rtol=1e-12)
+
+
+class Irreversible:
+    """A schedule of somebody's own that nobody has inverted."""
+
+    def __init__(self):
+        self._cosine = schedules.Cosine()
+        self.alpha, self.sigma, self.log_snr = self._cosine.alpha, self._cosine.sigma, self._cosine.log_snr
+
+    def time_of(self, log_snr):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda schedule: samplers.grids.log_snr(schedule, 5, start=0.9),
+        lambda schedule: samplers.dpm_solver(schedule, [0.9, 0.5, 0.2], order=2),
+        lambda schedule: samplers.midpoint(schedule, [0.9, 0.5, 0.2], variable="sigma"),
+    ],
+)
+def test_a_schedule_without_an_inverse_is_refused_where_it_is_needed_and_only_there(made):
+    with pytest.raises(ValueError, match="Irreversible has no inverse of its log-SNR"):
+        made(Irreversible())
+    assert samplers.unipc(Irreversible(), [0.9, 0.7, 0.5, 0.2]).num_evaluations == 3
