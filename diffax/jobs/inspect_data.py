@@ -28,6 +28,8 @@ def run(config: ConfigDict, path: pathlib.Path) -> None:
     if config.train.batch_size < 1:
         raise UserError(f"train.batch_size must be >= 1, got {config.train.batch_size}")
     print(f"{train.name}: {len(train):,} examples of shape {train.shape}, {len(test):,} held out ({test.name})")
+    if isinstance(train, data.dataset.Dataset) and train.num_replaced:
+        print(f"{train.num_replaced} examples could not be read; the next good one stands in")
     sample = data.pipeline.Pipeline(train, min(_NUM_MEASURED, len(train)), config.seed).batch(0)
     if "label" in sample:
         counts = np.bincount(sample["label"], minlength=train.num_classes or 0)
