@@ -34,15 +34,17 @@ class Form(NamedTuple):
         """
         height, width, channels = self.shape
         with _opened(file) as image:
-            found = _upright(image).convert(_MODES[channels])
-        if self.resizes and found.size != (width, height):
-            found = ImageOps.fit(found, (width, height), Image.Resampling.LANCZOS)
-        if found.size != (width, height):
-            raise ValueError(
-                f"has {found.size[0]} x {found.size[1]} pixels and the first image {width} x {height}: "
-                "set data.size to crop and resize all to one size"
-            )
-        pixels = np.asarray(found)
+            found = _upright(image)
+            if found.mode != _MODES[channels]:
+                found = found.convert(_MODES[channels])
+            if self.resizes and found.size != (width, height):
+                found = ImageOps.fit(found, (width, height), Image.Resampling.LANCZOS)
+            if found.size != (width, height):
+                raise ValueError(
+                    f"has {found.size[0]} x {found.size[1]} pixels and the first image {width} x {height}: "
+                    "set data.size to crop and resize all to one size"
+                )
+            pixels = np.array(found)
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
@@ -81,5 +83,5 @@ def _opened(file: File) -> Iterator[Image.Image]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """As its EXIF orientation says."""
-    return ImageOps.exif_transpose(image)
+    """As its EXIF orientation says; asking for it takes as long as decoding a small image, and few have one."""
+    return ImageOps.exif_transpose(image) if "exif" in image.info or image.format == "TIFF" else image
