@@ -6,6 +6,7 @@ import numpy as np
 
 from diffax.data import augment
 
+geometric = jax.jit(augment.geometric, static_argnames="probability")
 KEYS = jax.random.split(jax.random.key(0), 400)
 X = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (400, 8, 8, 3)), jnp.float32)
 
@@ -27,7 +28,7 @@ def test_uniform_noise_fills_every_level():
 
 
 def test_an_image_left_alone_is_exact_and_its_label_is_zero():
-    seen, labels = augment.geometric(KEYS, X, probability=0.0)
+    seen, labels = geometric(KEYS, X, probability=0.0)
     flipped = np.asarray(labels[:, 0]) == 1
     np.testing.assert_array_equal(labels[:, 1:], 0)
     np.testing.assert_array_equal(seen[~flipped], X[~flipped])
@@ -37,7 +38,7 @@ def test_an_image_left_alone_is_exact_and_its_label_is_zero():
 
 def test_labels_are_drawn_as_often_and_as_wide_as_the_paper_says():
     """arXiv:2206.00364, table 6: each with probability 0.12, scaling and stretching by 2^(0.2 w), shifts of 0.125 w."""
-    _, labels = augment.geometric(jax.random.split(jax.random.key(1), 4000), jnp.zeros((4000, 2, 2, 1)))
+    _, labels = geometric(jax.random.split(jax.random.key(1), 4000), jnp.zeros((4000, 2, 2, 1)))
     labels = np.asarray(labels, float)
     assert labels.shape == (4000, augment.NUM_GEOMETRIC)
     used = (np.abs(labels) > 0).mean(0)
@@ -79,7 +80,7 @@ def test_a_spot_lands_where_its_label_says():
     """Scale, then turn, then stretch, then shift of a point, from the label alone, in NumPy."""
     num = 300
     spot = np.array([3.0, -2.0])
-    seen, labels = augment.geometric(
+    seen, labels = geometric(
         jax.random.split(jax.random.key(2), num), jnp.tile(bump(*spot)[None], (num, 1, 1, 1)), probability=0.35
     )
     checked = 0

@@ -220,15 +220,10 @@ def test_a_folder_of_images_is_trained_on(command, tmp_path):
             Image.fromarray(rng.integers(0, 256, (20, 12, 3), dtype=np.uint8)).save(folder / f"{i}.png")
     given = ["--config.data.name=folder", "--config.data.path=pictures", "--config.data.size=8"]
     digits = [*TINY, "--config.parameterization.name=edm", "--config.loss.stable_targets=False"]
-    for resident in ("True", "False"):
-        run = tmp_path / resident
-        augment = ["--config.data.augment=flip", f"--config.data.resident={resident}"]
-        code, out, err = command("--config", config("digits_ddpm"), "--workdir", run, *digits, *given, *augment)
-        assert code == 0, err
-        assert f"8 examples {'on the device' if resident == 'True' else 'from the host'}" in out
-    metrics = [(tmp_path / resident / "metrics.jsonl").read_text() for resident in ("True", "False")]
-    first, second = ([json.loads(line).get("loss") for line in text.splitlines()] for text in metrics)
-    assert first == second  # to the bit
+    given += ["--config.data.augment=flip", "--config.data.resident=False"]
+    code, out, err = command("--config", config("digits_ddpm"), "--workdir", tmp_path / "run", *digits, *given)
+    assert code == 0, err
+    assert "8 examples from the host" in out and (tmp_path / "run" / "checkpoints").is_dir()
     (tmp_path / "pictures" / "train" / "cat" / "1.png").write_bytes(b"broken")
     code, _, err = command("--config", config("digits_ddpm"), "--workdir", tmp_path / "new", *digits, *given)
     assert code == 2 and "pictures/train/cat/1.png: unreadable image" in err and not (tmp_path / "new").exists()
