@@ -23,15 +23,15 @@ def default() -> ConfigDict:
             "data": {
                 "name": "digits",
                 "path": "",
-                "size": config_dict.placeholder(int),
-                "channels": config_dict.placeholder(int),
-                "pad": 0,
-                "only_label": config_dict.placeholder(int),
-                "augment": "none",
-                "on_corrupt": "raise",
-                "cache_gb": 4.0,
-                "resident": config_dict.placeholder(bool),
-                "workers": 0,
+                "size": config_dict.placeholder(int),  # images are cropped and resized to squares of that side
+                "channels": config_dict.placeholder(int),  # 1 or 3; that of the first image
+                "pad": 0,  # pixels of zeros around an image
+                "only_label": config_dict.placeholder(int),  # the one class to keep
+                "augment": "none",  # or flip, geometric
+                "on_corrupt": "raise",  # or skip
+                "cache_gb": 4.0,  # decoded images are held in memory up to that
+                "resident": config_dict.placeholder(bool),  # on the device; if they fit there
+                "workers": 0,  # processes that decode what is not held in memory
             },
             "model": network(networks.UNet),
             "schedule": {"name": "cosine"},

@@ -55,7 +55,7 @@ def prepare(
     made = builder(name, data_dir)
     if made.info.splits:
         return made
-    source = local or _downloaded(ARCHIVES[name], pathlib.Path(made._data_dir_root) / "downloads" / name, report)
+    source = local or _downloaded(ARCHIVES[name], pathlib.Path(made.data_dir).parents[1] / "downloads" / name, report)
     made.contents = ARCHIVES[name].read(source)
     with _full_disk(pathlib.Path(made.data_dir)):
         made.download_and_prepare()
