@@ -15,8 +15,8 @@ _GREY = ("1", "L", "LA", "I", "I;16", "F")
 File = str | os.PathLike | bytes | IO[bytes]
 
 
-class UnreadableImage(ValueError):
-    """Why a file cannot be decoded; says nothing of which."""
+class CorruptExample(ValueError):
+    """An example that cannot be decoded; the message names it."""
 
 
 class Form(NamedTuple):
@@ -25,15 +25,15 @@ class Form(NamedTuple):
     shape: tuple[int, int, int]
     resizes: bool
 
-    def decode(self, file: File) -> UInt8[np.ndarray, "height width channels"]:
+    def decode(self, file: File, where: str) -> UInt8[np.ndarray, "height width channels"]:
         """Upright, in the mode of so many channels; where `resizes`, its central square, antialiased.
 
         Raises:
-          UnreadableImage: not an image, or a damaged one.
+          CorruptExample: not an image, or a damaged one; it is called `where`.
           ValueError: another size.
         """
         height, width, channels = self.shape
-        with _opened(file) as image:
+        with _opened(file, where) as image:
             found = _upright(image)
             if found.mode != _MODES[channels]:
                 found = found.convert(_MODES[channels])
@@ -41,14 +41,14 @@ class Form(NamedTuple):
                 found = ImageOps.fit(found, (width, height), Image.Resampling.LANCZOS)
             if found.size != (width, height):
                 raise ValueError(
-                    f"has {found.size[0]} x {found.size[1]} pixels and the first image {width} x {height}: "
+                    f"{where}: has {found.size[0]} x {found.size[1]} pixels and the first image {width} x {height}: "
                     "set data.size to crop and resize all to one size"
                 )
             pixels = np.array(found)
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def form_of(first: File, *, size: int | None = None, channels: int | None = None) -> Form:
+def form_of(first: File, where: str, *, size: int | None = None, channels: int | None = None) -> Form:
     """What all images are decoded to, as the first one is: in its own size and colours unless told.
 
     Args:
@@ -56,28 +56,28 @@ def form_of(first: File, *, size: int | None = None, channels: int | None = None
       channels: 1 for grey, 3 for colour.
 
     Raises:
-      UnreadableImage: the first image cannot be read. ValueError: impossible size or channels.
+      CorruptExample: the first image, called `where`, cannot be read. ValueError: impossible size or channels.
     """
     if size is not None and size < 1:
         raise ValueError(f"data.size must be >= 1, got {size}")
     if channels not in (None, *_MODES):
         raise ValueError(f"data.channels must be 1 (grey) or 3 (colour), got {channels}")
-    with _opened(first) as image:
+    with _opened(first, where) as image:
         own_channels = 1 if image.mode in _GREY else 3
         width, height = _upright(image).size if size is None else (size, size)
     return Form((height, width, channels or own_channels), size is not None)
 
 
 @contextlib.contextmanager
-def _opened(file: File) -> Iterator[Image.Image]:
-    """A decoded image, or UnreadableImage."""
+def _opened(file: File, where: str) -> Iterator[Image.Image]:
+    """A decoded image, or CorruptExample."""
     try:
         image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
         image.load()
     except UnidentifiedImageError as error:
-        raise UnreadableImage("not an image of a format that Pillow knows") from error
+        raise CorruptExample(f"{where}: unreadable image (not an image of a format that Pillow knows)") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(str(error)) from error
+        raise CorruptExample(f"{where}: unreadable image ({error})") from error
     with image:
         yield image
 

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from diffax.data.dataset import HELD_OUT_EVERY, is_held_out
-from diffax.data.decoding import Form, UnreadableImage, form_of
-from diffax.data.source import CorruptExample, Example
+from diffax.data.decoding import Form, form_of
+from diffax.data.source import Example
 
 
 @final
@@ -33,12 +33,7 @@ class Folder:
 
     def example(self, index: int) -> Example:
         path = self.files[index]
-        try:
-            pixels = self.form.decode(path)
-        except UnreadableImage as error:
-            raise CorruptExample(f"{path}: unreadable image ({error})") from error
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        pixels = self.form.decode(path, str(path))
         return Example(pixels, None if self.labels is None else self.labels[index])
 
 
@@ -68,10 +63,7 @@ def open_folder(path: pathlib.Path, split: str, *, size: int | None = None, chan
         if not len(kept):
             raise ValueError(f"{root}: {len(files)} images are too few, one of {HELD_OUT_EVERY} is held out")
         files, labels = [files[i] for i in kept], [labels[i] for i in kept]
-    try:
-        form = form_of(files[0], size=size, channels=channels)
-    except UnreadableImage as error:
-        raise CorruptExample(f"{files[0]}: unreadable image ({error})") from error
+    form = form_of(files[0], str(files[0]), size=size, channels=channels)
     return Folder(f"{path.name}/{split}", form, names, files, labels if names else None)
 
 

@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, final
 
-from diffax.data.decoding import Form, UnreadableImage, form_of
-from diffax.data.source import CorruptExample, Example
+from diffax.data.decoding import Form, form_of
+from diffax.data.source import Example
 
 _IMAGES, _LABELS = ("image", "img", "images"), ("label", "labels", "fine_label")
 
@@ -31,12 +31,7 @@ class Parquet:
         return len(self.encoded)
 
     def example(self, index: int) -> Example:
-        try:
-            pixels = self.form.decode(self.encoded[index])
-        except UnreadableImage as error:
-            raise CorruptExample(f"{self.where[index]}: unreadable image ({error})") from error
-        except ValueError as error:
-            raise ValueError(f"{self.where[index]}: {error}") from error
+        pixels = self.form.decode(self.encoded[index], self.where[index])
         return Example(pixels, None if self.labels is None else self.labels[index])
 
 
@@ -76,9 +71,6 @@ def open_parquet(path: pathlib.Path, split: str, *, size: int | None = None, cha
         labels += table.column(label).to_pylist() if label is not None else []
     if labels and (len(labels) != len(encoded) or any(label is None or label < 0 for label in labels)):
         raise ValueError(f"{path}: expected a class >= 0 for every image, or none at all")
-    try:
-        form = form_of(encoded[0], size=size, channels=channels)
-    except UnreadableImage as error:
-        raise CorruptExample(f"{where[0]}: unreadable image ({error})") from error
+    form = form_of(encoded[0], where[0], size=size, channels=channels)
     classes = [str(label) for label in range(max(labels) + 1)] if labels else None
     return Parquet(f"{path.stem}/{split}", form, classes, encoded, labels or None, where)

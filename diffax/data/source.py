@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diffax.data import dataset
+from diffax.data.decoding import CorruptExample as CorruptExample
 from diffax.typing import Array
 
 
@@ -17,10 +18,6 @@ class Example(NamedTuple):
 
     image: UInt8[np.ndarray, "height width channels"]
     label: int | None
-
-
-class CorruptExample(ValueError):
-    """An example that cannot be decoded; the message names it."""
 
 
 @runtime_checkable
@@ -98,7 +95,7 @@ class Reader:
         """The examples of these rows: 'x', bytes (rows, height, width, channels), and 'label', int32, if there are."""
         images, labels = zip(*(self.example(int(row)) for row in rows), strict=True)
         batch = {"x": np.stack(images)}
-        return batch if self.source.class_names is None else batch | {"label": np.asarray(labels, np.int32)}
+        return batch if self.num_classes is None else batch | {"label": np.asarray(labels, np.int32)}
 
 
 def load(source: Source, *, skip: bool = False, num_threads: int = 8) -> dataset.Dataset:
@@ -109,7 +106,7 @@ def load(source: Source, *, skip: bool = False, num_threads: int = 8) -> dataset
     """
     reader = Reader(source, skip)
     images = np.empty((len(source), *source.shape), np.uint8)
-    labels = None if source.class_names is None else np.empty(len(source), np.int32)
+    labels = None if reader.num_classes is None else np.empty(len(source), np.int32)
 
     def place(index: int) -> None:
         image, label = reader.example(index)
@@ -118,14 +115,14 @@ def load(source: Source, *, skip: bool = False, num_threads: int = 8) -> dataset
             labels[index] = -1 if label is None else label
 
     with futures.ThreadPoolExecutor(num_threads, thread_name_prefix="decode") as executor:
-        for _ in executor.map(place, range(len(source)), chunksize=64):
+        for _ in executor.map(place, range(len(source))):
             pass
     whole = dataset.Dataset(
         name=source.name,
         examples=images,
         labels=labels,
-        num_classes=None if source.class_names is None else len(source.class_names),
-        num_levels=256,
+        num_classes=reader.num_classes,
+        num_levels=reader.num_levels,
         num_replaced=reader.num_skipped,
     )
     return whole.validate()

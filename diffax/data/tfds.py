@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, final
 
 from diffax.data import prepare
-from diffax.data.decoding import Form, UnreadableImage, form_of
-from diffax.data.source import CorruptExample, Example
+from diffax.data.decoding import Form, form_of
+from diffax.data.source import Example
 
 
 @final
@@ -30,12 +30,7 @@ class Tfds:
 
     def example(self, index: int) -> Example:
         record = self.records[index]
-        try:
-            pixels = self.form.decode(record["image"])
-        except UnreadableImage as error:
-            raise CorruptExample(f"{self.name}, example {index}: unreadable image ({error})") from error
-        except ValueError as error:
-            raise ValueError(f"{self.name}, example {index}: {error}") from error
+        pixels = self.form.decode(record["image"], f"{self.name}, example {index}")
         return Example(pixels, None if self.class_names is None else int(record["label"]))
 
 
@@ -80,10 +75,7 @@ def opened(made: Any, name: str, split: str, *, size: int | None = None, channel
     records = made.as_data_source(split=split, decoders=decoders)
     label = features.get("label")
     names = list(label.names) if isinstance(label, tfds.features.ClassLabel) else None
-    try:
-        form = form_of(records[0]["image"], size=size, channels=channels)
-    except UnreadableImage as error:
-        raise CorruptExample(f"{name}, example 0: unreadable image ({error})") from error
+    form = form_of(records[0]["image"], f"{name}, example 0", size=size, channels=channels)
     return Tfds(f"{name}/{split}", form, names, records)
 
 

@@ -1,11 +1,12 @@
 """RePaint: DDPM that keeps going back to more noise, so that what is unknown comes to fit what is known."""
 
-import numpy as np
+import itertools
+
 import numpy.typing as npt
 
 from diffax.samplers import exponential
-from diffax.samplers.ddim import ddim
-from diffax.samplers.rows import Row, noised, table_of
+from diffax.samplers.exponential import Form
+from diffax.samplers.rows import Row, noised, row_of, table_of
 from diffax.samplers.table import SamplerTable
 from diffax.typing import Schedule
 
@@ -34,12 +35,11 @@ def repaint(
     if jump_length < 1 or resamples < 1:
         raise ValueError(f"jump_length and resamples must be >= 1, got {jump_length} and {resamples}")
     schedule, points = exponential.points_of(schedule, times, to_zero=True)
-    columns = ddim(schedule, [at.t for at in points], eta=1.0)
-    zeros = np.zeros(columns.num_evaluations)
-    b, e = (zeros if column is None else column[:, 0] for column in (columns.b, columns.e))
-    c = zeros if columns.c is None else columns.c
-    steps = [Row(points[j].t, b=(b[j],), e=(e[j],), c=c[j]) for j in range(len(b))]
-
+    # The reverse SDE's first order is DDPM's step.
+    steps = [
+        row_of(now.t, exponential.increment(Form.X_0, (now.lam,), now, after, tau=1.0))
+        for now, after in itertools.pairwise(points)
+    ]
     rows: list[Row] = []
     for done, step in enumerate(steps, start=1):
         rows.append(step)

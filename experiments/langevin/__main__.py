@@ -5,7 +5,6 @@ Writes histogram.png and results.json.
 """
 
 import argparse
-import json
 import pathlib
 import time
 
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import matplotlib
 
 from diffax import devices, samplers
+from experiments import common
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -68,9 +68,7 @@ def main() -> None:
             plot(shares, exact)
     if not arguments.no_write:
         made = {"chains": NUM_CHAINS, "steps": NUM_STEPS, "seconds": round(time.monotonic() - begun, 1)}
-        (HERE / "results.json").write_text(
-            json.dumps(results | made | {"environment": devices.describe()}, indent=1) + "\n"
-        )
+        common.write(HERE / "results.json", results | made)
 
 
 def plot(shares: np.ndarray, exact: np.ndarray) -> None:

@@ -7,10 +7,10 @@ to 0.02, 80, 160 and 320 of them (four times as many for order 4), float64. Writ
 
 import argparse
 import itertools
-import json
 import pathlib
 import time
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ import numpy as np
 
 from diffax import denoisers, devices, samplers, schedules
 from diffax.samplers.adaptive import probability_flow
+from experiments import common
 
 HERE = pathlib.Path(__file__).parent
 START, END = 0.98, 0.02
@@ -34,35 +35,35 @@ def deterministic() -> dict[str, tuple[Callable, int]]:
     """Name to (table of schedule and times, the order it claims)."""
     claims: dict[str, tuple[Callable, int]] = {"DDIM": (samplers.ddim, 1)}
     for variable in ("t", "sigma", "log_snr"):
-        claims[f"Euler in {variable}"] = (_with(samplers.euler, variable=variable), 1)
-        claims[f"Heun in {variable}"] = (_with(samplers.heun, variable=variable), 2)
-        claims[f"midpoint in {variable}"] = (_with(samplers.midpoint, variable=variable), 2)
+        claims[f"Euler in {variable}"] = (partial(samplers.euler, variable=variable), 1)
+        claims[f"Heun in {variable}"] = (partial(samplers.heun, variable=variable), 2)
+        claims[f"midpoint in {variable}"] = (partial(samplers.midpoint, variable=variable), 2)
     for form in ("x_0", "eps"):
         for order in (1, 2, 3, 4):
             claims[f"Adams {order} in {form}"] = (
-                _with(samplers.adams, order=order, form=form, start="singlestep"),
+                partial(samplers.adams, order=order, form=form, start="singlestep"),
                 order,
             )
-            claims[f"Adams {order} in {form}, ramp"] = (_with(samplers.adams, order=order, form=form), min(order, 2))
+            claims[f"Adams {order} in {form}, ramp"] = (partial(samplers.adams, order=order, form=form), min(order, 2))
         for order in (1, 2, 3):
-            claims[f"DPM-Solver {order}S in {form}"] = (_with(samplers.dpm_solver, order=order, form=form), order)
+            claims[f"DPM-Solver {order}S in {form}"] = (partial(samplers.dpm_solver, order=order, form=form), order)
             for variant in ("bh1", "bh2"):
                 claims[f"UniPC {order} {variant} in {form}"] = (
-                    _with(samplers.unipc, order=order, variant=variant, form=form, lower_order_final=False),
+                    partial(samplers.unipc, order=order, variant=variant, form=form, lower_order_final=False),
                     min(order + 1, 3),
                 )
     for order, weights in ((2, "midpoint"), (2, "exact"), (3, "exact"), (3, "published")):
         claims[f"DPM-Solver++ {order}M {weights}"] = (
-            _with(samplers.dpm_solver_multistep, order=order, weights=weights),
+            partial(samplers.dpm_solver_multistep, order=order, weights=weights),
             2,
         )
     for order in (2, 3):
         claims[f"SA-Solver ({order}, {order}), tau = 0"] = (
-            _with(samplers.sa_solver, tau=0.0, predictor_order=order, corrector_order=order, lower_order_final=False),
+            partial(samplers.sa_solver, tau=0.0, predictor_order=order, corrector_order=order, lower_order_final=False),
             2,
         )
     for order in (1, 2, 3, 4):
-        claims[f"LMS {order}"] = (_with(samplers.lms, order=order), min(order, 2))
+        claims[f"LMS {order}"] = (partial(samplers.lms, order=order), min(order, 2))
     return claims | {"iPNDM": (samplers.ipndm, 2), "PNDM": (samplers.pndm, 2), "EDM, no churn": (samplers.edm, 2)}
 
 
@@ -70,25 +71,21 @@ def stochastic() -> dict[str, Callable]:
     """Name to table of schedule and times."""
     return {
         "DDPM": samplers.ddpm,
-        "DDIM, eta = 1/2": _with(samplers.ddim, eta=0.5),
-        "Euler ancestral": _with(samplers.ddim, eta=1.0),
+        "DDIM, eta = 1/2": partial(samplers.ddim, eta=0.5),
+        "Euler ancestral": partial(samplers.ddim, eta=1.0),
         "Euler-Maruyama": samplers.euler_maruyama,
-        "SDE-DPM-Solver++ 2M midpoint": _with(samplers.dpm_solver_multistep, tau=1.0),
-        "SDE-DPM-Solver++ 2M exact": _with(samplers.dpm_solver_multistep, tau=1.0, weights="exact"),
-        "SDE-DPM-Solver++ 3M": _with(samplers.dpm_solver_multistep, tau=1.0, order=3),
+        "SDE-DPM-Solver++ 2M midpoint": partial(samplers.dpm_solver_multistep, tau=1.0),
+        "SDE-DPM-Solver++ 2M exact": partial(samplers.dpm_solver_multistep, tau=1.0, weights="exact"),
+        "SDE-DPM-Solver++ 3M": partial(samplers.dpm_solver_multistep, tau=1.0, order=3),
         "SA-Solver (2, 2)": samplers.sa_solver,
-        "SA-Solver (3, 3)": _with(samplers.sa_solver, predictor_order=3, corrector_order=3),
-        "EDM, churn 20": _with(samplers.edm, churn=20.0, churn_range=(0.05, 5.0)),
+        "SA-Solver (3, 3)": partial(samplers.sa_solver, predictor_order=3, corrector_order=3),
+        "EDM, churn 20": partial(samplers.edm, churn=20.0, churn_range=(0.05, 5.0)),
     }
 
 
 def on_a_path() -> dict[str, Callable]:
     """Those whose noise is that of a Brownian motion in the SNR."""
     return {name: method for name, method in stochastic().items() if not name.startswith(("EDM", "DDIM"))}
-
-
-def _with(method: Callable, **options) -> Callable:
-    return lambda schedule, times: method(schedule, times, **options)
 
 
 def grid(schedule, steps: int) -> np.ndarray:
@@ -177,8 +174,7 @@ def main() -> None:
     print(f"\n{seconds} s")
     if not arguments.no_write:
         results = {"steps": STEPS, "deterministic": flows, "errors of the law": laws, "strong order (VP)": strong}
-        made = {"seconds": seconds, "environment": devices.describe()}
-        (HERE / "results.json").write_text(json.dumps(results | made, indent=1) + "\n")
+        common.write(HERE / "results.json", results | {"seconds": seconds})
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ on the same path. Writes results.json, mixture.png and digits.png.
 import pathlib
 import time
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -26,36 +27,32 @@ REFERENCE_STEPS = 2000
 NUM_POINTS, NUM_DIGITS = 256, 64
 
 
-def _with(method: Callable, **options) -> Callable:
-    return lambda schedule, times: method(schedule, times, **options)
-
-
 # Name to (table of schedule and times, evaluations a step).
 DETERMINISTIC: dict[str, tuple[Callable, int]] = {
     "DDIM": (samplers.ddim, 1),
-    "Euler in t": (_with(samplers.euler, variable="t"), 1),
-    "Euler in sigma": (_with(samplers.euler, variable="sigma"), 1),
-    "Heun in sigma (EDM)": (_with(samplers.heun, variable="sigma"), 2),
-    "Heun in log-SNR": (_with(samplers.heun, variable="log_snr"), 2),
-    "midpoint in log-SNR": (_with(samplers.midpoint, variable="log_snr"), 2),
-    "Adams 2 in x_0": (_with(samplers.adams, order=2), 1),
-    "Adams 3 in x_0": (_with(samplers.adams, order=3), 1),
-    "Adams 3 in eps (DEIS)": (_with(samplers.adams, order=3, form="eps"), 1),
-    "DPM-Solver 2S in eps": (_with(samplers.dpm_solver, order=2, form="eps"), 2),
-    "DPM-Solver 3S in eps": (_with(samplers.dpm_solver, order=3, form="eps"), 3),
+    "Euler in t": (partial(samplers.euler, variable="t"), 1),
+    "Euler in sigma": (partial(samplers.euler, variable="sigma"), 1),
+    "Heun in sigma (EDM)": (partial(samplers.heun, variable="sigma"), 2),
+    "Heun in log-SNR": (partial(samplers.heun, variable="log_snr"), 2),
+    "midpoint in log-SNR": (partial(samplers.midpoint, variable="log_snr"), 2),
+    "Adams 2 in x_0": (partial(samplers.adams, order=2), 1),
+    "Adams 3 in x_0": (partial(samplers.adams, order=3), 1),
+    "Adams 3 in eps (DEIS)": (partial(samplers.adams, order=3, form="eps"), 1),
+    "DPM-Solver 2S in eps": (partial(samplers.dpm_solver, order=2, form="eps"), 2),
+    "DPM-Solver 3S in eps": (partial(samplers.dpm_solver, order=3, form="eps"), 3),
     "DPM-Solver++ 2M": (samplers.dpm_solver_multistep, 1),
-    "DPM-Solver++ 3M published": (_with(samplers.dpm_solver_multistep, order=3, weights="published"), 1),
-    "UniPC 2": (_with(samplers.unipc, order=2), 1),
-    "UniPC 3": (_with(samplers.unipc, order=3), 1),
+    "DPM-Solver++ 3M published": (partial(samplers.dpm_solver_multistep, order=3, weights="published"), 1),
+    "UniPC 2": (partial(samplers.unipc, order=2), 1),
+    "UniPC 3": (partial(samplers.unipc, order=3), 1),
     "LMS 4": (samplers.lms, 1),
     "iPNDM": (samplers.ipndm, 1),
     "PNDM": (samplers.pndm, 1),
 }
 STOCHASTIC: dict[str, Callable] = {
     "DDPM": samplers.ddpm,
-    "Euler ancestral": _with(samplers.ddim, eta=1.0),
+    "Euler ancestral": partial(samplers.ddim, eta=1.0),
     "Euler-Maruyama": samplers.euler_maruyama,
-    "SDE-DPM-Solver++ 2M": _with(samplers.dpm_solver_multistep, tau=1.0),
+    "SDE-DPM-Solver++ 2M": partial(samplers.dpm_solver_multistep, tau=1.0),
     "SA-Solver": samplers.sa_solver,
 }
 
