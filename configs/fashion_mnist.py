@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
     config.loss.weighting = {"name": "uniform"}
     config.loss.time_density = {"name": "discrete_uniform"}
     config.loss.stratified = False
-    config.train.num_steps = 2000
+    config.train.num_steps = 1500
     config.sampler.name = "ddpm"
     config.sampler.num_steps = 50
     config.sampler.grid = "trailing"
