@@ -1,5 +1,6 @@
 """From config.data to examples, batches and what is done to them in the step; part of build."""
 
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -92,7 +93,14 @@ def batches(config: ConfigDict, examples: Examples, start_step: int) -> Iterator
     if isinstance(examples, Dataset) and is_resident(config, examples):
         return data.resident.batches(examples, size, seed, start_step)
     stream = data.pipeline.Pipeline(examples, size, seed)
-    return data.pipeline.ahead(stream.batches(start_step, num_workers=config.data.workers))
+    return data.pipeline.ahead(stream.batches(start_step, num_workers=_num_workers(config, examples)))
+
+
+def _num_workers(config: ConfigDict, examples: Examples) -> int:
+    """config.data.workers, or where images are decoded for every batch one for each processor, up to eight."""
+    if config.data.workers is not None:
+        return config.data.workers
+    return min(8, os.cpu_count() or 1) if isinstance(examples, Reader) else 0
 
 
 def is_resident(config: ConfigDict, examples: Examples) -> bool:

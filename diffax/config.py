@@ -31,7 +31,7 @@ def default() -> ConfigDict:
                 "on_corrupt": "raise",  # or skip
                 "cache_gb": 4.0,  # decoded images are held in memory up to that
                 "resident": config_dict.placeholder(bool),  # on the device; if they fit there
-                "workers": 0,  # processes that decode what is not held in memory
+                "workers": config_dict.placeholder(int),  # processes that decode what is not held in memory
             },
             "model": network(networks.UNet),
             "schedule": {"name": "cosine"},

@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 _MODES = {1: "L", 3: "RGB"}
 _GREY = ("1", "L", "LA", "I", "I;16", "F")
-File = str | os.PathLike | bytes | IO[bytes]
+File = str | os.PathLike | bytes
 
 
 class CorruptExample(ValueError):
@@ -72,7 +72,9 @@ def form_of(first: File, where: str, *, size: int | None = None, channels: int |
 def _opened(file: File, where: str) -> Iterator[Image.Image]:
     """A decoded image, or CorruptExample."""
     try:
-        image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
+        # Read at once: Pillow asks a file for its parts by a dozen calls, which for small images takes as long as decoding.
+        content = file if isinstance(file, bytes) else _read(file)
+        image = Image.open(io.BytesIO(content))
         image.load()
     except UnidentifiedImageError as error:
         raise CorruptExample(f"{where}: unreadable image (not an image of a format that Pillow knows)") from error
@@ -80,6 +82,11 @@ def _opened(file: File, where: str) -> Iterator[Image.Image]:
         raise CorruptExample(f"{where}: unreadable image ({error})") from error
     with image:
         yield image
+
+
+def _read(path: str | os.PathLike) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -1,7 +1,10 @@
 """Batches from the host: each a pure function of (seed, step), so that a resumed run sees the same ones."""
 
+import collections
 import dataclasses
+import itertools
 from collections.abc import Iterator
+from concurrent import futures
 from typing import final
 
 import jax
@@ -24,7 +27,7 @@ class Pipeline:
 
     Batches straddle epochs: every epoch visits every example once whatever batch_size is, and batch_size may exceed
     the dataset. The global batch of a step does not depend on the number of processes, of which each has its
-    contiguous rows, nor on that of threads and workers, nor on where the stream begins.
+    contiguous rows, nor on that of workers, nor on where the stream begins.
 
     Raises:
         ValueError: batch_size < 1 or not divisible by process_count, seed < 0, or an invalid dataset.
@@ -69,27 +72,38 @@ class Pipeline:
             batch["label"] = self.examples.labels[rows]
         return batch
 
-    def batches(self, start_step: int = 0, *, num_threads: int = 2, num_workers: int = 0) -> Iterator[Batch]:
-        """The batches of start_step, start_step + 1, ..., made ahead of time.
+    def batches(self, start_step: int = 0, *, num_workers: int = 0) -> Iterator[Batch]:
+        """The batches of start_step, start_step + 1, ...
 
         Args:
-          num_threads: batches made at once in a process; decoding and gathering release the interpreter's lock.
-          num_workers: processes beside this one that make them, for decoding that is slower than a training step. They
-            take some seconds to start, and need absl's flags to be parsed.
+          num_workers: processes beside this one that make them ahead of time, for decoding, which holds the
+            interpreter's lock and would keep this process from its training steps. They take some seconds to start.
         """
+        if num_workers == 0:
+            return map(self.batch, itertools.count(start_step))
         import grain
+        from absl import flags
 
+        if not flags.FLAGS.is_parsed():  # in a notebook; grain hands the flags to its workers
+            flags.FLAGS.mark_as_parsed()
         steps = grain.MapDataset.range(start_step, _ENDLESS).map(self.batch)
-        options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
-        stream = steps.to_iter_dataset(options)
-        if num_workers > 0:
-            stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
-        return iter(stream)
+        stream = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
+        workers = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
+        return iter(stream.mp_prefetch(workers))
 
 
-def ahead(batches: Iterator[Batch]) -> Iterator[dict[str, jax.Array]]:
-    """The batches on the device, each sent while the one before is in use."""
-    upcoming = jax.device_put(next(batches))
-    for batch in batches:
-        now, upcoming = upcoming, jax.device_put(batch)
-        yield now
+def ahead(batches: Iterator[Batch], num_ahead: int = 4) -> Iterator[dict[str, jax.Array]]:
+    """The batches on the device, each made and sent by a thread while those before it are in use."""
+    with futures.ThreadPoolExecutor(1, thread_name_prefix="batches") as executor:
+        upcoming = collections.deque(executor.submit(_sent, batches) for _ in range(num_ahead))
+        try:
+            while True:
+                upcoming.append(executor.submit(_sent, batches))
+                yield upcoming.popleft().result()
+        finally:
+            for waiting in upcoming:
+                waiting.cancel()
+
+
+def _sent(batches: Iterator[Batch]) -> dict[str, jax.Array]:
+    return jax.device_put(next(batches))
