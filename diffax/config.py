@@ -58,6 +58,7 @@ def default() -> ConfigDict:
             "ema": {"decay": 0.9999},
             "train": {
                 "batch_size": 128,
+                "accumulate": 1,  # parts that a batch is worked through in, where it does not fit in memory
                 "num_steps": 100_000,
                 "log_every": 100,
                 "sample_every": 5_000,

@@ -51,7 +51,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
         _say_replaced(model.dataset)
 
         loss = training.make_held_out_loss(build.held_out_loss(config, model.module), view=plain)
-        train_step = training.make_train_step(model.loss, build.optimizer(config), shape, view=augmented)
+        train_step = training.make_train_step(
+            model.loss, build.optimizer(config), shape, view=augmented, accumulate=config.train.accumulate
+        )
         every = (
             training.Every(config.train.checkpoint_every, _save_to(checkpoints)),
             training.Every(config.train.sample_every, _look_at(model, held_out, loss, workdir)),
@@ -77,6 +79,8 @@ def _check(config: ConfigDict) -> None:
     for name in ("batch_size", "num_steps", "log_every", "sample_every", "checkpoint_every", "num_images"):
         if config.train[name] < 1:
             raise UserError(f"train.{name} must be >= 1, got {config.train[name]}")
+    with for_people():
+        training.accumulation.check_divides(config.train.accumulate, config.train.batch_size)
     if config.seed < 0:
         raise UserError(f"seed must be >= 0, got {config.seed}")
 

@@ -52,9 +52,9 @@ def denoising(
     Returns:
       (batch,), in units of eps squared.
     """
-    time_keys, noise_keys, network_keys = arrays.split_keys(keys, 3)
+    _, noise_keys, network_keys = arrays.split_keys(keys, 3)
     if t is None:
-        t = time_density.sample(time_keys, schedule).astype(x_0.dtype)
+        t = draw_times(keys, schedule, time_density).astype(x_0.dtype)
     if eps is None:
         eps = arrays.normal_like(noise_keys, x_0)
     x_t = processes.diffuse(schedule, x_0, eps, t)
@@ -64,6 +64,12 @@ def denoising(
     log_weight = log_error_weight(schedule, parameterization, weighting, time_density, t)
     # Weighed before it is squared: a score's error squared passes float32's range where sigma = 0.
     return arrays.mean_per_sample((arrays.expand_to(jnp.exp(log_weight / 2), error) * error) ** 2)
+
+
+def draw_times(keys: Keys, schedule: Schedule, time_density: TimeDensity) -> PerSample:
+    """The times that `denoising` draws by the keys of a whole batch."""
+    time_keys, _, _ = arrays.split_keys(keys, 3)
+    return time_density.sample(time_keys, schedule)
 
 
 def log_error_weight(

@@ -1,5 +1,6 @@
 """Training: state, step, loop and checkpoints."""
 
+from diffax.training import accumulation
 from diffax.training.loop import Every, fit
 from diffax.training.optimizer import LearningRateShape, adam, learning_rate_shape, muon
 from diffax.training.state import Numbers, TrainState, init_state
@@ -14,6 +15,7 @@ __all__ = [
     "Numbers",
     "TrainState",
     "View",
+    "accumulation",
     "adam",
     "fit",
     "init_state",

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import optax
 from diffax import arrays, denoisers, losses
 from diffax.data.resident import Resident
 from diffax.denoisers.network import ApplyFn, TimeInput
-from diffax.training import ema
+from diffax.training import accumulation, ema
 from diffax.training.optimizer import LearningRateShape
 from diffax.training.state import Numbers, TrainState, evaluation_keys, sample_keys
 from diffax.typing import Array
@@ -23,7 +23,15 @@ Metrics = dict[str, jax.Array]
 DropCondition = Callable[[jax.Array, Any], Any]
 # (batch, one key per example) -> the batch as the loss wants it: images in the network's range, augmented.
 View = Callable[[Batch, jax.Array], Batch]
-BatchLoss = Callable[[Any, Numbers, Batch, jax.Array], jax.Array]
+
+
+@runtime_checkable
+class BatchLoss(Protocol):
+    """(params, numbers, batch, keys) -> (batch,), with one key per example; times as given, else drawn by the keys."""
+
+    def __call__(
+        self, params: Any, numbers: Numbers, batch: Batch, keys: jax.Array, t: jax.Array | None = None, /
+    ) -> jax.Array: ...
 
 
 def make_loss(
@@ -43,7 +51,7 @@ def make_loss(
         learns (stable targets, arXiv:2302.00670); for an unconditional network.
     """
 
-    def loss(params: Any, numbers: Numbers, batch: Batch, keys: jax.Array) -> jax.Array:
+    def loss(params: Any, numbers: Numbers, batch: Batch, keys: jax.Array, t: jax.Array | None = None) -> jax.Array:
         loss_keys, drop_keys = arrays.split_keys(keys, 2)
         condition = {name: batch[name] for name in condition_names} or None
         if condition is not None and drop_condition is not None:
@@ -59,20 +67,35 @@ def make_loss(
             batch["x"],
             weighting=numbers.weighting,
             time_density=numbers.time_density,
+            t=t,
             teacher=None if reference is None else denoisers.empirical(numbers.schedule, reference),
         )
 
     return loss
 
 
+def draw_times(numbers: Numbers, keys: jax.Array) -> jax.Array:
+    """The times that a loss of make_loss draws by the keys of a whole batch."""
+    loss_keys, _ = arrays.split_keys(keys, 2)
+    return losses.draw_times(loss_keys, numbers.schedule, numbers.time_density)
+
+
 def make_train_step(
-    loss: BatchLoss, optimizer: optax.GradientTransformation, shape: LearningRateShape, *, view: View | None = None
+    loss: BatchLoss,
+    optimizer: optax.GradientTransformation,
+    shape: LearningRateShape,
+    *,
+    view: View | None = None,
+    accumulate: int = 1,
 ) -> Callable[[TrainState, Batch | Resident], tuple[TrainState, Metrics]]:
     """train_step(state, batch) -> (state, metrics): one update of the parameters and of their average.
 
     Every random number is a function of the state's key, its step and the example's place in the batch. Metrics are
     the mean loss, the global norm of the gradient before clipping, and the learning rate. A batch may be a dataset on
     the device, of which the step takes its own.
+
+    Args:
+      accumulate: parts that a batch is worked through in, for its memory; the same draws and, to rounding, gradients.
     """
 
     def train_step(state: TrainState, batch: Batch | Resident) -> tuple[TrainState, Metrics]:
@@ -81,10 +104,7 @@ def make_train_step(
         keys = sample_keys(state.key, state.step, len(batch["x"]))
         batch = _seen(batch, keys, view)
 
-        def mean_loss(params: Any) -> jax.Array:
-            return loss(params, state.numbers, batch, keys).mean()
-
-        value, grads = jax.value_and_grad(mean_loss)(state.params)
+        value, grads = _value_and_grad(loss, state, batch, keys, accumulate)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         learning_rate = state.numbers.learning_rate * jnp.asarray(shape(state.step), jnp.float32)
         params = jax.tree.map(lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates)
@@ -99,6 +119,21 @@ def make_train_step(
         ), metrics
 
     return train_step
+
+
+def _value_and_grad(
+    loss: BatchLoss, state: TrainState, batch: Batch, keys: jax.Array, num_parts: int
+) -> tuple[jax.Array, Any]:
+    """The mean loss of a batch and its gradient."""
+
+    def mean_loss(params: Any, *examples: Any) -> jax.Array:
+        return loss(params, state.numbers, *examples).mean()
+
+    if num_parts == 1:
+        return jax.value_and_grad(mean_loss)(state.params, batch, keys)
+    # A time may depend on the example's place in the whole batch.
+    t = draw_times(state.numbers, keys).astype(batch["x"].dtype)
+    return accumulation.value_and_grad(mean_loss, state.params, (batch, keys, t), num_parts)
 
 
 def make_held_out_loss(loss: BatchLoss, *, view: View | None = None) -> Callable[[TrainState, Batch], jax.Array]:

@@ -110,6 +110,7 @@ def test_samples_do_not_depend_on_the_batch(command, tmp_path):
             "at most the 1000 steps of the schedule, got 1001",
         ),
         (["--config.parameterization.name=v"], "parameterization 'v' has no option sigma_data"),
+        (["--config.train.accumulate=3"], "train.accumulate must divide the batch of 32 examples, got 3"),
         (["--config.train.num_steps=0"], "train.num_steps must be >= 1, got 0"),
         (["--config.optimizer.learning_rate=0.0"], "optimizer.learning_rate must be > 0"),
         (["--config.optimizer.name=sgd"], "optimizer.name must be one of adam, muon, got 'sgd'"),
