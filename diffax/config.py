@@ -64,6 +64,7 @@ def default() -> ConfigDict:
                 "sample_every": 5_000,
                 "checkpoint_every": 5_000,
                 "num_images": 64,
+                "max_skipped": 10,  # steps in a row whose loss or gradient is not finite, before the run stops
             },
             "sampler": {
                 "name": "ddim",

@@ -23,7 +23,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
 
     Raises:
       UserError: a config that cannot be, or a workdir that is another run's or cannot be written; nothing is written.
-      FloatingPointError: a loss or gradient that is not finite.
+      FloatingPointError: losses or gradients that are not finite, train.max_skipped steps in a row.
     """
     _check(config)
     model = Model.build(config)
@@ -55,7 +55,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
             model.loss, build.optimizer(config), shape, view=augmented, accumulate=config.train.accumulate
         )
         every = (
-            training.Every(config.train.checkpoint_every, _save_to(checkpoints)),
+            training.Every(config.train.checkpoint_every, _save_to(checkpoints, config.train.num_steps)),
             training.Every(config.train.sample_every, _look_at(model, held_out, loss, workdir)),
         )
         with (
@@ -71,12 +71,22 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
                 writer=writer,
                 progress=progress,
                 every=every,
+                max_skipped=config.train.max_skipped,
+                batch_indices=data.pipeline.Pipeline(model.dataset, config.train.batch_size, config.seed).indices,
             )
     print(f"{workdir}: done. Look at {workdir / 'samples'}; metrics are in {workdir / 'metrics.jsonl'}.", flush=True)
 
 
 def _check(config: ConfigDict) -> None:
-    for name in ("batch_size", "num_steps", "log_every", "sample_every", "checkpoint_every", "num_images"):
+    for name in (
+        "batch_size",
+        "num_steps",
+        "log_every",
+        "sample_every",
+        "checkpoint_every",
+        "num_images",
+        "max_skipped",
+    ):
         if config.train[name] < 1:
             raise UserError(f"train.{name} must be >= 1, got {config.train[name]}")
     with for_people():
@@ -90,9 +100,11 @@ def _say_replaced(examples: build.Examples) -> None:
         print(f"{examples.name}: {examples.num_replaced} examples could not be read; the next good one stands in")
 
 
-def _save_to(checkpoints: Checkpoints):
+def _save_to(checkpoints: Checkpoints, num_steps: int):
     def save(step: int, state: training.TrainState) -> None:
-        checkpoints.save(step, state.saved())
+        # Among skipped steps the run may be about to stop, and what it goes on from should be good.
+        if int(state.skipped_in_a_row) == 0 or step == num_steps:
+            checkpoints.save(step, state.saved())
 
     return save
 

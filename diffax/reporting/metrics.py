@@ -66,7 +66,7 @@ class MetricsWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _add_to_tensorboard(self, step: int, numbers: Mapping[str, float]) -> None:
+    def _add_to_tensorboard(self, step: int, numbers: Mapping[str, int | float]) -> None:
         if self._tensorboard is None:
             import tensorboardX
 

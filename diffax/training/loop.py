@@ -1,15 +1,16 @@
 """The loop around the step: batches in, metrics out, and whatever else is to happen every so often."""
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import numpy as np
 
 from diffax.reporting.metrics import MetricsWriter
 from diffax.reporting.progress import Progress
+from diffax.training import guard
 from diffax.training.state import TrainState
 from diffax.training.step import Batch, Metrics
 
@@ -32,17 +33,22 @@ def fit(
     writer: MetricsWriter,
     progress: Progress,
     every: tuple[Every, ...] = (),
+    max_skipped: int = 10,
+    batch_indices: Callable[[int], np.ndarray] | None = None,
 ) -> TrainState:
     """Trains from state.step to num_steps.
 
     Args:
       train_step: jitted; it may donate its state.
       batches: those of steps state.step, state.step + 1, ...
+      max_skipped: so many steps in a row without a finite loss and gradient end the run.
+      batch_indices: a step to where its batch comes from, for that end's message.
 
     Raises:
-      FloatingPointError: a loss or gradient that is not finite at a step that is logged, naming step and quantity.
+      FloatingPointError: max_skipped steps in a row were skipped, noticed when the next metrics are written.
     """
     step, recent, mark = int(state.step), [], time.monotonic()
+    watch = guard.Guard(max_skipped, batch_indices)
     for batch in batches:
         if step >= num_steps:
             break
@@ -52,27 +58,13 @@ def fit(
         progress.update(step, loss=metrics["loss"])
         due = [event for event in every if step % event.steps == 0 or step == num_steps]
         if due or step % log_every == 0 or step == num_steps:
+            fetched = jax.device_get(recent)
             # Checked before anything is saved.
-            values = _mean_finite(step, recent)
-            writer.write(step, values | {"steps_per_second": len(recent) / (time.monotonic() - mark)})
+            watch.check(step - len(fetched) + 1, fetched)
+            writer.write(step, guard.means(fetched) | {"steps_per_second": len(recent) / (time.monotonic() - mark)})
             for event in due:
                 extra = event.action(step, state)
                 if extra:
                     writer.write(step, extra)
             recent, mark = [], time.monotonic()
     return state
-
-
-def _mean_finite(step: int, recent: list[Metrics]) -> dict[str, float]:
-    """The means of the metrics of the last steps."""
-    fetched = jax.device_get(recent)
-    values = {name: sum(float(metrics[name]) for metrics in fetched) / len(fetched) for name in fetched[0]}
-    for name in ("loss", "grad_norm"):
-        if not math.isfinite(values[name]):
-            first = next(i for i, metrics in enumerate(fetched) if not math.isfinite(metrics[name]))
-            raise FloatingPointError(
-                f"{name} is {fetched[first][name]} at step {step - len(fetched) + first + 1} (learning rate "
-                f"{fetched[first]['learning_rate']:.3g}): lower the learning rate, clip the gradient or look for odd "
-                "data; the last checkpoint is from before"
-            )
-    return values

@@ -34,7 +34,10 @@ class Numbers:
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """step: updates made so far. key: the run's one seed, never advanced. ema: the average of params.
+    """step: steps made so far. key: the run's one seed, never advanced. ema: the average of params.
+
+    skipped: how many of the steps changed nothing, their loss or gradient not being finite; skipped_in_a_row: the
+    last ones.
 
     numbers come from the config; a checkpoint holds all the rest (`saved`).
     """
@@ -44,6 +47,8 @@ class TrainState:
     params: Any
     opt_state: Node[optax.OptState]
     ema: Any
+    skipped: Node[jax.Array]
+    skipped_in_a_row: Node[jax.Array]
     numbers: Node[Numbers]
 
     def saved(self) -> dict[str, Any]:
@@ -54,6 +59,8 @@ class TrainState:
             "params": self.params,
             "opt_state": self.opt_state,
             "ema": self.ema,
+            "skipped": self.skipped,
+            "skipped_in_a_row": self.skipped_in_a_row,
         }
 
     def with_saved(self, saved: dict[str, Any]) -> "TrainState":
@@ -77,6 +84,8 @@ def init_state(
         params=params,
         opt_state=optimizer.init(params),
         ema=jax.tree.map(jnp.copy, params),
+        skipped=jnp.zeros((), jnp.int32),
+        skipped_in_a_row=jnp.zeros((), jnp.int32),
         numbers=jax.tree.map(lambda number: jnp.asarray(number, jnp.result_type(float)), numbers),
     )
 

@@ -91,8 +91,9 @@ def make_train_step(
     """train_step(state, batch) -> (state, metrics): one update of the parameters and of their average.
 
     Every random number is a function of the state's key, its step and the example's place in the batch. Metrics are
-    the mean loss, the global norm of the gradient before clipping, and the learning rate. A batch may be a dataset on
-    the device, of which the step takes its own.
+    the mean loss, the global norm of the gradient before clipping, the learning rate, and how many steps were skipped,
+    in all and in a row up to this one: those whose loss or gradient is not finite, which change nothing but the step.
+    A batch may be a dataset on the device, of which the step takes its own.
 
     Args:
       accumulate: parts that a batch is worked through in, for its memory; the same draws and, to rounding, gradients.
@@ -109,14 +110,13 @@ def make_train_step(
         learning_rate = state.numbers.learning_rate * jnp.asarray(shape(state.step), jnp.float32)
         params = jax.tree.map(lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates)
         decay = ema.warmed_up(state.numbers.ema_decay, state.step)
-        metrics = {"loss": value, "grad_norm": optax.tree.norm(grads), "learning_rate": learning_rate}
-        return dataclasses.replace(
-            state,
-            step=state.step + 1,
-            params=params,
-            opt_state=opt_state,
-            ema=ema.update(state.ema, params, decay),
-        ), metrics
+        updated = dataclasses.replace(
+            state, params=params, opt_state=opt_state, ema=ema.update(state.ema, params, decay)
+        )
+        grad_norm = optax.tree.norm(grads)
+        state = _advanced(state, updated, jnp.isfinite(value) & jnp.isfinite(grad_norm))
+        metrics = {"loss": value, "grad_norm": grad_norm, "learning_rate": learning_rate}
+        return state, metrics | {"skipped": state.skipped, "skipped_in_a_row": state.skipped_in_a_row}
 
     return train_step
 
@@ -134,6 +134,24 @@ def _value_and_grad(
     # A time may depend on the example's place in the whole batch.
     t = draw_times(state.numbers, keys).astype(batch["x"].dtype)
     return accumulation.value_and_grad(mean_loss, state.params, (batch, keys, t), num_parts)
+
+
+def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> TrainState:
+    """The updated state, or the one before where the update was not finite, a step further either way."""
+
+    # A choice per number and not a branch: the compiler makes it while it writes the update.
+    def choose(new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda *numbers: jnp.where(finite, *numbers), new, old)
+
+    return dataclasses.replace(
+        updated,
+        step=before.step + 1,
+        params=choose(updated.params, before.params),
+        opt_state=choose(updated.opt_state, before.opt_state),
+        ema=choose(updated.ema, before.ema),
+        skipped=before.skipped + (~finite).astype(jnp.int32),
+        skipped_in_a_row=jnp.where(finite, 0, before.skipped_in_a_row + 1),
+    )
 
 
 def make_held_out_loss(loss: BatchLoss, *, view: View | None = None) -> Callable[[TrainState, Batch], jax.Array]:

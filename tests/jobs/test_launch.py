@@ -193,13 +193,38 @@ def test_a_workdir_that_cannot_be_written(command, tmp_path):
     assert code == 2 and "is a file, not a directory" in err
 
 
-def test_diverging_training_stops_with_step_and_quantity(command, tmp_path):
+def test_diverging_training_stops_and_goes_on_from_the_last_good_step(command, tmp_path):
     run = tmp_path / "run"
-    code, _, err = command(
-        "--config", config("spiral_ddpm"), "--workdir", run, *POINTS, "--config.optimizer.learning_rate=1e38"
-    )
-    assert code == 3 and "stopped: " in err and "at step " in err and "learning rate" in err
-    assert not (run / "checkpoints").exists()
+    spiral = ("--config", config("spiral_ddpm"), "--workdir", run, *POINTS, "--config.train.checkpoint_every=3")
+    too_much = ("--config.optimizer.learning_rate=1e38", "--allow_change=optimizer.learning_rate")
+    more = ("--config.train.num_steps=20", "--config.train.max_skipped=2")
+    assert command(*spiral)[0] == 0
+    code, _, err = command(*spiral, *more, *too_much)
+    # The update of step 4 is finite and ruins the parameters: 5 and 6 are skipped, and 6 is not saved.
+    [said] = [line for line in err.splitlines() if line.startswith("stopped: ")]
+    assert code == 3 and "at step 5 (learning rate 1e+38; losses up to there" in said
+    batch = data.order.indices(len(data.toy.load("swiss_roll", "train")), 0, 16, 20)
+    assert f"examples of its batch {', '.join(map(str, batch))})" in said
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["3"]
+    lower = ("--config.optimizer.learning_rate=0.001", "--allow_change=optimizer.learning_rate")
+    code, out, err = command(*spiral, *more, *lower)
+    assert code == 0 and "from the checkpoint of step 3" in out, err
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == [*range(1, 21)]
+
+
+def test_a_run_goes_on_after_an_odd_batch(command, tmp_path):
+    """One of 58 points is so far away that its squared error is infinite, and in the batch of the second step."""
+    points = np.random.default_rng(0).standard_normal((59, 2)).astype(np.float32)
+    second = data.order.indices(58, 0, 4, 8)
+    points[second[second < 49][0]] = 1e30  # before the one that is held out
+    np.save(tmp_path / "points.npy", points)
+    arrays = ("--config.data.name=arrays", "--config.data.path=points.npy")
+    code, _, err = command("--config", config("spiral_ddpm"), "--workdir", tmp_path / "run", *POINTS, *arrays)
+    assert code == 0, err
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [(line["step"], line.get("skipped"), "loss" in line) for line in lines if "steps_per_second" in line]
+    assert steps == [(1, None, True), (2, 1, False), (3, 1, True)]
 
 
 def test_data_are_inspected_before_anything_is_trained(command, tmp_path):

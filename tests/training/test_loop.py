@@ -25,15 +25,18 @@ def counter(step):
         weighting=losses.weighting.Uniform(),
         time_density=time_sampling.Uniform(),
     )
-    return training.TrainState(jnp.asarray(step), jax.random.key(0), {}, (), {}, numbers)
+    zero = jnp.zeros((), jnp.int32)
+    return training.TrainState(jnp.asarray(step), jax.random.key(0), {}, (), {}, zero, zero, numbers)
 
 
-def run(tmp_path, values, *, start=0, num_steps=None, log_every=2, every=()):
-    seen = []
+def run(tmp_path, values, *, start=0, num_steps=None, log_every=2, every=(), **options):
+    seen, bad = [], [not np.isfinite(value) for value in values]
 
     def train_step(state, batch):
         seen.append(int(batch["x"]))
-        metrics = {"loss": values[int(state.step)], "grad_norm": 1.0, "learning_rate": 0.1}
+        step = int(state.step)
+        metrics = {"loss": values[step], "grad_norm": 1.0, "learning_rate": 0.1, "skipped": sum(bad[: step + 1])}
+        metrics["skipped_in_a_row"] = next(n for n in range(step + 2) if n > step or not bad[step - n])
         return counter(int(state.step) + 1), {name: jnp.asarray(value) for name, value in metrics.items()}
 
     batches = ({"x": np.array(i)} for i in itertools.count(start))
@@ -41,7 +44,7 @@ def run(tmp_path, values, *, start=0, num_steps=None, log_every=2, every=()):
     with MetricsWriter(tmp_path, write_tensorboard=False) as writer, Progress(num_steps, stream=io.StringIO()) as bar:
         training.fit(
             train_step, counter(start), batches, num_steps=num_steps, log_every=log_every,
-            writer=writer, progress=bar, every=every,
+            writer=writer, progress=bar, every=every, **options,
         )  # fmt: skip
     return seen, [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
 
@@ -70,9 +73,28 @@ def test_actions_run_on_their_steps_and_after_the_last(tmp_path):
     assert [line["quality"] for line in lines if "quality" in line] == [0.2, 0.4, 0.5]
 
 
-def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(tmp_path):
+NAN = float("nan")
+
+
+def test_skipped_steps_are_counted_and_left_out_of_means(tmp_path):
+    _, lines = run(tmp_path, [1.0, NAN, 5.0, 7.0, NAN, NAN], max_skipped=3)
+    assert [line.get("loss") for line in lines] == [1.0, 6.0, None]
+    assert [line.get("skipped") for line in lines] == [1, 1, 3]
+
+
+def test_too_many_in_a_row_stop_before_anything_is_saved(tmp_path):
+    """The message names the first of them, however far the device was ahead; the batch of step 3 is number 2."""
     saved = []
-    every = (training.Every(4, lambda step, state: saved.append(step)),)
-    with pytest.raises(FloatingPointError, match=r"loss is nan at step 3 \(learning rate 0.1\)"):
-        run(tmp_path, [1.0, 1.0, float("nan"), 1.0, 1.0], log_every=100, every=every)
-    assert saved == []
+    every = (training.Every(2, lambda step, state: saved.append(step)),)
+    said = (
+        r"^loss is nan at step 3 \(learning rate 0.1; losses up to there 1, 2, nan; examples of its batch 20, 21\); "
+        "2 steps in a row were skipped: .* the last checkpoint is from before$"
+    )
+    with pytest.raises(FloatingPointError, match=said):
+        run(
+            tmp_path, [1.0, 2.0, NAN, NAN, 1.0, NAN], every=every, max_skipped=2,
+            batch_indices=lambda step: np.array([10 * step, 10 * step + 1]),
+        )  # fmt: skip
+    assert saved == [2]
+    with pytest.raises(FloatingPointError, match=r"at step 2 .*; 1 steps in a row"):
+        run(tmp_path, [1.0, NAN, 1.0, 1.0, 1.0], log_every=100, max_skipped=1)

@@ -163,3 +163,28 @@ def test_data_on_the_device_and_from_the_host_train_alike_to_the_bit():
         ends.append((np.asarray(state.params["w"]), float(metrics["loss"])))
     np.testing.assert_array_equal(ends[0][0], ends[1][0])
     assert ends[0][1] == ends[1][1]
+
+
+def test_a_step_that_is_not_finite_changes_nothing_but_the_counters():
+    def loss(params, numbers, batch, keys, t=None):
+        # The slope of the root at c = 0 is 0 / 0, its value is not.
+        return params["w"][0, 0] * batch["x"][:, 0] + jnp.sqrt(batch["c"] * params["w"][0, 0])
+
+    step = jax.jit(training.make_train_step(loss, training.adam(), lambda step: 1.0))
+    batch = {"x": jnp.arange(4.0)[:, None], "c": jnp.ones(4)}
+    before, _ = step(state_of(), batch)
+    state = before
+    for count, odd in enumerate(({"x": batch["x"].at[3].set(jnp.nan)}, {"c": batch["c"].at[0].set(0.0)}), start=1):
+        state, metrics = step(state, batch | odd)
+        assert np.isfinite(metrics["loss"]) == ("c" in odd) and not np.isfinite(metrics["grad_norm"])
+        assert int(metrics["skipped"]) == int(metrics["skipped_in_a_row"]) == int(state.skipped) == count
+        assert int(state.step) == 1 + count
+    for name in ("params", "opt_state", "ema"):
+        for new, old in zip(*(jax.tree.leaves(getattr(s, name)) for s in (state, before)), strict=True):
+            np.testing.assert_array_equal(new, old)
+    # The next good batch is trained on, at its own step.
+    after, metrics = step(state, batch)
+    assert int(after.skipped) == 2 and int(after.skipped_in_a_row) == 0 and int(metrics["skipped"]) == 2
+    expected, _ = step(dataclasses.replace(before, step=before.step + 2), batch)
+    np.testing.assert_array_equal(after.params["w"], expected.params["w"])
+    assert after.params["w"].item() != before.params["w"].item()
