@@ -31,6 +31,7 @@ _GUIDANCE = flags.DEFINE_float("guidance_scale", None, "sample: instead of confi
 _LABEL = flags.DEFINE_integer("label", None, "sample: the class to draw; each in turn by default.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "sample: how many at once.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "sample: seed of the samples.")
+_EMA = flags.DEFINE_integer("ema", 0, "sample: which of the averages of config.ema, the first is 0.")
 
 
 def main(argv: list[str]) -> int:
@@ -51,6 +52,7 @@ def main(argv: list[str]) -> int:
                 batch_size=_BATCH_SIZE.value,
                 seed=_SEED.value,
                 label=_LABEL.value,
+                average=_EMA.value,
             )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

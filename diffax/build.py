@@ -73,6 +73,7 @@ _TIME_INPUTS = {
     "log_snr": time_inputs.log_snr,
 }
 _NETWORKS = {"unet": networks.UNet, "mlp": networks.MLP}
+_SNAPSHOT_DTYPES = {"float32": np.float32, "float16": np.float16}
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 # Each sampler with the settings of config.sampler that it reads; one that is None leaves the sampler its own default.
 SAMPLERS: dict[str, tuple[Callable[..., samplers.SamplerTable], tuple[str, ...]]] = {
@@ -130,16 +131,42 @@ def numbers(config: ConfigDict, dataset: Examples) -> training.Numbers:
     density = _make("loss.time_density", dict(config.loss.time_density), TIME_DENSITIES)
     if not config.optimizer.learning_rate > 0:
         raise ValueError(f"optimizer.learning_rate must be > 0, got {config.optimizer.learning_rate}")
-    if not 0 <= config.ema.decay < 1:
-        raise ValueError(f"ema.decay must be in [0, 1), got {config.ema.decay}")
     return training.Numbers(
         learning_rate=config.optimizer.learning_rate,
-        ema_decay=config.ema.decay,
+        averagings=averagings(config),
         schedule=schedule(config),
         parameterization=parameterization(config, dataset),
         weighting=_make("loss.weighting", dict(config.loss.weighting), WEIGHTINGS),
         time_density=time_sampling.Stratified(density) if config.loss.stratified else density,
     )
+
+
+def averagings(config: ConfigDict) -> tuple[training.ema.Averaging, ...]:
+    """config.ema, in the order of its kinds."""
+    options = config.ema
+    if not 0 <= options.decay < 1:
+        raise ValueError(f"ema.decay must be in [0, 1), got {options.decay}")
+    if not (options.half_life > 0 and options.ramp_up > 0):
+        raise ValueError(f"ema.half_life and ema.ramp_up must be > 0, got {options.half_life} and {options.ramp_up}")
+    kinds: dict[str, Callable[[], tuple[training.ema.Averaging, ...]]] = {
+        "constant": lambda: (training.ema.Constant(options.decay),),
+        "half_life": lambda: (training.ema.HalfLife(options.half_life, options.ramp_up),),
+        "power": lambda: tuple(training.ema.Power.of_length(length) for length in options.lengths),
+    }
+    made = tuple(averaging for kind in options.kinds for averaging in _choose("ema.kinds", kind, kinds)())
+    if not made:
+        raise ValueError("ema.kinds must name one average at least, such as ('constant',)")
+    if options.snapshot_every < 0 or (options.snapshot_every and "power" not in options.kinds):
+        raise ValueError(
+            f"ema.snapshot_every = {options.snapshot_every} needs a power-function average: ema.kinds = ('power',)"
+        )
+    snapshot_dtype(config)
+    return made
+
+
+def snapshot_dtype(config: ConfigDict) -> Any:
+    """What averages are stored in."""
+    return _choose("ema.snapshot_dtype", config.ema.snapshot_dtype, _SNAPSHOT_DTYPES)
 
 
 def network(config: ConfigDict, dataset: Examples) -> nn.Module:

@@ -55,7 +55,15 @@ def default() -> ConfigDict:
                 "weight_decay": 0.0,
                 "max_grad_norm": config_dict.placeholder(float),
             },
-            "ema": {"decay": 0.9999},
+            "ema": {
+                "kinds": ("constant",),  # constant, half_life, power: all kept at once; samples are of the first
+                "decay": 0.9999,  # constant: after a warm-up
+                "half_life": 500_000,  # half_life: in examples
+                "ramp_up": 0.05,  # half_life: at most that share of the examples so far
+                "lengths": (0.05, 0.1),  # power: relative lengths, each an average of its own
+                "snapshot_every": 0,  # power: steps between stored averages, for any length afterwards; 0 for none
+                "snapshot_dtype": "float32",  # or float16
+            },
             "train": {
                 "batch_size": 128,
                 "accumulate": 1,  # parts that a batch is worked through in, where it does not fit in memory

@@ -18,10 +18,15 @@ from diffax.jobs.run_directory import read_config
 
 def arguments(description: str | None) -> argparse.Namespace:
     """--runs and --no_write."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs"), help="where run directories are")
-    parser.add_argument("--no_write", action="store_true", help="print only")
-    return parser.parse_args()
+    return parser(description).parse_args()
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """One that knows --runs and --no_write."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs"), help="where run directories are")
+    made.add_argument("--no_write", action="store_true", help="print only")
+    return made
 
 
 def trained(name: str, workdir: pathlib.Path) -> float | str:
@@ -45,7 +50,7 @@ def model(name: str, runs: pathlib.Path, /, **sampler: Any) -> tuple[Model, Any]
     with config.unlocked():
         config.sampler.update(sampler)
     built = Model.build(config)
-    return built, built.restore(workdir)[1]["ema"]
+    return built, built.restore(workdir)[1]["ema"][0]
 
 
 def real_digits() -> np.ndarray:

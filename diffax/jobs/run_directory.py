@@ -16,6 +16,8 @@ from diffax.reporting import atomic
 _DATA = ("name", "path", "size", "channels", "pad", "only_label", "augment", "on_corrupt")
 _MATHEMATICS = ("model", "schedule", "parameterization", "loss", "optimizer", "ema")
 IDENTITY = ("seed", *(f"data.{key}" for key in _DATA), *_MATHEMATICS, "train.batch_size")
+# But these change nothing that is computed.
+_FREE = ("model.remat", "ema.snapshot_every", "ema.snapshot_dtype")
 
 
 def config_path(workdir: pathlib.Path) -> pathlib.Path:
@@ -26,6 +28,11 @@ def config_path(workdir: pathlib.Path) -> pathlib.Path:
 def checkpoints(workdir: pathlib.Path) -> pathlib.Path:
     """Where its checkpoints are."""
     return workdir / "checkpoints"
+
+
+def ema_snapshots(workdir: pathlib.Path) -> pathlib.Path:
+    """Where its stored averages are, which training.posthoc makes others of."""
+    return workdir / "ema_snapshots"
 
 
 def read_config(workdir: pathlib.Path) -> ConfigDict | None:
@@ -119,7 +126,7 @@ def _covered(key: str, names: tuple[str, ...]) -> bool:
 
 
 def _is_identity(key: str) -> bool:
-    return _covered(key, IDENTITY)
+    return _covered(key, IDENTITY) and not _covered(key, _FREE)
 
 
 def _tuples(value: Any) -> Any:

@@ -21,14 +21,15 @@ def run(
     batch_size: int = 256,
     seed: int = 0,
     label: int | None = None,
+    average: int = 0,
 ) -> pathlib.Path:
-    """Draws num_samples by config.sampler with the averaged parameters; returns the path of the .npz file.
+    """Draws num_samples by config.sampler with an average of the parameters; returns the path of the .npz file.
 
     It holds `samples`, (num_samples, *dims) in the network's range ([-1, 1] for images), and `labels` if the model is
     conditional. A PNG file of the same name lies beside it.
 
     Raises:
-      UserError: no checkpoint, another run's config, or a label the model does not have.
+      UserError: no checkpoint, another run's config, or a label or an average the model does not have.
     """
     if num_samples < 1:
         raise UserError(f"--num_samples must be >= 1, got {num_samples}")
@@ -37,13 +38,17 @@ def run(
     model = Model.build(config)
     run_directory.check_same_run(workdir, config)
     labels = model.labels(num_samples, label)
+    num_averages = len(model.numbers.averagings)
+    if not 0 <= average < num_averages:
+        raise UserError(f"--ema must be in 0..{num_averages - 1}, the averages of config.ema, got {average}")
     step, saved = model.restore(workdir)
     sampler = Sampler(model, min(batch_size, num_samples))
-    samples = sampler.draw(saved["ema"], seed, num_samples, labels)
+    samples = sampler.draw(saved["ema"][average], seed, num_samples, labels)
 
     options = config.sampler
     guided = f"_guidance{options.guidance_scale:g}" if options.guidance_scale != 1 else ""
-    name = f"{step:08d}_{options.name}{options.num_steps}{guided}_seed{seed}_{num_samples}"
+    averaged = f"_ema{average}" if average else ""
+    name = f"{step:08d}_{options.name}{options.num_steps}{guided}{averaged}_seed{seed}_{num_samples}"
     path = workdir / "generated" / f"{name}.npz"
     path.parent.mkdir(exist_ok=True)
     images.save_npz(path, samples=samples, **({} if labels is None else {"labels": labels}))

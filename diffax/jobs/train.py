@@ -54,10 +54,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
         train_step = training.make_train_step(
             model.loss, build.optimizer(config), shape, view=augmented, accumulate=config.train.accumulate
         )
-        every = (
+        every: tuple[training.Every, ...] = (
             training.Every(config.train.checkpoint_every, _save_to(checkpoints, config.train.num_steps)),
             training.Every(config.train.sample_every, _look_at(model, held_out, loss, workdir)),
         )
+        if config.ema.snapshot_every:
+            every += (training.Every(config.ema.snapshot_every, _store_averages(config, workdir)),)
         with (
             MetricsWriter(workdir, start) as writer,
             Progress(config.train.num_steps, start_step=start or 0) as progress,
@@ -109,6 +111,13 @@ def _save_to(checkpoints: Checkpoints, num_steps: int):
     return save
 
 
+def _store_averages(config: ConfigDict, workdir: pathlib.Path):
+    def store(step: int, state: training.TrainState) -> None:
+        training.posthoc.save(run_directory.ema_snapshots(workdir), state, build.snapshot_dtype(config))
+
+    return store
+
+
 def _look_at(model: Model, held_out: build.Examples, loss, workdir: pathlib.Path):
     """The action that draws samples of the averaged parameters and measures their loss on held-out data."""
     num_samples = model.config.train.num_images if model.dataset.num_levels else NUM_POINTS
@@ -118,7 +127,7 @@ def _look_at(model: Model, held_out: build.Examples, loss, workdir: pathlib.Path
     held_out_loss = jax.jit(loss)
 
     def look(step: int, state: training.TrainState) -> dict[str, Any]:
-        samples = sampler.draw(state.ema, model.config.seed, num_samples, labels)
+        samples = sampler.draw(state.ema[0], model.config.seed, num_samples, labels)
         folder = workdir / "samples"
         folder.mkdir(exist_ok=True)
         pictures.save(folder / f"{step:08d}.png", samples, model.dataset)

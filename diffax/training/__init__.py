@@ -1,6 +1,6 @@
 """Training: state, step, loop and checkpoints."""
 
-from diffax.training import accumulation
+from diffax.training import accumulation, ema, posthoc
 from diffax.training.loop import Every, fit
 from diffax.training.optimizer import LearningRateShape, adam, learning_rate_shape, muon
 from diffax.training.state import Numbers, TrainState, init_state
@@ -17,6 +17,7 @@ __all__ = [
     "View",
     "accumulation",
     "adam",
+    "ema",
     "fit",
     "init_state",
     "learning_rate_shape",
@@ -24,4 +25,5 @@ __all__ = [
     "make_loss",
     "make_train_step",
     "muon",
+    "posthoc",
 ]

@@ -12,6 +12,7 @@ from diffax import arrays
 from diffax.losses.weighting import Weighting
 from diffax.processes import Parameterization
 from diffax.processes.time_sampling import TimeDensity
+from diffax.training import ema
 from diffax.typing import Node, Numeric, Schedule
 
 
@@ -24,7 +25,7 @@ class Numbers:
     """
 
     learning_rate: Node[Numeric]
-    ema_decay: Node[Numeric]
+    averagings: Node[tuple[ema.Averaging, ...]]
     schedule: Node[Schedule]
     parameterization: Node[Parameterization]
     weighting: Node[Weighting]
@@ -34,7 +35,8 @@ class Numbers:
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """step: steps made so far. key: the run's one seed, never advanced. ema: the average of params.
+    """step: steps made so far. key: the run's one seed, never advanced. ema: the averages of params, one for each
+    of numbers.averagings; the first is what the run is judged by.
 
     skipped: how many of the steps changed nothing, their loss or gradient not being finite; skipped_in_a_row: the
     last ones.
@@ -46,7 +48,7 @@ class TrainState:
     key: Node[jax.Array]
     params: Any
     opt_state: Node[optax.OptState]
-    ema: Any
+    ema: Node[tuple[Any, ...]]
     skipped: Node[jax.Array]
     skipped_in_a_row: Node[jax.Array]
     numbers: Node[Numbers]
@@ -83,7 +85,7 @@ def init_state(
         key=key,
         params=params,
         opt_state=optimizer.init(params),
-        ema=jax.tree.map(jnp.copy, params),
+        ema=tuple(jax.tree.map(jnp.copy, params) for _ in numbers.averagings),
         skipped=jnp.zeros((), jnp.int32),
         skipped_in_a_row=jnp.zeros((), jnp.int32),
         numbers=jax.tree.map(lambda number: jnp.asarray(number, jnp.result_type(float)), numbers),

@@ -109,10 +109,11 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         learning_rate = state.numbers.learning_rate * jnp.asarray(shape(state.step), jnp.float32)
         params = jax.tree.map(lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates)
-        decay = ema.warmed_up(state.numbers.ema_decay, state.step)
-        updated = dataclasses.replace(
-            state, params=params, opt_state=opt_state, ema=ema.update(state.ema, params, decay)
+        averages = tuple(
+            ema.update(average, params, averaging.share(state.step, len(keys)))
+            for average, averaging in zip(state.ema, state.numbers.averagings, strict=True)
         )
+        updated = dataclasses.replace(state, params=params, opt_state=opt_state, ema=averages)
         grad_norm = optax.tree.norm(grads)
         state = _advanced(state, updated, jnp.isfinite(value) & jnp.isfinite(grad_norm))
         metrics = {"loss": value, "grad_norm": grad_norm, "learning_rate": learning_rate}
@@ -155,11 +156,11 @@ def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> Tra
 
 
 def make_held_out_loss(loss: BatchLoss, *, view: View | None = None) -> Callable[[TrainState, Batch], jax.Array]:
-    """held_out_loss(state, batch) -> the mean loss of the averaged parameters, on the same noise every time."""
+    """held_out_loss(state, batch) -> the mean loss of the first average, on the same noise every time."""
 
     def held_out_loss(state: TrainState, batch: Batch) -> jax.Array:
         keys = evaluation_keys(state.key, len(batch["x"]))
-        return loss(state.ema, state.numbers, _seen(batch, keys, view), keys).mean()
+        return loss(state.ema[0], state.numbers, _seen(batch, keys, view), keys).mean()
 
     return held_out_loss
 

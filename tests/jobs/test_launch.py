@@ -110,6 +110,9 @@ def test_samples_do_not_depend_on_the_batch(command, tmp_path):
             "at most the 1000 steps of the schedule, got 1001",
         ),
         (["--config.parameterization.name=v"], "parameterization 'v' has no option sigma_data"),
+        (["--config.ema.kinds=('mean',)"], "ema.kinds must be one of constant, half_life, power, got 'mean'"),
+        (["--config.ema.decay=1.0"], "ema.decay must be in [0, 1), got 1.0"),
+        (["--config.ema.snapshot_every=5"], "ema.snapshot_every = 5 needs a power-function average"),
         (["--config.train.accumulate=3"], "train.accumulate must divide the batch of 32 examples, got 3"),
         (["--config.train.num_steps=0"], "train.num_steps must be >= 1, got 0"),
         (["--config.optimizer.learning_rate=0.0"], "optimizer.learning_rate must be > 0"),
@@ -177,6 +180,26 @@ def test_a_directory_of_another_run_is_refused_and_kept(command, tmp_path):
     changed = (*spiral, "--config.optimizer.learning_rate=1e-4", "--config.train.num_steps=4")
     assert command(*changed, "--allow_change=optimizer.learning_rate")[0] == 0
     assert "optimizer.learning_rate: 0.002 -> 0.0001" in (run / "changes.jsonl").read_text()
+
+
+def test_several_averages_are_kept_stored_and_sampled(command, tmp_path):
+    run = tmp_path / "run"
+    averages = (
+        "--config.ema.kinds=('half_life','power')",
+        "--config.ema.half_life=40",
+        "--config.ema.snapshot_every=2",
+    )
+    code, _, err = command("--config", config("spiral_ddpm"), "--workdir", run, *POINTS, *averages)
+    assert code == 0, err
+    stored = [np.load(path) for path in sorted((run / "ema_snapshots").iterdir())]
+    assert [int(file["step"]) for file in stored] == [2, 3]
+    assert {name.split("/")[0] for name in stored[0]} == {"step", "exponents", "0", "1"}
+    for index in (0, 2):
+        assert command("--workdir", run, "--mode=sample", "--num_samples=3", "--ema", index)[0] == 0
+    first, third = (np.load(path)["samples"] for path in sorted((run / "generated").glob("*.npz"), reverse=True))
+    assert first.shape == third.shape and not np.array_equal(first, third)
+    code, _, err = command("--workdir", run, "--mode=sample", "--ema=3")
+    assert code == 2 and "--ema must be in 0..2, the averages of config.ema, got 3" in err
 
 
 def test_a_directory_with_other_things_in_it_is_left_alone(command, tmp_path):

@@ -13,7 +13,7 @@ from diffax.training import accumulation
 
 NUMBERS = training.Numbers(
     learning_rate=1.0,
-    ema_decay=0.9,
+    averagings=(training.ema.Constant(0.9),),
     schedule=schedules.Cosine(),
     parameterization=processes.V(),
     weighting=losses.weighting.Velocity(),

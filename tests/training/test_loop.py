@@ -19,14 +19,14 @@ def counter(step):
     """A state that holds nothing but its step."""
     numbers = training.Numbers(
         learning_rate=0.1,
-        ema_decay=0.0,
+        averagings=(training.ema.Constant(0.0),),
         schedule=schedules.Flow(),
         parameterization=processes.V(),
         weighting=losses.weighting.Uniform(),
         time_density=time_sampling.Uniform(),
     )
     zero = jnp.zeros((), jnp.int32)
-    return training.TrainState(jnp.asarray(step), jax.random.key(0), {}, (), {}, zero, zero, numbers)
+    return training.TrainState(jnp.asarray(step), jax.random.key(0), {}, (), (), zero, zero, numbers)
 
 
 def run(tmp_path, values, *, start=0, num_steps=None, log_every=2, every=(), **options):

@@ -6,7 +6,7 @@ import optax.contrib
 import pytest
 
 from diffax import training
-from diffax.training import ema, optimizer
+from diffax.training import optimizer
 
 
 def test_warm_up_then_cosine():
@@ -58,16 +58,6 @@ def test_orthogonalizing_in_the_small_gram_matrix_is_what_optax_does_in_the_whol
     theirs = optax.contrib.scale_by_muon(ns_steps=num_steps, nesterov=False)
     expected, _ = theirs.update(matrix, theirs.init(matrix))
     np.testing.assert_allclose(optimizer.orthogonalized(matrix, num_steps), expected, atol=2e-5)
-
-
-def test_ema_against_its_recursion():
-    values = np.random.default_rng(0).standard_normal(50)
-    average, expected = jnp.asarray(values[0], jnp.float32), values[0]
-    for n, value in enumerate(values):
-        decay = min(0.9, (1 + n) / (10 + n))
-        expected = decay * expected + (1 - decay) * value
-        average = ema.update(average, jnp.asarray(value, jnp.float32), ema.warmed_up(0.9, jnp.asarray(n)))
-    np.testing.assert_allclose(average, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

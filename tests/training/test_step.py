@@ -15,7 +15,7 @@ from diffax.training.state import sample_keys
 
 NUMBERS = training.Numbers(
     learning_rate=0.1,
-    ema_decay=0.9,
+    averagings=(training.ema.Constant(0.9),),
     schedule=schedules.Flow(),
     parameterization=processes.FlowVelocity(),
     weighting=losses.weighting.Flow(),
@@ -49,7 +49,7 @@ def test_adam_and_ema_as_in_the_papers(batch):
     state, metrics = jax.jit(step_of())(state_of(), batch)
     sign = np.sign(0.5 - state.params["w"].item())
     np.testing.assert_allclose(state.params["w"], 0.5 - 0.1 * sign, rtol=1e-5)
-    np.testing.assert_allclose(state.ema["w"], 0.1 * 0.5 + 0.9 * (0.5 - 0.1 * sign), rtol=1e-5)
+    np.testing.assert_allclose(state.ema[0]["w"], 0.1 * 0.5 + 0.9 * (0.5 - 0.1 * sign), rtol=1e-5)
     assert int(state.step) == 1 and float(metrics["learning_rate"]) == pytest.approx(0.1)
 
 
@@ -95,7 +95,10 @@ def test_numbers_are_traced(batch):
     step(state_of(), batch)
     once = len(traces)
     changed = dataclasses.replace(
-        NUMBERS, learning_rate=0.2, ema_decay=0.5, time_density=time_sampling.Uniform(low=0.1, high=0.9)
+        NUMBERS,
+        learning_rate=0.2,
+        averagings=(training.ema.Constant(0.5),),
+        time_density=time_sampling.Uniform(low=0.1, high=0.9),
     )
     faster, _ = step(state_of(changed), batch)
     assert len(traces) == once
@@ -129,7 +132,7 @@ def test_held_out_loss_uses_the_average_and_the_same_noise(batch):
     state = state_of()
     later = dataclasses.replace(state, step=state.step + 7, params={"w": jnp.full((1, 1), 9.0)})
     assert float(held_out(state, batch)) == float(held_out(later, batch))
-    moved = dataclasses.replace(state, ema={"w": jnp.full((1, 1), 9.0)})
+    moved = dataclasses.replace(state, ema=({"w": jnp.full((1, 1), 9.0)},))
     assert float(held_out(moved, batch)) > float(held_out(state, batch))
 
 
