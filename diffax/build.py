@@ -75,6 +75,7 @@ _TIME_INPUTS = {
 _NETWORKS = {"unet": networks.UNet, "mlp": networks.MLP}
 _SNAPSHOT_DTYPES = {"float32": np.float32, "float16": np.float16}
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+_REMAT = {"none": None, "products": networks.remat.products, "blocks": networks.remat.nothing}
 # Each sampler with the settings of config.sampler that it reads; one that is None leaves the sampler its own default.
 SAMPLERS: dict[str, tuple[Callable[..., samplers.SamplerTable], tuple[str, ...]]] = {
     "ddim": (samplers.ddim, ("eta",)),
@@ -97,10 +98,10 @@ SAMPLERS: dict[str, tuple[Callable[..., samplers.SamplerTable], tuple[str, ...]]
 }
 # Each optimizer with the settings of config.optimizer that it reads.
 _OPTIMIZERS: dict[str, tuple[Callable[..., optax.GradientTransformation], tuple[str, ...]]] = {
-    "adam": (training.adam, ("b1", "b2", "eps", "weight_decay", "max_grad_norm")),
+    "adam": (training.adam, ("b1", "b2", "eps", "moment_dtype", "weight_decay", "max_grad_norm")),
     "muon": (
         training.muon,
-        ("momentum", "b1", "b2", "eps", "weight_decay", "max_grad_norm"),
+        ("momentum", "b1", "b2", "eps", "moment_dtype", "weight_decay", "max_grad_norm"),
     ),
 }
 _GRIDS = ("uniform", "log_snr", "karras", *samplers.grids.SPACINGS)
@@ -174,7 +175,9 @@ def network(config: ConfigDict, dataset: Examples) -> nn.Module:
     spec = dict(config.model)
     for key in ("time_input", "label_drop"):
         spec.pop(key)
-    spec["dtype"] = _choose("model.dtype", spec["dtype"], _DTYPES)
+    spec["dtype"] = compute_dtype(config)
+    if "remat" in spec:
+        spec["remat"] = _choose("model.remat", spec["remat"], _REMAT)
     if config.data.augment == "geometric":
         if "context_dim" not in spec:
             raise ValueError(f"data.augment = 'geometric' is for the unet, got model.name = {spec['name']!r}")
@@ -184,6 +187,11 @@ def network(config: ConfigDict, dataset: Examples) -> nn.Module:
             raise ValueError(f"model.class_conditional needs labels, and {dataset.name} has none")
         spec["num_classes"] = dataset.num_classes
     return _make("model", spec, _NETWORKS)
+
+
+def compute_dtype(config: ConfigDict) -> Any:
+    """What a network computes in."""
+    return _choose("model.dtype", config.model.dtype, _DTYPES)
 
 
 def time_input(config: ConfigDict) -> denoisers.network.TimeInput:
@@ -255,7 +263,8 @@ def _dropping_labels(num_classes: int | None, probability: float) -> training.Dr
 def optimizer(config: ConfigDict) -> optax.GradientTransformation:
     """config.optimizer, but for the learning rate."""
     constructor, settings = _choose("optimizer.name", config.optimizer.name, _OPTIMIZERS)
-    return constructor(**{name: config.optimizer[name] for name in settings})
+    given = {name: config.optimizer[name] for name in settings}
+    return constructor(**given | {"moment_dtype": _choose("optimizer.moment_dtype", given["moment_dtype"], _DTYPES)})
 
 
 def learning_rate_shape(config: ConfigDict) -> training.LearningRateShape:

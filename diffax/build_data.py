@@ -88,12 +88,16 @@ def view(config: ConfigDict, examples: Examples, *, augment: bool = True) -> tra
 
 
 def batches(config: ConfigDict, examples: Examples, start_step: int) -> Iterator[Any]:
-    """What to call the train step with from start_step on: a dataset on the device, or batches from the host."""
-    size, seed = config.train.batch_size, config.seed
+    """What to call the train step with from start_step on: a dataset on the device, or batches from the host.
+
+    Stacks of train.steps_per_dispatch of them, where that is not 1.
+    """
+    size, seed, stride = config.train.batch_size, config.seed, config.train.steps_per_dispatch
     if isinstance(examples, Dataset) and is_resident(config, examples):
-        return data.resident.batches(examples, size, seed, start_step)
+        return data.resident.batches(examples, size, seed, start_step, stride=stride)
     stream = data.pipeline.Pipeline(examples, size, seed)
-    return data.pipeline.ahead(stream.batches(start_step, num_workers=_num_workers(config, examples)))
+    made = stream.batches(start_step, num_workers=_num_workers(config, examples))
+    return data.pipeline.ahead(made if stride == 1 else data.pipeline.stacked(made, stride))
 
 
 def _num_workers(config: ConfigDict, examples: Examples) -> int:

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict, config_dict
 from diffax import networks
 
 # Set by the job from the data, or not a setting.
-_DERIVED = {"parent", "name", "out_channels", "out_dim", "num_classes", "time_features", "dtype"}
+_DERIVED = {"parent", "name", "out_channels", "out_dim", "num_classes", "time_features", "dtype", "remat"}
 
 
 def default() -> ConfigDict:
@@ -52,6 +52,7 @@ def default() -> ConfigDict:
                 "b2": 0.999,
                 "eps": 1e-8,
                 "momentum": 0.95,
+                "moment_dtype": "float32",  # or bfloat16: of Adam's first moment, and of Muon's momentum
                 "weight_decay": 0.0,
                 "max_grad_norm": config_dict.placeholder(float),
             },
@@ -71,7 +72,9 @@ def default() -> ConfigDict:
                 "log_every": 100,
                 "sample_every": 5_000,
                 "checkpoint_every": 5_000,
+                "diagnose_bins": 0,  # of log-SNR, whose loss and gradient are measured with every sample; 0 for none
                 "num_images": 64,
+                "steps_per_dispatch": 1,  # in one call of the device; more than 1 is for accelerators and short steps
                 "max_skipped": 10,  # steps in a row whose loss or gradient is not finite, before the run stops
             },
             "sampler": {
@@ -98,13 +101,16 @@ def network(module: type[nn.Module]) -> ConfigDict:
     """The settings of a network with that class's defaults.
 
     time_input: index, scaled, quarter_log_sigma or log_snr; dtype: of its computation; class_conditional: whether it
-    is told labels, and label_drop how often it is not, for classifier-free guidance.
+    is told labels, and label_drop how often it is not, for classifier-free guidance. remat, of the UNet: none, products
+    or blocks, of which less and less is kept in memory for the gradient and more computed again.
     """
     settings = ConfigDict(
         {"name": module.__name__.lower(), "time_input": "scaled", "dtype": "float32"}
         | {"class_conditional": False, "label_drop": 0.1}
     )
     for field in dataclasses.fields(module):
+        if field.name == "remat":
+            settings.remat = "none"
         if field.name not in _DERIVED:
             settings[field.name] = config_dict.placeholder(int) if field.default is None else field.default
     return settings

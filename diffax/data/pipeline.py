@@ -92,6 +92,13 @@ class Pipeline:
         return iter(stream.mp_prefetch(workers))
 
 
+def stacked(batches: Iterator[Batch], num: int) -> Iterator[Batch]:
+    """Every `num` batches as one whose arrays have another first axis: (num, batch, ...)."""
+    while True:
+        group = [next(batches) for _ in range(num)]
+        yield {name: np.stack([batch[name] for batch in group]) for name in group[0]}
+
+
 def ahead(batches: Iterator[Batch], num_ahead: int = 4) -> Iterator[dict[str, jax.Array]]:
     """The batches on the device, each made and sent by a thread while those before it are in use."""
     with futures.ThreadPoolExecutor(1, thread_name_prefix="batches") as executor:

@@ -38,13 +38,16 @@ class Resident:
         return batch if self.labels is None else batch | {"label": jnp.take(self.labels, rows, axis=0)}
 
 
-def batches(dataset: dataset_lib.Dataset, batch_size: int, seed: int, start_step: int = 0) -> Iterator[Resident]:
+def batches(
+    dataset: dataset_lib.Dataset, batch_size: int, seed: int, start_step: int = 0, *, stride: int = 1
+) -> Iterator[Resident]:
     """What to give the train step at start_step, start_step + 1, ...: the same arrays, with a new order every epoch.
 
+    With a stride what to give it at every stride-th step only, good for as many steps.
     The data are copied to the device once; the order of at least two epochs is sent when the one before is used up.
     """
     size = len(dataset)
-    epochs = max(2, -(-batch_size // size) + 1)
+    epochs = max(2, -(-stride * batch_size // size) + 1)
     held = Resident(
         examples=jax.device_put(dataset.examples),
         labels=None if dataset.labels is None else jax.device_put(dataset.labels),
@@ -56,7 +59,7 @@ def batches(dataset: dataset_lib.Dataset, batch_size: int, seed: int, start_step
     step, end = start_step, 0
     while True:
         position = step * batch_size
-        if position + batch_size > end:
+        if position + stride * batch_size > end:
             begin = position // size * size
             end = begin + epochs * size
             held = dataclasses.replace(
@@ -66,4 +69,4 @@ def batches(dataset: dataset_lib.Dataset, batch_size: int, seed: int, start_step
                 skipped=jax.device_put(np.int32(position - begin)),
             )
         yield held
-        step += 1
+        step += stride

@@ -1,5 +1,6 @@
 """--mode train: from a config, or the newest checkpoint, to a trained model."""
 
+import itertools
 import pathlib
 from typing import Any
 
@@ -10,12 +11,14 @@ from diffax import build, data, training
 from diffax.jobs import pictures, run_directory
 from diffax.jobs.errors import UserError, for_people
 from diffax.jobs.model import Model, Sampler
+from diffax.reporting import throughput
 from diffax.reporting.metrics import MetricsWriter
 from diffax.reporting.progress import Progress
 from diffax.training.checkpoint import Checkpoints
 
 # Points are cheap to draw and say little by the dozen.
 NUM_POINTS = 2048
+_INTERVALS = ("log_every", "sample_every", "checkpoint_every")
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, ...] = ()) -> None:
@@ -43,6 +46,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
         start = checkpoints.latest_step()
         if start is not None:
             state = state.with_saved(checkpoints.restore(start, state.saved()))
+        with for_people():
+            of_checkpoint = {"the step of the newest checkpoint": start or 0}
+            training.check_multiples(config.train.steps_per_dispatch, **of_checkpoint)
         run_directory.write_description(workdir, config, start or 0)
         num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         where = "from the beginning" if start is None else f"from the checkpoint of step {start}"
@@ -50,13 +56,16 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
         print(f"{workdir}: {num_params:,} parameters, {len(model.dataset):,} examples {place}, {where}", flush=True)
         _say_replaced(model.dataset)
 
-        loss = training.make_held_out_loss(build.held_out_loss(config, model.module), view=plain)
+        loss = build.held_out_loss(config, model.module)
         train_step = training.make_train_step(
             model.loss, build.optimizer(config), shape, view=augmented, accumulate=config.train.accumulate
         )
+        stride = config.train.steps_per_dispatch
+        if stride > 1:
+            train_step = training.several_steps(train_step, stride)
         every: tuple[training.Every, ...] = (
             training.Every(config.train.checkpoint_every, _save_to(checkpoints, config.train.num_steps)),
-            training.Every(config.train.sample_every, _look_at(model, held_out, loss, workdir)),
+            training.Every(config.train.sample_every, _look_at(model, held_out, loss, plain, workdir)),
         )
         if config.ema.snapshot_every:
             every += (training.Every(config.ema.snapshot_every, _store_averages(config, workdir)),)
@@ -64,35 +73,36 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
             MetricsWriter(workdir, start) as writer,
             Progress(config.train.num_steps, start_step=start or 0) as progress,
         ):
+            step, batches = jax.jit(train_step, donate_argnums=0), build.batches(config, model.dataset, start or 0)
+            first = next(batches)
             training.fit(
-                jax.jit(train_step, donate_argnums=0),
+                step,
                 state,
-                build.batches(config, model.dataset, start or 0),
+                itertools.chain([first], batches),
                 num_steps=config.train.num_steps,
                 log_every=config.train.log_every,
                 writer=writer,
                 progress=progress,
                 every=every,
                 max_skipped=config.train.max_skipped,
+                steps_per_dispatch=stride,
+                rates=_throughput(config, step.lower(state, first)),
                 batch_indices=data.pipeline.Pipeline(model.dataset, config.train.batch_size, config.seed).indices,
             )
     print(f"{workdir}: done. Look at {workdir / 'samples'}; metrics are in {workdir / 'metrics.jsonl'}.", flush=True)
 
 
 def _check(config: ConfigDict) -> None:
-    for name in (
-        "batch_size",
-        "num_steps",
-        "log_every",
-        "sample_every",
-        "checkpoint_every",
-        "num_images",
-        "max_skipped",
-    ):
+    for name in ("batch_size", "num_steps", *_INTERVALS, "num_images", "max_skipped"):
         if config.train[name] < 1:
             raise UserError(f"train.{name} must be >= 1, got {config.train[name]}")
     with for_people():
         training.accumulation.check_divides(config.train.accumulate, config.train.batch_size)
+        intervals = {f"train.{name}": config.train[name] for name in ("num_steps", *_INTERVALS)}
+        intervals["ema.snapshot_every"] = config.ema.snapshot_every
+        training.check_multiples(config.train.steps_per_dispatch, **intervals)
+    if config.train.diagnose_bins < 0:
+        raise UserError(f"train.diagnose_bins must be >= 0, got {config.train.diagnose_bins}")
     if config.seed < 0:
         raise UserError(f"seed must be >= 0, got {config.seed}")
 
@@ -118,19 +128,32 @@ def _store_averages(config: ConfigDict, workdir: pathlib.Path):
     return store
 
 
-def _look_at(model: Model, held_out: build.Examples, loss, workdir: pathlib.Path):
+def _throughput(config: ConfigDict, lowered: Any) -> throughput.Throughput:
+    """What is written of a run's speed; lowered: its step, before it is compiled."""
+    flops, unrolled = throughput.flops(lowered), training.accumulation.unrolled()
+    if flops is not None:
+        # A loop's body is counted once.
+        flops *= 1 / config.train.steps_per_dispatch if unrolled else config.train.accumulate
+    return throughput.Throughput(config.train.batch_size, flops, throughput.matmul_flops(build.compute_dtype(config)))
+
+
+def _look_at(model: Model, held_out: build.Examples, loss: training.BatchLoss, view: training.View, workdir):
     """The action that draws samples of the averaged parameters and measures their loss on held-out data."""
     num_samples = model.config.train.num_images if model.dataset.num_levels else NUM_POINTS
     sampler = Sampler(model, num_samples)
     labels = model.labels(num_samples)
     batch = data.pipeline.Pipeline(held_out, min(len(held_out), 512)).batch(0)
-    held_out_loss = jax.jit(loss)
+    held_out_loss = jax.jit(training.make_held_out_loss(loss, view=view))
+    loss_of_bin = jax.jit(training.diagnostics.make_loss_of_bin(loss, view=view))
+    num_bins = model.config.train.diagnose_bins
+    edges = training.diagnostics.bin_edges(model.numbers, num_bins)
 
     def look(step: int, state: training.TrainState) -> dict[str, Any]:
         samples = sampler.draw(state.ema[0], model.config.seed, num_samples, labels)
         folder = workdir / "samples"
         folder.mkdir(exist_ok=True)
         pictures.save(folder / f"{step:08d}.png", samples, model.dataset)
-        return {"held_out_loss": float(held_out_loss(state, batch))}
+        measured = {"held_out_loss": float(held_out_loss(state, batch))}
+        return measured | training.diagnostics.by_log_snr(loss_of_bin, state, batch, edges)
 
     return look

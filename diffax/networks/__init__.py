@@ -5,6 +5,7 @@ x is (batch, height, width, channels) or (batch, dim), time_input (batch,) any r
 each of them, and so does not know its batch.
 """
 
+from diffax.networks import remat
 from diffax.networks.apply import Apply, apply_fn, init_params
 from diffax.networks.attention import AttentionBlock
 from diffax.networks.blocks import Downsample, ResidualBlock, Upsample
@@ -31,5 +32,6 @@ __all__ = [
     "drop_condition",
     "init_params",
     "null_condition",
+    "remat",
     "sinusoidal",
 ]

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -35,6 +36,7 @@ class UNet(nn.Module):
         context_dim: None for no context.
         time_features: None for `SinusoidalFeatures(channels)`.
         dtype: of the computation.
+        remat: what every residual and attention block keeps for its gradient, one of `remat`'s policies; None for all.
     """
 
     channels: int = 128
@@ -52,6 +54,7 @@ class UNet(nn.Module):
     context_dim: int | None = None
     time_features: embeddings.TimeFeatures | None = None
     dtype: DTypeLike = jnp.float32
+    remat: Callable[..., bool] | None = None
 
     @nn.compact
     def __call__(
@@ -97,7 +100,7 @@ class UNet(nn.Module):
         numbers = itertools.count()
 
         def residual(name: str, h: Array, channels: int, resample: Callable[[Array], Array] | None = None) -> Array:
-            block = blocks.ResidualBlock(
+            block = self._rematerialised(blocks.ResidualBlock)(
                 channels=channels,
                 layer=next(numbers),
                 dropout=self.dropout,
@@ -113,7 +116,11 @@ class UNet(nn.Module):
 
     def _attend(self, name: str, h: Array) -> Array:
         num_heads = self._heads(h.shape[-1])
-        return attention.AttentionBlock(num_heads, self.groups, dtype=self.dtype, name=name)(h)
+        block = self._rematerialised(attention.AttentionBlock)
+        return block(num_heads, self.groups, dtype=self.dtype, name=name)(h)
+
+    def _rematerialised(self, block: Callable[..., Any]) -> Callable[..., Any]:
+        return block if self.remat is None else nn.remat(block, policy=self.remat)
 
     def _down(self, h: Array, residual: Callable[..., Array]) -> tuple[Array, list[Array]]:
         """Returns the features at the lowest resolution and everything the way up takes over, itself included."""

@@ -1,7 +1,8 @@
 """Training: state, step, loop and checkpoints."""
 
-from diffax.training import accumulation, ema, posthoc
-from diffax.training.loop import Every, fit
+from diffax.training import accumulation, diagnostics, ema, posthoc
+from diffax.training.dispatch import several_steps
+from diffax.training.loop import Every, check_multiples, fit
 from diffax.training.optimizer import LearningRateShape, adam, learning_rate_shape, muon
 from diffax.training.state import Numbers, TrainState, init_state
 from diffax.training.step import Batch, BatchLoss, DropCondition, View, make_held_out_loss, make_loss, make_train_step
@@ -17,6 +18,8 @@ __all__ = [
     "View",
     "accumulation",
     "adam",
+    "check_multiples",
+    "diagnostics",
     "ema",
     "fit",
     "init_state",
@@ -26,4 +29,5 @@ __all__ = [
     "make_train_step",
     "muon",
     "posthoc",
+    "several_steps",
 ]

@@ -35,6 +35,8 @@ def fit(
     every: tuple[Every, ...] = (),
     max_skipped: int = 10,
     batch_indices: Callable[[int], np.ndarray] | None = None,
+    steps_per_dispatch: int = 1,
+    rates: Callable[[float], dict[str, float]] = lambda steps_per_second: {"steps_per_second": steps_per_second},
 ) -> TrainState:
     """Trains from state.step to num_steps.
 
@@ -43,6 +45,8 @@ def fit(
       batches: those of steps state.step, state.step + 1, ...
       max_skipped: so many steps in a row without a finite loss and gradient end the run.
       batch_indices: a step to where its batch comes from, for that end's message.
+      steps_per_dispatch: steps that train_step makes, of a batch of batches; see `check_multiples`.
+      rates: steps per second to the metrics to be written of it.
 
     Raises:
       FloatingPointError: max_skipped steps in a row were skipped, noticed when the next metrics are written.
@@ -53,18 +57,37 @@ def fit(
         if step >= num_steps:
             break
         state, metrics = train_step(state, batch)
-        step += 1
+        step += steps_per_dispatch
         recent.append(metrics)
-        progress.update(step, loss=metrics["loss"])
+        progress.update(step, loss=metrics["loss"] if steps_per_dispatch == 1 else metrics["loss"][-1])
         due = [event for event in every if step % event.steps == 0 or step == num_steps]
         if due or step % log_every == 0 or step == num_steps:
-            fetched = jax.device_get(recent)
+            fetched = _fetched(recent)
             # Checked before anything is saved.
             watch.check(step - len(fetched) + 1, fetched)
-            writer.write(step, guard.means(fetched) | {"steps_per_second": len(recent) / (time.monotonic() - mark)})
+            writer.write(step, guard.means(fetched) | rates(len(fetched) / (time.monotonic() - mark)))
             for event in due:
                 extra = event.action(step, state)
                 if extra:
                     writer.write(step, extra)
             recent, mark = [], time.monotonic()
     return state
+
+
+def check_multiples(steps_per_dispatch: int, **intervals: int) -> None:
+    """Raises ValueError unless everything that happens every so many steps happens between two dispatches."""
+    if steps_per_dispatch < 1:
+        raise ValueError(f"train.steps_per_dispatch must be >= 1, got {steps_per_dispatch}")
+    for name, steps in intervals.items():
+        if steps % steps_per_dispatch:
+            raise ValueError(
+                f"{name} must be a multiple of train.steps_per_dispatch = {steps_per_dispatch}, got {steps}"
+            )
+
+
+def _fetched(recent: list[Metrics]) -> list[dict[str, Any]]:
+    """The metrics of every step by itself, on the host."""
+    by_dispatch = [{name: np.atleast_1d(values) for name, values in each.items()} for each in jax.device_get(recent)]
+    return [
+        {name: values[i] for name, values in each.items()} for each in by_dispatch for i in range(len(each["loss"]))
+    ]

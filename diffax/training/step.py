@@ -103,7 +103,7 @@ def make_train_step(
         if isinstance(batch, Resident):
             batch = batch.batch(state.step)
         keys = sample_keys(state.key, state.step, len(batch["x"]))
-        batch = _seen(batch, keys, view)
+        batch = seen(batch, keys, view)
 
         value, grads = _value_and_grad(loss, state, batch, keys, accumulate)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -160,12 +160,12 @@ def make_held_out_loss(loss: BatchLoss, *, view: View | None = None) -> Callable
 
     def held_out_loss(state: TrainState, batch: Batch) -> jax.Array:
         keys = evaluation_keys(state.key, len(batch["x"]))
-        return loss(state.ema[0], state.numbers, _seen(batch, keys, view), keys).mean()
+        return loss(state.ema[0], state.numbers, seen(batch, keys, view), keys).mean()
 
     return held_out_loss
 
 
-def _seen(batch: Batch, keys: jax.Array, view: View | None) -> Batch:
+def seen(batch: Batch, keys: jax.Array, view: View | None) -> Batch:
     """The batch under its view, by keys of its own."""
     if view is None:
         return batch

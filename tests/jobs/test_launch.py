@@ -43,6 +43,7 @@ def config(name):
 
 def test_trains_and_resumes_and_samples(command, tmp_path):
     digits = ("--config", config("digits_conditional"), "--workdir", tmp_path / "run", *TINY)
+    digits += ("--config.train.diagnose_bins=2", "--config.train.accumulate=2", "--config.model.remat=blocks")
     code, out, err = command(*digits)
     assert code == 0, err
     assert "from the beginning" in out and str(tmp_path / "run" / "samples") in out
@@ -55,6 +56,13 @@ def test_trains_and_resumes_and_samples(command, tmp_path):
     assert code == 0 and "from the checkpoint of step 3" in out
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3, 4, 5]
+    speeds = [line for line in lines if "loss" in line]
+    for line in speeds:
+        assert line["images_per_second"] == pytest.approx(4 * line["steps_per_second"])
+        assert 0 < line["flops_utilization"] < 1.5 and 0.05 < line["memory_gb"] < 1000
+    looked = [line for line in lines if "held_out_loss" in line]
+    for name in ("loss", "grad_norm"):
+        assert all(line[f"{name}_log_snr_{centre}"] > 0 for line in looked for centre in (-5, 5))
     changed = json.loads((run / "changes.jsonl").read_text())
     assert changed["step"] == 3 and "train.num_steps: 3 -> 5" in changed["changes"]
 
@@ -114,6 +122,9 @@ def test_samples_do_not_depend_on_the_batch(command, tmp_path):
         (["--config.ema.decay=1.0"], "ema.decay must be in [0, 1), got 1.0"),
         (["--config.ema.snapshot_every=5"], "ema.snapshot_every = 5 needs a power-function average"),
         (["--config.train.accumulate=3"], "train.accumulate must divide the batch of 32 examples, got 3"),
+        (["--config.train.steps_per_dispatch=3"], "train.num_steps must be a multiple of train.steps_per_dispatch = 3"),
+        (["--config.model.remat=all"], "model.remat must be one of none, products, blocks, got 'all'"),
+        (["--config.optimizer.moment_dtype=int8"], "optimizer.moment_dtype must be one of float32, bfloat16"),
         (["--config.train.num_steps=0"], "train.num_steps must be >= 1, got 0"),
         (["--config.optimizer.learning_rate=0.0"], "optimizer.learning_rate must be > 0"),
         (["--config.optimizer.name=sgd"], "optimizer.name must be one of adam, muon, got 'sgd'"),

@@ -1,5 +1,6 @@
 """Learning rates, clipping and averages against closed forms."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax.contrib
@@ -49,6 +50,24 @@ def test_muon_evens_the_singular_values_of_a_kernel_and_leaves_the_rest_to_adam(
     np.testing.assert_allclose(np.diag(rotated), 1, atol=0.35)  # arXiv:2502.16982, section 2.1: 0.7 to 1.2
     np.testing.assert_allclose(rotated - np.diag(np.diag(rotated)), 0, atol=1e-5)
     np.testing.assert_allclose(updates["bias"], [1.0, -1.0], rtol=1e-5)  # Adam's first step
+
+
+def test_moments_in_bfloat16():
+    """Half the memory, and the updates of float32 moments to bfloat16's 3 digits; the second moment stays float32."""
+    grads = {"kernel": jnp.asarray(np.random.default_rng(0).standard_normal((6, 4)), jnp.float32), "bias": jnp.ones(4)}
+    for make in (training.adam, training.muon):
+        half, full = make(moment_dtype=jnp.bfloat16), make()
+        half_state, full_state = half.init(grads), full.init(grads)
+        for scale in (1.0, -0.5, 2.0):
+            scaled = jax.tree.map(lambda g, scale=scale: scale * g, grads)
+            ours, half_state = half.update(scaled, half_state, grads)
+            theirs, full_state = full.update(scaled, full_state, grads)
+        for name in grads:
+            assert ours[name].dtype == jnp.float32
+            np.testing.assert_allclose(ours[name], theirs[name], atol=0.02)
+        dtypes = [leaf.dtype for leaf in jax.tree.leaves(half_state)]
+        assert dtypes.count(jnp.bfloat16) == 2
+        assert dtypes.count(jnp.float32) == (2 if make is training.adam else 1)
 
 
 @pytest.mark.parametrize("shape", [(30, 12), (12, 30), (8, 8)])

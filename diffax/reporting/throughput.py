@@ -1,0 +1,67 @@
+"""How fast a run is, beside how fast the device could be."""
+
+import dataclasses
+import sys
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+
+@dataclasses.dataclass(frozen=True)
+class Throughput:
+    """Steps per second as the metrics of a line.
+
+    flops_per_step: operations of a step as written, nothing computed again counted twice; None if unknown.
+    ceiling: operations per second of a matrix product (`matmul_flops`).
+    """
+
+    batch_size: int
+    flops_per_step: float | None = None
+    ceiling: float | None = None
+
+    def __call__(self, steps_per_second: float) -> dict[str, float]:
+        """steps_per_second, images_per_second, flops_utilization (the fraction of the ceiling) and memory_gb."""
+        values = {"steps_per_second": steps_per_second, "images_per_second": steps_per_second * self.batch_size}
+        if self.flops_per_step and self.ceiling:
+            values["flops_utilization"] = steps_per_second * self.flops_per_step / self.ceiling
+        memory = memory_in_use()
+        return values if memory is None else values | {"memory_gb": memory / 1e9}
+
+
+def matmul_flops(dtype: DTypeLike = jnp.float32, *, size: int | None = None, num_trials: int = 5) -> float:
+    """Operations per second of the device multiplying two square matrices, the best of some trials.
+
+    size: of their sides; one that takes an accelerator milliseconds, and a processor not much longer, by default.
+    """
+    size = size or (1024 if jax.default_backend() == "cpu" else 8192)
+    product = jax.jit(jnp.matmul)
+    matrix = jnp.full((size, size), 1 / size, dtype)
+    jax.block_until_ready(product(matrix, matrix))
+    seconds = []
+    for _ in range(num_trials):
+        start = time.perf_counter()
+        jax.block_until_ready(product(matrix, matrix))
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)
+
+
+def flops(lowered: Any) -> float | None:
+    """Operations of a program that jit has lowered, before it is compiled; a loop's body counts once."""
+    analysis = lowered.cost_analysis()
+    return None if not analysis else analysis.get("flops")
+
+
+def memory_in_use() -> float | None:
+    """Bytes: the peak of the first device where it tells, else that of this process; None on systems without."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        return float(stats["peak_bytes_in_use"])
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else 1024 * peak)

@@ -1,0 +1,27 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from diffax.reporting import throughput
+
+
+def test_what_is_said_of_a_rate():
+    values = throughput.Throughput(batch_size=4, flops_per_step=10.0, ceiling=100.0)(2.0)
+    memory = values.pop("memory_gb")
+    assert values == {"steps_per_second": 2.0, "images_per_second": 8.0, "flops_utilization": 0.2}
+    assert 0.01 < memory < 1000
+    assert "flops_utilization" not in throughput.Throughput(4, None, 100.0)(2.0)
+
+
+def test_operations_of_a_program_before_it_is_compiled():
+    """n m k multiplications and as many additions; a loop's body once."""
+    a, b = jnp.ones((30, 40)), jnp.ones((40, 20))
+    assert throughput.flops(jax.jit(jnp.matmul).lower(a, b)) == pytest.approx(2 * 30 * 40 * 20, rel=0.01)
+    square = jnp.ones((64, 64))
+    loop = jax.jit(lambda a: jax.lax.scan(lambda c, _: (c @ a, None), a, length=7)[0])
+    assert throughput.flops(loop.lower(square)) == pytest.approx(2 * 64**3, rel=0.01)
+
+
+def test_the_ceiling_is_a_rate_of_products():
+    """Between a slow telephone and a thousand accelerators."""
+    assert 1e8 < throughput.matmul_flops(size=256, num_trials=2) < 1e18
