@@ -21,8 +21,9 @@ NUMBERS = training.Numbers(
 
 
 def test_loss_and_gradient_of_every_bin():
-    """For x_0 = 0 and out = w x_t = w sigma eps, v is alpha eps: at w = 0 the loss is the mean of alpha^2 over the bin and
-    its slope -2 times that of alpha sigma, with alpha^2 = sigmoid(log_snr) and sigma^2 = sigmoid(-log_snr)."""
+    """For x_0 = 0 and out = w x_t = w sigma eps, v is alpha eps: at w = 0 the loss is the mean of alpha^2 over the bin
+    and its slope -2 times that of alpha sigma, with alpha^2 = sigmoid(log_snr) and sigma^2 = sigmoid(-log_snr).
+    """
     loss = training.make_loss(
         lambda params, x, time_input, condition, *, key=None: params["w"] * x, time_input=time_inputs.scaled
     )
