@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from diffax import arrays, build, networks, samplers, training
 from diffax.jobs import run_directory
 from diffax.jobs.errors import UserError, for_people
+from diffax.reporting import progress
 from diffax.training.checkpoint import Checkpoints
 from diffax.typing import Denoiser
 
@@ -37,7 +38,7 @@ class Model:
           UserError: anything in the config that cannot be.
         """
         with for_people():
-            dataset = build.dataset(config, "train")
+            dataset = build.dataset(config, "train", report=progress.downloads())
             module = build.network(config, dataset)
             model = cls(config, dataset, module, build.loss(config, module, dataset), build.numbers(config, dataset))
             model.sampler_table()

@@ -13,7 +13,7 @@ from diffax.jobs.errors import UserError
 from diffax.reporting import atomic
 
 # What a run is: on resume these stay, unless --allow_change names them. The rest of a config may change.
-_DATA = ("name", "path", "size", "channels", "pad", "only_label", "augment", "on_corrupt")
+_DATA = ("name", "path", "size", "channels", "pad", "only_label", "augment", "dequantize", "on_corrupt")
 _MATHEMATICS = ("model", "schedule", "parameterization", "loss", "optimizer", "ema")
 IDENTITY = ("seed", *(f"data.{key}" for key in _DATA), *_MATHEMATICS, "train.batch_size")
 
