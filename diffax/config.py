@@ -63,6 +63,7 @@ def default() -> ConfigDict:
                 "log_every": 100,
                 "sample_every": 5_000,
                 "checkpoint_every": 5_000,
+                "keep_checkpoints": 3,  # the newest, beside that of the lowest held-out loss
                 "num_images": 64,
             },
             "sampler": {

@@ -65,16 +65,16 @@ class Model:
         return build.denoiser(self.config, self.module, self.numbers.parameterization, params, condition)
 
     def restore(self, workdir: pathlib.Path) -> tuple[int, dict[str, Any]]:
-        """(step, saved state) of the newest checkpoint.
+        """(step, saved state) of the newest checkpoint, or of the one before with a warning that it is damaged.
 
         Raises:
-          UserError: there is none.
+          UserError: there is none, or none that can be used.
         """
         with Checkpoints(run_directory.checkpoints(workdir)) as checkpoints, for_people():
-            step = checkpoints.latest_step()
-            if step is None:
+            restored = checkpoints.restore_newest(jax.eval_shape(lambda: self.init_state().saved()))
+            if restored is None:
                 raise UserError(f"--workdir {workdir} has no checkpoint yet: train it first (--mode train)")
-            return step, checkpoints.restore(step, jax.eval_shape(lambda: self.init_state().saved()))
+            return restored
 
     def labels(self, num_samples: int, label: int | None = None) -> np.ndarray | None:
         """The labels to ask for: the one given, or each class in turn; None for a model without classes.

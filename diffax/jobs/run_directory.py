@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from diffax import devices
+from diffax.jobs import run_lock
 from diffax.jobs.errors import UserError
 from diffax.reporting import atomic
 
@@ -51,7 +52,7 @@ def check_same_run(workdir: pathlib.Path, config: ConfigDict, allow_change: tupl
     """
     before = read_config(workdir)
     if before is None:
-        if workdir.is_dir() and any(workdir.iterdir()):
+        if workdir.is_dir() and any(path.name != run_lock.FILENAME for path in workdir.iterdir()):
             raise UserError(f"--workdir {workdir} is neither empty nor a run's directory (it has no config.json)")
         return
     changes = differences(before, config)

@@ -1,17 +1,21 @@
 """--mode train: from a config, or the newest checkpoint, to a trained model."""
 
+import contextlib
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from diffax import build, data, training
-from diffax.jobs import pictures, run_directory
-from diffax.jobs.errors import UserError, for_people
+from diffax.jobs import pictures, run_directory, run_lock
+from diffax.jobs.errors import Preempted, UserError, for_people
 from diffax.jobs.model import Model, Sampler
+from diffax.jobs.saving import BEST_BY, Saver
 from diffax.reporting.metrics import MetricsWriter
 from diffax.reporting.progress import Progress
+from diffax.training import preemption
 from diffax.training.checkpoint import Checkpoints
 
 # Points are cheap to draw and say little by the dozen.
@@ -23,6 +27,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
 
     Raises:
       UserError: a config that cannot be, or a workdir that is another run's or cannot be written; nothing is written.
+      Preempted: SIGTERM or Ctrl-C came; all is saved.
       FloatingPointError: a loss or gradient that is not finite.
     """
     _check(config)
@@ -32,49 +37,82 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
         augmented, plain = (build.view(config, model.dataset, augment=augment) for augment in (True, False))
         shape = build.learning_rate_shape(config)
         held_out = build.dataset(config, "test")
-    run_directory.check_same_run(workdir, config, allow_change)
     run_directory.check_writable(workdir)
+    with run_lock.held(workdir) if jax.process_index() == 0 else contextlib.nullcontext():
+        run_directory.check_same_run(workdir, config, allow_change)
+        with Checkpoints(run_directory.checkpoints(workdir), config.train.keep_checkpoints) as checkpoints:
+            state, start = _begin(model, checkpoints)
+            if jax.process_index() == 0:
+                run_directory.write_description(workdir, config, start or 0)
+            num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+            where = "from the beginning" if start is None else f"from the checkpoint of step {start}"
+            place = "on the device" if resident else "from the host"
+            print(f"{workdir}: {num_params:,} parameters, {len(model.dataset):,} examples {place}, {where}", flush=True)
+            _say_replaced(model.dataset)
 
+            loss = training.make_held_out_loss(build.held_out_loss(config, model.module), view=plain)
+            train_step = training.make_train_step(model.loss, build.optimizer(config), shape, view=augmented)
+            saver = Saver(checkpoints, config)
+            look = _look_at(model, held_out, loss, workdir, saver)
+            # Saved last, when all lines of a step are written: a run resumed at a checkpoint lacks none.
+            every = (
+                training.Every(config.train.sample_every, look),
+                training.Every(config.train.sample_every, saver.save_if_best),
+                training.Every(config.train.checkpoint_every, saver.save),
+            )
+            with (
+                preemption.watched() as should_stop,
+                MetricsWriter(workdir, start or 0) as writer,
+                Progress(config.train.num_steps, start_step=start or 0) as progress,
+                _failing_to_write(workdir),
+            ):
+                state, recent = training.fit(
+                    jax.jit(train_step, donate_argnums=0),
+                    state,
+                    build.batches(config, model.dataset, start or 0),
+                    num_steps=config.train.num_steps,
+                    log_every=config.train.log_every,
+                    writer=writer,
+                    progress=progress,
+                    every=every,
+                    should_stop=should_stop,
+                    unlogged=saver.unlogged(start),
+                )
+                step = int(state.step)
+                if step < config.train.num_steps:
+                    saver.save(step, state, recent)
+                checkpoints.wait()
+    if step < config.train.num_steps:
+        raise Preempted(f"{workdir}: saved at step {step} of {config.train.num_steps}; the same command goes on")
+    print(f"{workdir}: done. Look at {workdir / 'samples'}; metrics are in {workdir / 'metrics.jsonl'}.", flush=True)
+
+
+def _begin(model: Model, checkpoints: Checkpoints) -> tuple[training.TrainState, int | None]:
+    """The state to train on from, and its step if it is that of a checkpoint."""
     # Drawn once: optimising the program that draws parameters takes longer than training's first hundred steps.
     state = jax.jit(model.init_state, compiler_options={"xla_backend_optimization_level": 0})()
     # Committed to its device like a restored state: else the first step after a resume compiles twice.
     state = jax.device_put(state, jax.devices()[0])
-    with Checkpoints(run_directory.checkpoints(workdir)) as checkpoints:
-        start = checkpoints.latest_step()
-        if start is not None:
-            state = state.with_saved(checkpoints.restore(start, state.saved()))
-        run_directory.write_description(workdir, config, start or 0)
-        num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        where = "from the beginning" if start is None else f"from the checkpoint of step {start}"
-        place = "on the device" if resident else "from the host"
-        print(f"{workdir}: {num_params:,} parameters, {len(model.dataset):,} examples {place}, {where}", flush=True)
-        _say_replaced(model.dataset)
+    with for_people():
+        restored = checkpoints.restore_newest(state.saved())
+    return (state, None) if restored is None else (state.with_saved(restored[1]), restored[0])
 
-        loss = training.make_held_out_loss(build.held_out_loss(config, model.module), view=plain)
-        train_step = training.make_train_step(model.loss, build.optimizer(config), shape, view=augmented)
-        every = (
-            training.Every(config.train.checkpoint_every, _save_to(checkpoints)),
-            training.Every(config.train.sample_every, _look_at(model, held_out, loss, workdir)),
-        )
-        with (
-            MetricsWriter(workdir, start) as writer,
-            Progress(config.train.num_steps, start_step=start or 0) as progress,
-        ):
-            training.fit(
-                jax.jit(train_step, donate_argnums=0),
-                state,
-                build.batches(config, model.dataset, start or 0),
-                num_steps=config.train.num_steps,
-                log_every=config.train.log_every,
-                writer=writer,
-                progress=progress,
-                every=every,
-            )
-    print(f"{workdir}: done. Look at {workdir / 'samples'}; metrics are in {workdir / 'metrics.jsonl'}.", flush=True)
+
+@contextlib.contextmanager
+def _failing_to_write(workdir: pathlib.Path) -> Iterator[None]:
+    """Turns what a full disk and the like raise into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"--workdir {workdir}: {error}; mend that (is the disk full?), and the same command goes on from the last "
+            "checkpoint"
+        ) from error
 
 
 def _check(config: ConfigDict) -> None:
-    for name in ("batch_size", "num_steps", "log_every", "sample_every", "checkpoint_every", "num_images"):
+    every = ("log_every", "sample_every", "checkpoint_every")
+    for name in ("batch_size", "num_steps", *every, "keep_checkpoints", "num_images"):
         if config.train[name] < 1:
             raise UserError(f"train.{name} must be >= 1, got {config.train[name]}")
     if config.seed < 0:
@@ -86,14 +124,7 @@ def _say_replaced(examples: build.Examples) -> None:
         print(f"{examples.name}: {examples.num_replaced} examples could not be read; the next good one stands in")
 
 
-def _save_to(checkpoints: Checkpoints):
-    def save(step: int, state: training.TrainState) -> None:
-        checkpoints.save(step, state.saved())
-
-    return save
-
-
-def _look_at(model: Model, held_out: build.Examples, loss, workdir: pathlib.Path):
+def _look_at(model: Model, held_out: build.Examples, loss, workdir: pathlib.Path, saver: Saver):
     """The action that draws samples of the averaged parameters and measures their loss on held-out data."""
     num_samples = model.config.train.num_images if model.dataset.num_levels else NUM_POINTS
     sampler = Sampler(model, num_samples)
@@ -106,6 +137,8 @@ def _look_at(model: Model, held_out: build.Examples, loss, workdir: pathlib.Path
         folder = workdir / "samples"
         folder.mkdir(exist_ok=True)
         pictures.save(folder / f"{step:08d}.png", samples, model.dataset)
-        return {"held_out_loss": float(held_out_loss(state, batch))}
+        metrics = {BEST_BY: float(held_out_loss(state, batch))}
+        saver.measured(step, metrics)
+        return metrics
 
     return look

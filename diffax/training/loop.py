@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -32,17 +32,22 @@ def fit(
     writer: MetricsWriter,
     progress: Progress,
     every: tuple[Every, ...] = (),
-) -> TrainState:
-    """Trains from state.step to num_steps.
+    should_stop: Callable[[int], bool] = lambda step: False,
+    unlogged: Sequence[dict[str, Any]] = (),
+) -> tuple[TrainState, list[dict[str, Any]]]:
+    """Trains from state.step to num_steps, or until should_stop(step), asked after every step, says so.
+
+    Returns the last state, and the metrics (of NumPy) of the last steps that are in no line yet: none unless stopped.
 
     Args:
       train_step: jitted; it may donate its state.
       batches: those of steps state.step, state.step + 1, ...
+      unlogged: what was returned when training was stopped at state.step.
 
     Raises:
       FloatingPointError: a loss or gradient that is not finite at a step that is logged, naming step and quantity.
     """
-    step, recent, mark = int(state.step), [], time.monotonic()
+    step, recent, earlier, mark = int(state.step), list(unlogged), len(unlogged), time.monotonic()
     for batch in batches:
         if step >= num_steps:
             break
@@ -54,16 +59,20 @@ def fit(
         if due or step % log_every == 0 or step == num_steps:
             # Checked before anything is saved.
             values = _mean_finite(step, recent)
-            writer.write(step, values | {"steps_per_second": len(recent) / (time.monotonic() - mark)})
+            writer.write(step, values | {"steps_per_second": (len(recent) - earlier) / (time.monotonic() - mark)})
             for event in due:
                 extra = event.action(step, state)
                 if extra:
                     writer.write(step, extra)
-            recent, mark = [], time.monotonic()
-    return state
+            recent, earlier, mark = [], 0, time.monotonic()
+        if step < num_steps and should_stop(step):
+            if recent:
+                _mean_finite(step, recent)
+            break
+    return state, jax.device_get(recent)
 
 
-def _mean_finite(step: int, recent: list[Metrics]) -> dict[str, float]:
+def _mean_finite(step: int, recent: list[dict[str, Any]]) -> dict[str, float]:
     """The means of the metrics of the last steps."""
     fetched = jax.device_get(recent)
     values = {name: sum(float(metrics[name]) for metrics in fetched) / len(fetched) for name in fetched[0]}

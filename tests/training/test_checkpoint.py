@@ -280,13 +280,12 @@ def test_when_all_are_damaged_one_error_says_so_and_nothing_is_deleted(tmp_path,
     DAMAGE["a file gone"](tmp_path / "3")
     before = sorted(tmp_path.rglob("*"))
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
-        with pytest.raises(ValueError, match=r"no checkpoint can be used: .*3 is damaged \(.*; .*2 is damaged") as error:
+        with pytest.raises(ValueError, match=r"no checkpoint can be used: .*3 is damaged .*2 is damaged") as error:
             checkpoints.restore_newest(make_state())
         assert "\n" not in str(error.value)
     assert sorted(tmp_path.rglob("*")) == before
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
-        with pytest.raises(ValueError, match="3 is damaged: .* is missing; use another step"):
-            checkpoints.restore(3, make_state())
+    with pytest.raises(ValueError, match=r"3 is damaged: .* is missing; use another step"):
+        checkpoint.Checkpoints(tmp_path).restore(3, make_state())
 
 
 def test_orbax_does_not_chatter(tmp_path):
