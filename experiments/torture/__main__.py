@@ -16,7 +16,7 @@ from experiments.torture import killing
 
 HERE = pathlib.Path(__file__).parent
 # The mean number of steps between a start and the kill; a run is long enough for all kills.
-ADVANCE, CHECKPOINT_EVERY = 40, 20
+ADVANCE, CHECKPOINT_EVERY = 15, 8
 SMALL = [
     "--config.model.channels=8",
     "--config.model.groups=4",

@@ -18,7 +18,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 # The time that a save of a small network takes, about, and that between two looks at what a run is doing.
-SAVE_SECONDS, POLL_SECONDS = 0.06, 0.001
+SAVE_SECONDS, POLL_SECONDS = 0.06, 0.002
 PREEMPTED = 75
 # Children of a process that has imported everything already, which takes longer than all the rest of a start.
 PROCESSES = multiprocessing.get_context("forkserver")
