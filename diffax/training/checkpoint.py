@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import pathlib
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
@@ -223,8 +224,11 @@ class Checkpoints:
         """The error to raise, when what was written has made room again."""
         if jax.process_index() == 0:
             self._remove_leftovers()
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        return OSError(f"the checkpoint of step {step} could not be written to {self._directory}: {reason[0]}")
+        said = " ".join(str(error).split()) or type(error).__name__
+        # TensorStore says in which of its files, at length, and then what the system said.
+        by_system = re.search(r"([^:]+) \[os_error_code=", said)
+        reason = by_system[1].strip() if by_system else said
+        return OSError(f"the checkpoint of step {step} could not be written to {self._directory}: {reason}")
 
     def _delete(self, step: int) -> None:
         """Renamed first: what has a checkpoint's name is whole."""
@@ -251,8 +255,9 @@ def _of_process_0(step: int) -> int:
 
 
 def _without_orbax_chatter(record: logging.LogRecord) -> bool:
-    """A filter for absl's logger: Orbax reports a dozen lines a save at level info."""
-    return record.levelno > logging.INFO or f"{os.sep}orbax{os.sep}" not in record.pathname
+    """A filter for absl's logger: Orbax reports a dozen lines a save at level info, and what it raises as well."""
+    is_chatter = record.levelno <= logging.INFO or record.exc_info is not None
+    return not (is_chatter and f"{os.sep}orbax{os.sep}" in record.pathname)
 
 
 def _is_key(leaf: Any) -> bool:

@@ -9,8 +9,10 @@ import shutil
 import signal
 
 import pytest
+from ml_collections import ConfigDict
 
-from diffax.jobs import run_lock
+from diffax import config
+from diffax.jobs import run_directory, run_lock
 from diffax.training import manifest, preemption
 from experiments.torture import killing
 
@@ -167,6 +169,21 @@ def test_a_lock_left_behind_bars_nobody(command, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / run_lock.FILENAME).write_text("process 1 on elsewhere since long ago\n")
     assert train(command, tmp_path / "run")[0] == 0
+
+
+def test_every_setting_is_one_that_may_change_or_one_that_may_not():
+    """A new setting is put here or into run_directory.IDENTITY, when somebody has thought about it."""
+    free = {"data.cache_gb", "data.resident", "data.workers", "train.num_steps", "train.num_images", "sampler"}
+    free |= {f"train.{name}" for name in ("log_every", "sample_every", "checkpoint_every", "keep_checkpoints")}
+
+    def keys(settings, prefix=""):
+        for name, value in settings.items():
+            key = f"{prefix}{name}"
+            if key not in {*free, *run_directory.IDENTITY}:
+                yield from keys(value, f"{key}.") if isinstance(value, ConfigDict) else [key]
+
+    assert list(keys(config.default())) == []
+    assert not free & set(run_directory.IDENTITY)
 
 
 def test_what_may_change_does_and_is_written_down(command, tmp_path, undisturbed):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -104,3 +105,32 @@ def test_the_second_signal_stops_at_once_even_in_the_middle_of_a_call_into_c():
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 128 + signal.SIGTERM
     assert process.stderr.read() == "SIGTERM again: stopped at once\n"
+
+
+# Ctrl-C reaches one of two processes.
+AGREES = """
+import os, signal, sys, time
+import jax
+jax.config.update("jax_platforms", "cpu")
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+from diffax.training import preemption
+with preemption.watched() as should_stop:
+    for step in range(1, 500):
+        time.sleep(0.02)
+        if step == 5 and sys.argv[2] == "1":
+            os.kill(os.getpid(), signal.SIGINT)
+        if should_stop(step):
+            print("stopped after", step)
+            break
+"""
+
+
+@pytest.mark.slow
+def test_several_processes_stop_after_the_same_step():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([sys.executable, "-c", AGREES, address, rank], **pipes) for rank in "01"]
+    said = [process.communicate(timeout=60) for process in processes]
+    assert said[0][0].startswith("stopped after ") and said[0][0] == said[1][0], said
