@@ -77,8 +77,8 @@ def torture(
     """Runs the command in the directory `run`, killing it so many times, and once more to its end.
 
     A kill comes when a random number of steps have been made since the start, mean_advance in the mean, or while it is
-    starting; half of the kills in the middle of the save that is next. Every fifth is a SIGTERM or a Ctrl-C, which a run answers
-    in its own way; the others are SIGKILL.
+    starting; half of the kills in the middle of the save that is next. Every fifth is a SIGTERM or a Ctrl-C, which a
+    run answers in its own way; the others are SIGKILL.
 
     Raises:
       AssertionError: a directory that bears a checkpoint's name is not whole, a start goes on from another checkpoint
