@@ -108,7 +108,7 @@ def test_a_checkpoint_tells_of_its_run(undisturbed):
 
 
 def test_a_full_disk_stops_with_one_line_and_the_run_goes_on_later(command, tmp_path, undisturbed, monkeypatch):
-    run, write = tmp_path / "run", manifest.write
+    run, write, from_host = tmp_path / "run", manifest.write, "--config.data.resident=False"
 
     def full(directory):
         if directory.name.startswith("8."):
@@ -117,13 +117,13 @@ def test_a_full_disk_stops_with_one_line_and_the_run_goes_on_later(command, tmp_
 
     with monkeypatch.context() as patch:
         patch.setattr(manifest, "write", full)
-        code, _, err = train(command, run)
+        code, _, err = train(command, run, from_host)
     assert code == 2
     [said] = [line for line in err.splitlines() if line.startswith("error: ")]
     assert "checkpoint of step 8 could not be written" in said and "No space left on device" in said
     assert "the same command goes on" in said and "Traceback" not in err
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["4", "6"]
-    code, out, _ = train(command, run)
+    code, out, _ = train(command, run, from_host)
     assert code == 0 and "from the checkpoint of step 6" in out
     assert_same_run(run, undisturbed)
 
