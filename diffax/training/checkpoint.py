@@ -28,7 +28,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import v1 as ocp
 
-from diffax.training import manifest
+from diffax.training import manifest, structure
 
 State = TypeVar("State")
 _PARTIAL, _DELETED, _DESCRIPTION = "partial", "deleted", "description.json"
@@ -189,8 +189,8 @@ class Checkpoints:
         return None if not known else (min(known)[1], min(known)[0])
 
     def _load(self, step: int, like: State) -> State:
-        saved = _describe(ocp.metadata(self._path(step)).metadata)
-        differences = _differences(saved, _describe(like))
+        saved = structure.describe(ocp.metadata(self._path(step)).metadata)
+        differences = structure.differences(saved, structure.describe(like))
         if differences:
             shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
             raise ValueError(
@@ -258,32 +258,6 @@ def _without_orbax_chatter(record: logging.LogRecord) -> bool:
     """A filter for absl's logger: Orbax reports a dozen lines a save at level info, and what it raises as well."""
     is_chatter = record.levelno <= logging.INFO or record.exc_info is not None
     return not (is_chatter and f"{os.sep}orbax{os.sep}" in record.pathname)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _describe(tree: Any) -> dict[str, str]:
-    """'params/w' -> 'float32 (3, 4)' for every leaf; typed keys as the integers they are stored as."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): _describe_leaf(leaf) for path, leaf in leaves}
-
-
-def _describe_leaf(leaf: Any) -> str:
-    if not hasattr(leaf, "dtype"):
-        return type(leaf).__name__
-    stored = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-    return f"{stored.dtype} {tuple(stored.shape)}"
-
-
-def _differences(saved: dict[str, str], wanted: dict[str, str]) -> list[str]:
-    names = list(dict.fromkeys([*wanted, *saved]))
-    return [
-        f"expected {name} {wanted.get(name, 'absent')}, came {saved.get(name, 'absent')}"
-        for name in names
-        if wanted.get(name) != saved.get(name)
-    ]
 
 
 def _placed(leaf: Any) -> Any:
