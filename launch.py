@@ -1,12 +1,15 @@
 """Flags to a config to a job: `python launch.py --config configs/digits_ddpm.py`; --help lists the flags.
 
-Exit codes: 0 done, 2 something to mend in the command or the config (one line says what), 3 training or sampling met
-numbers that are not finite.
+Exit codes: 0 done, 2 something to mend in the command, the config or on the disk (one line says what), 3 training or
+sampling met numbers that are not finite, 75 (EX_TEMPFAIL of sysexits.h) training stopped for SIGTERM or Ctrl-C and
+saved its last step: the same command goes on. A second signal ends it at once without saving, as does the first where
+nothing is being trained: 143 for SIGTERM, 130 for Ctrl-C.
 """
 
 import contextlib
 import pathlib
 import sys
+import warnings
 
 from diffax import devices
 
@@ -15,7 +18,9 @@ devices.configure()  # before JAX starts
 from absl import flags  # noqa: E402
 from ml_collections import ConfigDict, config_flags  # noqa: E402
 
-from diffax.jobs import UserError, inspect_data, run_directory, sample, train  # noqa: E402
+from diffax.jobs import Preempted, UserError, inspect_data, run_directory, sample, train  # noqa: E402
+
+PREEMPTED = 75
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A file of configs/; sample takes the run's own instead."
@@ -60,6 +65,12 @@ def main(argv: list[str]) -> int:
     except FloatingPointError as error:
         print(f"stopped: {error}", file=sys.stderr)
         return 3
+    except Preempted as error:
+        print(f"stopped: {error}", file=sys.stderr)
+        return PREEMPTED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -105,5 +116,6 @@ def _run() -> tuple[ConfigDict, pathlib.Path]:
 
 
 if __name__ == "__main__":
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     with contextlib.suppress(BrokenPipeError):
         sys.exit(main(sys.argv))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffax import data, training
+from diffax import arrays, data, training
 from diffax.data.dataset import Dataset
 from diffax.data.source import Reader, Source
 
@@ -58,7 +58,7 @@ def _named(options: ConfigDict, split: str, report: data.prepare.Report | None) 
         return data.files.load_arrays(path, split)
     if name in data.prepare.ARCHIVES and options.path:
         return data.prepare.read_local(name, path, split)
-    return data.tfds.open_tfds(name, split, report=report, **how)
+    return data.tfds.open_tfds(name, split, data_dir=path if options.path else None, report=report, **how)
 
 
 def _cached(source: Source, options: ConfigDict) -> Examples:
@@ -69,15 +69,22 @@ def _cached(source: Source, options: ConfigDict) -> Examples:
 
 
 def view(config: ConfigDict, examples: Examples, *, augment: bool = True) -> training.View:
-    """What the step does to a batch first: bytes to the network's range, and config.data.augment."""
-    kind = config.data.augment
+    """What the step does to a batch first: bytes to the network's range, config.data.dequantize and augment."""
+    kind, dequantize, num_levels = config.data.augment, config.data.dequantize, examples.num_levels
     if kind not in AUGMENTATIONS:
         raise ValueError(f"data.augment must be one of {', '.join(AUGMENTATIONS)}, got {kind!r}")
     if kind != "none" and len(examples.shape) != 3:
         raise ValueError(f"data.augment = {kind!r} is for images, and {examples.name} has examples of {examples.shape}")
 
+    if dequantize and num_levels is None:
+        raise ValueError(f"data.dequantize is for images, and {examples.name} has none")
+
     def seen(batch: training.Batch, keys: jax.Array) -> training.Batch:
-        x = examples.to_network_range(batch["x"])
+        if dequantize and num_levels is not None:
+            noise_keys, keys = arrays.split_keys(keys, 2)
+            x = data.augment.dequantized(noise_keys, batch["x"], num_levels)
+        else:
+            x = examples.to_network_range(batch["x"])
         if kind == "geometric":
             context = jnp.zeros((len(x), data.augment.NUM_GEOMETRIC))
             x, context = data.augment.geometric(keys, x) if augment else (x, context)

@@ -22,12 +22,13 @@ def default() -> ConfigDict:
             "seed": 0,
             "data": {
                 "name": "digits",
-                "path": "",
+                "path": "",  # of a folder or files, official ones too; of another TFDS set, its data_dir
                 "size": config_dict.placeholder(int),  # images are cropped and resized to squares of that side
                 "channels": config_dict.placeholder(int),  # 1 or 3; that of the first image
                 "pad": 0,  # pixels of zeros around an image
                 "only_label": config_dict.placeholder(int),  # the one class to keep
                 "augment": "none",  # or flip, geometric
+                "dequantize": False,  # uniform noise of one level, for models of densities
                 "on_corrupt": "raise",  # or skip
                 "cache_gb": 4.0,  # decoded images are held in memory up to that
                 "resident": config_dict.placeholder(bool),  # on the device; if they fit there
@@ -73,6 +74,7 @@ def default() -> ConfigDict:
                 "sample_every": 5_000,
                 "checkpoint_every": 5_000,
                 "diagnose_bins": 0,  # of log-SNR, whose loss and gradient are measured with every sample; 0 for none
+                "keep_checkpoints": 3,  # the newest, beside that of the lowest held-out loss
                 "num_images": 64,
                 "steps_per_dispatch": 1,  # in one call of the device; more than 1 is for accelerators and short steps
                 "max_skipped": 10,  # steps in a row whose loss or gradient is not finite, before the run stops

@@ -3,6 +3,7 @@
 import argparse
 import json
 import pathlib
+import resource
 import subprocess
 import sys
 import time
@@ -29,14 +30,23 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def trained(name: str, workdir: pathlib.Path) -> float | str:
+def trained(name: str, workdir: pathlib.Path, *options: str) -> float | str:
     """Seconds that training took, start-up and compilation included; "before" if it was there already."""
     if (workdir / "checkpoints").exists():
         return "before"
-    start = time.monotonic()
-    command = [sys.executable, "launch.py", "--config", f"configs/{name}.py", "--workdir", str(workdir)]
+    return train(name, workdir, *options)["seconds"]
+
+
+def train(name: str, workdir: pathlib.Path, *options: str) -> dict[str, Any]:
+    """What training by launch.py cost: seconds by the clock and of the processor. Kept beside the run's config."""
+    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "launch.py", "--config", f"configs/{name}.py", "--workdir", str(workdir), *options]
     subprocess.run(command, check=True)
-    return round(time.monotonic() - start, 1)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    cost = {"seconds": round(time.monotonic() - start, 1), "cpu_seconds": round(cpu_seconds, 1)}
+    (workdir / "cost.json").write_text(json.dumps(cost | {"options": options}))
+    return cost
 
 
 def model(name: str, runs: pathlib.Path, /, **sampler: Any) -> tuple[Model, Any]:

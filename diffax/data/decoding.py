@@ -72,7 +72,7 @@ def form_of(first: File, where: str, *, size: int | None = None, channels: int |
 def _opened(file: File, where: str) -> Iterator[Image.Image]:
     """A decoded image, or CorruptExample."""
     try:
-        # Read at once: Pillow asks a file for its parts by a dozen calls, which for small images takes as long as decoding.
+        # Read at once: Pillow asks a file for its parts by a dozen calls, as slow as decoding a small image.
         content = file if isinstance(file, bytes) else _read(file)
         image = Image.open(io.BytesIO(content))
         image.load()

@@ -1,12 +1,12 @@
 """What images come from: anything that has a length and an example, decoded when asked for, at every index."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent import futures
 from typing import NamedTuple, Protocol, final, runtime_checkable
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
 from diffax.data import dataset
 from diffax.data.decoding import CorruptExample as CorruptExample
@@ -91,7 +91,7 @@ class Reader:
         """As that of a dataset in memory."""
         return dataset.to_network_range(examples, self.num_levels)
 
-    def batch(self, rows: Iterable[int]) -> dict[str, np.ndarray]:
+    def batch(self, rows: Int64[np.ndarray, " rows"]) -> dict[str, np.ndarray]:
         """The examples of these rows: 'x', bytes (rows, height, width, channels), and 'label', int32, if there are."""
         images, labels = zip(*(self.example(int(row)) for row in rows), strict=True)
         batch = {"x": np.stack(images)}

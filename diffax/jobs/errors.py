@@ -8,6 +8,10 @@ class UserError(Exception):
     """One line for a person: what was expected, what came, what to do. launch.py prints it and exits with 2."""
 
 
+class Preempted(Exception):
+    """A run that was asked to stop, and has: one line for a person. launch.py prints it and exits with 75."""
+
+
 @contextlib.contextmanager
 def for_people() -> Iterator[None]:
     """Turns the ValueErrors of building things from a config, and failures to read or write, into UserErrors."""

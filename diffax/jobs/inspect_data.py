@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from diffax import build, data
 from diffax.jobs.errors import UserError, for_people
-from diffax.reporting import images, plots
+from diffax.reporting import images, plots, progress
 
 _NUM_SHOWN, _NUM_MEASURED, _SECONDS = 100, 5000, 3.0
 
@@ -23,7 +23,7 @@ def run(config: ConfigDict, path: pathlib.Path) -> None:
       UserError: data that cannot be had, or are not what they should be.
     """
     with for_people():
-        train, test = (build.dataset(config, split) for split in ("train", "test"))
+        train, test = (build.dataset(config, split, report=progress.downloads()) for split in ("train", "test"))
         view, resident = build.view(config, train), build.is_resident(config, train)
     if config.train.batch_size < 1:
         raise UserError(f"train.batch_size must be >= 1, got {config.train.batch_size}")

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from diffax import arrays, build, networks, samplers, training
 from diffax.jobs import run_directory
 from diffax.jobs.errors import UserError, for_people
+from diffax.reporting import progress
 from diffax.training.checkpoint import Checkpoints
 from diffax.typing import Denoiser
 
@@ -37,7 +38,7 @@ class Model:
           UserError: anything in the config that cannot be.
         """
         with for_people():
-            dataset = build.dataset(config, "train")
+            dataset = build.dataset(config, "train", report=progress.downloads())
             module = build.network(config, dataset)
             model = cls(config, dataset, module, build.loss(config, module, dataset), build.numbers(config, dataset))
             model.sampler_table()
@@ -64,16 +65,16 @@ class Model:
         return build.denoiser(self.config, self.module, self.numbers.parameterization, params, condition)
 
     def restore(self, workdir: pathlib.Path) -> tuple[int, dict[str, Any]]:
-        """(step, saved state) of the newest checkpoint.
+        """(step, saved state) of the newest checkpoint, or of the one before with a warning that it is damaged.
 
         Raises:
-          UserError: there is none.
+          UserError: there is none, or none that can be used.
         """
         with Checkpoints(run_directory.checkpoints(workdir)) as checkpoints, for_people():
-            step = checkpoints.latest_step()
-            if step is None:
+            restored = checkpoints.restore_newest(jax.eval_shape(lambda: self.init_state().saved()))
+            if restored is None:
                 raise UserError(f"--workdir {workdir} has no checkpoint yet: train it first (--mode train)")
-            return step, checkpoints.restore(step, jax.eval_shape(lambda: self.init_state().saved()))
+            return restored
 
     def labels(self, num_samples: int, label: int | None = None) -> np.ndarray | None:
         """The labels to ask for: the one given, or each class in turn; None for a model without classes.

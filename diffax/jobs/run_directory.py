@@ -9,11 +9,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from diffax import devices
+from diffax.jobs import run_lock
 from diffax.jobs.errors import UserError
 from diffax.reporting import atomic
 
 # What a run is: on resume these stay, unless --allow_change names them. The rest of a config may change.
-_DATA = ("name", "path", "size", "channels", "pad", "only_label", "augment", "on_corrupt")
+_DATA = ("name", "path", "size", "channels", "pad", "only_label", "augment", "dequantize", "on_corrupt")
 _MATHEMATICS = ("model", "schedule", "parameterization", "loss", "optimizer", "ema")
 IDENTITY = ("seed", *(f"data.{key}" for key in _DATA), *_MATHEMATICS, "train.batch_size")
 # But these change nothing that is computed.
@@ -58,7 +59,7 @@ def check_same_run(workdir: pathlib.Path, config: ConfigDict, allow_change: tupl
     """
     before = read_config(workdir)
     if before is None:
-        if workdir.is_dir() and any(workdir.iterdir()):
+        if workdir.is_dir() and any(path.name != run_lock.FILENAME for path in workdir.iterdir()):
             raise UserError(f"--workdir {workdir} is neither empty nor a run's directory (it has no config.json)")
         return
     changes = differences(before, config)

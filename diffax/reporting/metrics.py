@@ -114,7 +114,8 @@ def _to_json(value: int | float | str) -> int | float | str:
 
 def _lines(path: pathlib.Path) -> list[str]:
     # A crash can cut a character in half; the line it was in is dropped as no JSON.
-    return path.read_text(encoding="utf-8", errors="replace").removesuffix("\n").split("\n")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def _parse(line: str) -> dict[str, Any] | None:

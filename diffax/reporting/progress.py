@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, final, runtime_checkable
 
 SECONDS_BETWEEN_REFRESHES = 0.2
@@ -65,8 +65,9 @@ class Progress:
         self.close()
 
     def _show(self) -> None:
-        now = time.monotonic()
         values = [f"{name} {float(value):.4g}" for name, value in self._values.items()]
+        # After the values: asking for them may wait for steps that were handed to the device and not done yet.
+        now = time.monotonic()
         if self._bar is not None:
             self._bar.set_postfix_str(", ".join(values), refresh=False)
             self._bar.update(self._step - self._shown_step)
@@ -77,6 +78,26 @@ class Progress:
             self._stream.write(f"{self._description}: {', '.join(parts)}\n")
             self._stream.flush()
         self._shown_step, self._shown_time = self._step, now
+
+
+def downloads(stream: Stream | None = None) -> Callable[[str, int, int], None]:
+    """report(name, bytes there are, bytes there will be) of downloads: a bar for each file, or a line every 10 s."""
+    import tqdm
+
+    out: Stream = sys.stderr if stream is None else stream
+    bars: dict[str, Any] = {}
+
+    def report(name: str, have: int, size: int) -> None:
+        if name not in bars:
+            every = SECONDS_BETWEEN_REFRESHES if out.isatty() else 10
+            bars[name] = tqdm.tqdm(
+                total=size, initial=have, desc=name, file=out, unit="B", unit_scale=True, mininterval=every
+            )
+        bars[name].update(have - bars[name].n)
+        if have >= size:
+            bars.pop(name).close()
+
+    return report
 
 
 def duration(seconds: float | int) -> str:

@@ -1,26 +1,46 @@
-"""Checkpoints of a training run: whole or absent, written while training goes on. A thin layer over Orbax (v1 API)."""
+"""Checkpoints of a training run: whole or absent, written while training goes on. A thin layer over Orbax (v1 API).
 
-import contextlib
+    checkpoints/STEP/state/             the arrays, as Orbax writes them
+                     description.json   the metric measured at this step, if any, and what else the run says of itself
+                     manifest.json      size and checksum of every other file
+    checkpoints/STEP.partial...         a save under way, or what is left of one
+    checkpoints/STEP.deleted            a checkpoint being deleted
+
+A directory gets its name STEP when all is written, by a rename: whenever the process dies, what has that name is whole.
+What happens to the files later (a disk that fails, somebody's editor) is noticed by the manifest.
+"""
+
+import concurrent.futures
+import json
 import logging
+import math
 import os
 import pathlib
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, final
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import v1 as ocp
 
+from diffax.training import manifest, structure
+
 State = TypeVar("State")
+_PARTIAL, _DELETED, _DESCRIPTION = "partial", "deleted", "description.json"
 
 
 @final
 class Checkpoints:
-    """The checkpoints of one directory, a sub-directory per step; the newest `keep` are kept.
+    """The checkpoints of one directory: the newest `keep`, and the one of the lowest metric.
 
-    A state is any pytree of arrays: nested dicts, registered dataclasses, optax states, typed PRNG keys. A save cut
-    short by a dying process leaves a temporary directory, which is never read and which the next run's first save
-    removes. Only one process group may save to a directory at a time; any number may read it. Nothing is created
-    before the first save.
+    A state is any pytree of arrays: nested dicts, registered dataclasses, optax states, typed PRNG keys. Only one run
+    may save to a directory at a time, with all its processes making the same calls; any number may read it. Nothing is
+    created before the first save, which also removes what dying processes left.
     """
 
     def __init__(self, directory: str | os.PathLike, keep: int = 3):
@@ -28,36 +48,58 @@ class Checkpoints:
             raise ValueError(f"keep must be >= 1, got {keep}")
         self._directory = pathlib.Path(directory).absolute()
         self._keep = keep
-        self._checkpointer: ocp.training.Checkpointer | None = None
-        self._may_save = False
-        self._save_under_way: ocp.AsyncResponse[bool] | None = None
+        self._damaged: set[int] = set()
+        self._has_saved = False
+        self._committer = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._save_under_way: concurrent.futures.Future[None] | None = None
         logging.getLogger("absl").addFilter(_without_orbax_chatter)
 
-    def save(self, step: int, state: State, *, overwrite: bool = False) -> bool:
+    def save(
+        self, step: int, state: State, *, metric: float | None = None, description: Mapping[str, Any] | None = None
+    ) -> bool:
         """Starts saving `state` as the checkpoint of `step`; False if there is one already.
 
         Returns once the state is copied, so that its arrays may be donated or changed; the writing goes on in a thread.
-        A save still under way is waited for, none is skipped. A failed one (a full disk) raises from the next call of
-        any method; its step does not count as saved. With `overwrite` an existing checkpoint of the step is deleted
-        first: for a step reached again after its checkpoint proved damaged.
+        A save still under way is waited for, none is skipped. A damaged checkpoint of that step is replaced.
+
+        Args:
+            metric: measured at this step, lower is better: the checkpoint of the lowest is kept.
+            description: of JSON's types, to be had again by `description`.
+
+        Raises:
+            OSError: the save before failed (a full disk); its step does not count as saved, those before are intact.
+                Any other method may raise this as well.
         """
-        if not overwrite and step in self.steps():
+        if step in self.steps():
             return False
-        self.wait()
-        # Orbax's policies skip steps at or below the newest and while a save is under way; force does not.
-        self._save_under_way = self._opened(to_save=True).save_async(step, state, force=True, overwrite=overwrite)
+        if not self._has_saved and jax.process_index() == 0:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._remove_leftovers()
+        self._has_saved = True
+        partial = self._directory / f"{step}.{_PARTIAL}"
+        try:
+            with _uncompressed():
+                writing = ocp.save_async(partial, state)
+        except Exception as error:
+            raise self._failed(step, error) from error
+        known = None if metric is None or not math.isfinite(metric) else float(metric)
+        said = {"metric": known, **(description or {})}
+        self._save_under_way = self._committer.submit(self._commit, step, writing.result, said)
         return True
 
     def steps(self) -> list[int]:
-        """The steps with a whole checkpoint, ascending, after waiting for a save under way."""
+        """The steps with a checkpoint, but for those found damaged; ascending, after waiting for a save under way."""
         self.wait()
-        if self._checkpointer is None and not self._directory.is_dir():
-            return []
-        return [checkpoint.step for checkpoint in self._opened().checkpoints]
+        return self._listed()
 
-    def latest_step(self) -> int | None:
-        """The newest step with a whole checkpoint, or None."""
-        return max(self.steps(), default=None)
+    def best(self) -> tuple[int, float] | None:
+        """(step, metric) of the checkpoint of the lowest metric, or None."""
+        self.wait()
+        return self._best()
+
+    def description(self, step: int) -> dict[str, Any]:
+        """What `save` was told of the checkpoint of `step`, its metric included."""
+        return json.loads((self._path(step) / _DESCRIPTION).read_text())
 
     def restore(self, step: int, like: State) -> State:
         """The state saved at `step`, bit for bit, with the structure and placement of `like`.
@@ -66,93 +108,156 @@ class Checkpoints:
         default device where it names no place; NumPy arrays come back as NumPy arrays.
 
         Raises:
-            ValueError: there is no such step, or its arrays differ from `like` in name, shape or dtype (Orbax itself
-                would convert the dtype in silence).
+            ValueError: there is no such step, its files are not what was written, or its arrays differ from `like` in
+                name, shape or dtype (Orbax itself would convert the dtype in silence).
         """
         steps = self.steps()
         if step not in steps:
             raise ValueError(f"no checkpoint of step {step} in {self._directory}, which has {steps or 'none'}")
-        saved = _describe(self._opened().metadata(step).metadata)
-        differences = _differences(saved, _describe(like))
-        if differences:
-            shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
+        if problem := manifest.damage(self._path(step)):
+            raise ValueError(f"checkpoint {self._path(step)} is damaged: {problem}; use another step")
+        return self._load(step, like)
+
+    def restore_newest(self, like: State) -> tuple[int, State] | None:
+        """(step, state) of the newest checkpoint, as by `restore`; None if there is none at all.
+
+        A damaged one is named by a warning, and the one before is used. It stays until its step is reached again.
+
+        Raises:
+            ValueError: all are damaged, or the newest whole one does not fit `like`.
+        """
+        problems = {}
+        for step in reversed(self.steps()):
+            problem = manifest.damage(self._path(step))
+            if problem is None:
+                break
+            problems[step] = f"{self._path(step)} is damaged ({problem})"
+        else:
+            step = -1
+        # One process decides, should disks not show the same to all.
+        step = _of_process_0(step)
+        self._damaged.update(problems)
+        if step < 0 and not problems:
+            return None
+        if step < 0:
             raise ValueError(
-                f"checkpoint of step {step} in {self._directory} does not fit: {shown}; use the config that wrote it"
+                f"no checkpoint can be used: {'; '.join(problems.values())}; "
+                "put a copy of one in its place, or start anew in another directory"
             )
-        return self._opened().load(step, jax.tree.map(_placed, like))
+        for problem in problems.values() if jax.process_index() == 0 else ():
+            warnings.warn(f"checkpoint {problem}; going back to that of step {step}", stacklevel=2)
+        return step, self._load(step, like)
 
     def wait(self) -> None:
-        """Returns when no save is under way; raises what made the last one fail, once."""
+        """Returns when no save is under way; raises OSError if the last one failed, once."""
         save, self._save_under_way = self._save_under_way, None
         if save is None:
             return
         try:
-            # Asked of the save and not of the Checkpointer: this also ends the thread that Orbax starts for every save.
             save.result()
-        except BaseException:
-            # Orbax has forgotten the checkpoints that this save was to replace; opened again, it finds them on disk.
-            with contextlib.suppress(Exception):
-                self._release()
-            raise
-
-    def close(self) -> None:
-        """Waits for a save under way and frees what Orbax holds; the object can be used again."""
-        self.wait()
-        self._release()
+        finally:
+            # The process that renames is then done, and all see the same directory.
+            if jax.process_count() > 1:
+                multihost_utils.sync_global_devices(f"checkpoint in {self._directory}")
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        try:
+            self.wait()
+        finally:
+            self._committer.shutdown()
 
-    def _opened(self, *, to_save: bool = False) -> ocp.training.Checkpointer:
-        if self._checkpointer is None or (to_save and not self._may_save):
-            self._release()
-            self._checkpointer = ocp.training.Checkpointer(
-                self._directory,
-                preservation_policy=ocp.training.preservation_policies.LatestN(self._keep),
-                # Left to the run that writes: a reader would remove a save that is under way elsewhere.
-                cleanup_tmp_directories=to_save,
+    def _path(self, step: int) -> pathlib.Path:
+        return self._directory / str(step)
+
+    def _listed(self) -> list[int]:
+        if not self._directory.is_dir():
+            return []
+        steps = [int(path.name) for path in self._directory.iterdir() if path.name.isdecimal()]
+        return sorted(set(steps) - self._damaged)
+
+    def _best(self) -> tuple[int, float] | None:
+        metrics = {}
+        for step in self._listed():
+            try:
+                metrics[step] = self.description(step)["metric"]
+            except (OSError, ValueError, KeyError):
+                continue  # damaged; whoever restores it is told
+        known = [(metric, step) for step, metric in metrics.items() if metric is not None]
+        return None if not known else (min(known)[1], min(known)[0])
+
+    def _load(self, step: int, like: State) -> State:
+        saved = structure.describe(ocp.metadata(self._path(step)).metadata)
+        differences = structure.differences(saved, structure.describe(like))
+        if differences:
+            shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
+            raise ValueError(
+                f"checkpoint of step {step} in {self._directory} does not fit: {shown}; use the config that wrote it"
             )
-            self._may_save = to_save
-        return self._checkpointer
+        return ocp.load(self._path(step), jax.tree.map(_placed, like))
 
-    def _release(self) -> None:
-        checkpointer, self._checkpointer, self._may_save = self._checkpointer, None, False
-        if checkpointer is not None:
-            checkpointer.close()
+    def _commit(self, step: int, written: Callable[[], Any], description: dict[str, Any]) -> None:
+        """In a thread: waits until Orbax has written, and gives the checkpoint its name."""
+        partial = self._directory / f"{step}.{_PARTIAL}"
+        try:
+            written()
+            if jax.process_index() != 0:
+                self._damaged.discard(step)
+                return
+            (partial / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+            manifest.write(partial)
+            if self._path(step).exists():
+                self._delete(step)
+            partial.rename(self._path(step))
+        except Exception as error:
+            raise self._failed(step, error) from error
+        self._damaged.discard(step)
+        newest, best = self._listed()[-self._keep :], self._best()
+        kept = {*newest, *(best or ())[:1]}
+        for old in [*self._listed(), *(damaged for damaged in self._damaged if damaged < step)]:
+            if old not in kept:
+                self._delete(old)
+
+    def _failed(self, step: int, error: Exception) -> OSError:
+        """The error to raise, when what was written has made room again."""
+        if jax.process_index() == 0:
+            self._remove_leftovers()
+        said = " ".join(str(error).split()) or type(error).__name__
+        # TensorStore says in which of its files, at length, and then what the system said.
+        by_system = re.search(r"([^:]+) \[os_error_code=", said)
+        reason = by_system[1].strip() if by_system else said
+        return OSError(f"the checkpoint of step {step} could not be written to {self._directory}: {reason}")
+
+    def _delete(self, step: int) -> None:
+        """Renamed first: what has a checkpoint's name is whole."""
+        path = self._directory / f"{step}.{_DELETED}"
+        if self._path(step).exists():
+            self._path(step).rename(path)
+        shutil.rmtree(path, ignore_errors=True)
+
+    def _remove_leftovers(self) -> None:
+        for kind in (_PARTIAL, _DELETED):
+            for path in self._directory.glob(f"*.{kind}*"):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _uncompressed() -> ocp.Context:
+    """Orbax would compress: a third more processor time to make noise-like numbers a tenth smaller."""
+    context = ocp.Context()
+    context.array.saving.use_compression = False
+    return context
+
+
+def _of_process_0(step: int) -> int:
+    return step if jax.process_count() == 1 else int(multihost_utils.broadcast_one_to_all(np.int32(step)))
 
 
 def _without_orbax_chatter(record: logging.LogRecord) -> bool:
-    """A filter for absl's logger: Orbax reports a dozen lines a save at level info."""
-    return record.levelno > logging.INFO or f"{os.sep}orbax{os.sep}" not in record.pathname
-
-
-def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _describe(tree: Any) -> dict[str, str]:
-    """'params/w' -> 'float32 (3, 4)' for every leaf; typed keys as the integers they are stored as."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): _describe_leaf(leaf) for path, leaf in leaves}
-
-
-def _describe_leaf(leaf: Any) -> str:
-    if not hasattr(leaf, "dtype"):
-        return type(leaf).__name__
-    stored = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-    return f"{stored.dtype} {tuple(stored.shape)}"
-
-
-def _differences(saved: dict[str, str], wanted: dict[str, str]) -> list[str]:
-    names = list(dict.fromkeys([*wanted, *saved]))
-    return [
-        f"expected {name} {wanted.get(name, 'absent')}, came {saved.get(name, 'absent')}"
-        for name in names
-        if wanted.get(name) != saved.get(name)
-    ]
+    """A filter for absl's logger: Orbax reports a dozen lines a save at level info, and what it raises as well."""
+    is_chatter = record.levelno <= logging.INFO or record.exc_info is not None
+    return not (is_chatter and f"{os.sep}orbax{os.sep}" in record.pathname)
 
 
 def _placed(leaf: Any) -> Any:

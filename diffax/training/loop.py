@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -33,16 +33,21 @@ def fit(
     writer: MetricsWriter,
     progress: Progress,
     every: tuple[Every, ...] = (),
+    should_stop: Callable[[int], bool] = lambda step: False,
+    unlogged: Sequence[dict[str, Any]] = (),
     max_skipped: int = 10,
     batch_indices: Callable[[int], np.ndarray] | None = None,
     steps_per_dispatch: int = 1,
     rates: Callable[[float], dict[str, float]] = lambda steps_per_second: {"steps_per_second": steps_per_second},
-) -> TrainState:
-    """Trains from state.step to num_steps.
+) -> tuple[TrainState, list[dict[str, Any]]]:
+    """Trains from state.step to num_steps, or until should_stop(step), asked after every step, says so.
+
+    Returns the last state, and the metrics (of NumPy) of the last steps that are in no line yet: none unless stopped.
 
     Args:
       train_step: jitted; it may donate its state.
       batches: those of steps state.step, state.step + 1, ...
+      unlogged: what was returned when training was stopped at state.step.
       max_skipped: so many steps in a row without a finite loss and gradient end the run.
       batch_indices: a step to where its batch comes from, for that end's message.
       steps_per_dispatch: steps that train_step makes, of a batch of batches; see `check_multiples`.
@@ -51,8 +56,8 @@ def fit(
     Raises:
       FloatingPointError: max_skipped steps in a row were skipped, noticed when the next metrics are written.
     """
-    step, recent, mark = int(state.step), [], time.monotonic()
     watch = guard.Guard(max_skipped, batch_indices)
+    step, recent, earlier, mark = int(state.step), list(unlogged), len(unlogged), time.monotonic()
     for batch in batches:
         if step >= num_steps:
             break
@@ -65,13 +70,17 @@ def fit(
             fetched = _fetched(recent)
             # Checked before anything is saved.
             watch.check(step - len(fetched) + 1, fetched)
-            writer.write(step, guard.means(fetched) | rates(len(fetched) / (time.monotonic() - mark)))
+            writer.write(step, guard.means(fetched) | rates((len(fetched) - earlier) / (time.monotonic() - mark)))
             for event in due:
                 extra = event.action(step, state)
                 if extra:
                     writer.write(step, extra)
-            recent, mark = [], time.monotonic()
-    return state
+            recent, earlier, mark = [], 0, time.monotonic()
+        if step < num_steps and should_stop(step):
+            break
+    fetched = _fetched(recent)
+    watch.check(step - len(fetched) + 1, fetched)
+    return state, fetched
 
 
 def check_multiples(steps_per_dispatch: int, **intervals: int) -> None:
@@ -85,7 +94,7 @@ def check_multiples(steps_per_dispatch: int, **intervals: int) -> None:
             )
 
 
-def _fetched(recent: list[Metrics]) -> list[dict[str, Any]]:
+def _fetched(recent: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The metrics of every step by itself, on the host."""
     by_dispatch = [{name: np.atleast_1d(values) for name, values in each.items()} for each in jax.device_get(recent)]
     return [

@@ -14,19 +14,21 @@ from tests.data import archives
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """CIFAR-10 and MNIST as small archives on a local server, in the place of the official ones."""
+    """CIFAR-10 and both MNISTs as small archives on a local server, in the place of the official ones."""
     folder = tmp_path / "served"
     folder.mkdir()
     truth = {"cifar10": archives.cifar10(folder / "cifar-10-binary.tar.gz"), "mnist": archives.mnist(folder)}
+    truth["fashion_mnist"] = truth["mnist"]  # the same format
     with archives.serving(folder) as server:
-        files = {"cifar10": ["cifar-10-binary.tar.gz"], "mnist": sorted(path.name for path in folder.glob("*ubyte.gz"))}
+        idx = sorted(path.name for path in folder.glob("*ubyte.gz"))
+        files = {"cifar10": ["cifar-10-binary.tar.gz"], "mnist": idx, "fashion_mnist": idx}
         for name, names in files.items():
             remotes = tuple(archives.remote(server.url, folder / file) for file in names)
             monkeypatch.setitem(prepare.ARCHIVES, name, prepare.ARCHIVES[name]._replace(remotes=remotes))
         yield server, truth
 
 
-@pytest.mark.parametrize("name", ["cifar10", "mnist"])
+@pytest.mark.parametrize("name", ["cifar10", "mnist", "fashion_mnist"])
 def test_what_is_prepared_is_what_the_archive_holds(served, tmp_path, name):
     server, truth = served
     for split, (images, labels) in truth[name].items():

@@ -231,6 +231,14 @@ def test_settings_of_memory_and_speed_go_together(command, tmp_path):
     )
 
 
+def test_ctrl_c_before_training_is_one_line(command, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("diffax.jobs.train.run", interrupted)
+    assert command("--config", config("digits_ddpm"), "--workdir", tmp_path / "run") == (130, "", "interrupted\n")
+
+
 def test_a_directory_with_other_things_in_it_is_left_alone(command, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()

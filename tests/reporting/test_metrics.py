@@ -104,6 +104,12 @@ def test_without_resume_step_nothing_is_dropped(tmp_path):
     assert [line["step"] for line in strict_lines(tmp_path)] == [1, 2]
 
 
+def test_a_file_without_lines_is_nothing_to_warn_of(tmp_path, recwarn):
+    for _ in range(2):
+        metrics.MetricsWriter(tmp_path, resume_step=3, write_tensorboard=False).close()
+    assert metrics.read(tmp_path) == [] and len(recwarn) == 0
+
+
 def test_refused_metrics_leave_no_line(tmp_path):
     with metrics.MetricsWriter(tmp_path, write_tensorboard=False) as writer:
         with pytest.raises(ValueError, match=r"metric 'loss' must be a scalar, got shape \(3,\)"):

@@ -74,3 +74,13 @@ def test_a_terminal_gets_a_bar():
 def test_durations():
     seconds = (59.4, 60, 725, 11_220, float("inf"))
     assert [progress.duration(s) for s in seconds] == ["59s", "1m00s", "12m05s", "3h07m", "unknown"]
+
+
+def test_downloads_say_how_far_each_file_is():
+    out = io.StringIO()
+    report = progress.downloads(out)
+    for have in (500_000, 1_000_000, 2_000_000):
+        report("a.tar.gz", have, 2_000_000)
+    report("b.gz", 10, 10)
+    said = out.getvalue()
+    assert "a.tar.gz: 100%" in said and "2.00M/2.00M" in said and "b.gz: 100%" in said

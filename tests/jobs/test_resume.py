@@ -1,0 +1,217 @@
+"""A run stopped, hindered or damaged, and continued by the same command, is the run that was left alone."""
+
+import contextlib
+import errno
+import json
+import os
+import pathlib
+import shutil
+import signal
+
+import pytest
+from ml_collections import ConfigDict
+
+from diffax import config
+from diffax.jobs import run_directory, run_lock
+from diffax.training import manifest, preemption
+from experiments.torture import killing
+
+SPIRAL = pathlib.Path(__file__).parents[2] / "configs" / "spiral_ddpm.py"
+# Steps 4, 8 and 12 are saved, 6 and 12 measured and saved if they are the best, and lines are written at 5 and 10 too.
+SMALL = (
+    "--config.model.hidden=8",
+    "--config.model.depth=1",
+    "--config.train.batch_size=4",
+    "--config.train.num_steps=12",
+    "--config.train.log_every=5",
+    "--config.train.checkpoint_every=4",
+    "--config.train.sample_every=6",
+    "--config.optimizer.warmup_steps=3",
+    "--config.sampler.num_steps=2",
+)
+
+
+def train(command, run, *more):
+    return command("--config", SPIRAL, "--workdir", run, *SMALL, *more)
+
+
+def assert_same_run(left, right):
+    assert killing.differences(left, right, 12) == []
+    pictures = [sorted((path.name, path.read_bytes()) for path in (run / "samples").iterdir()) for run in (left, right)]
+    assert pictures[0] == pictures[1]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return tmp_path_factory.mktemp("finished") / "run"
+
+
+@pytest.fixture
+def undisturbed(command, finished, tmp_path):
+    """A run that nothing happened to, to do things to."""
+    if not finished.exists():
+        code, _, err = train(command, finished)
+        assert code == 0, err
+    shutil.copytree(finished, tmp_path / "undisturbed")
+    return tmp_path / "undisturbed"
+
+
+def stop_after(monkeypatch, *steps):
+    """Has a real SIGTERM arrive during each of these steps."""
+    watched = preemption.watched
+
+    @contextlib.contextmanager
+    def watching():
+        with watched() as should_stop:
+
+            def stops(step):
+                if step in steps:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    while not should_stop(step):
+                        pass
+                return should_stop(step)
+
+            yield stops
+
+    monkeypatch.setattr(preemption, "watched", watching)
+
+
+def test_stopped_between_lines_and_continued_it_is_the_same_run(command, tmp_path, undisturbed, monkeypatch):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3, 5, 8)
+        for step in (3, 5, 8):
+            code, out, err = train(command, run)
+            assert code == 75 and "done" not in out
+            said = [line for line in err.splitlines() if not line.startswith("train: ")]
+            assert said == [
+                "SIGTERM: stopping after this step and a checkpoint; once more stops at once",
+                f"stopped: {run}: saved at step {step} of 12; the same command goes on",
+            ]
+    code, out, err = train(command, run)
+    assert code == 0 and "from the checkpoint of step 8" in out, err
+    assert_same_run(run, undisturbed)
+    assert not (run / "changes.jsonl").exists()
+
+
+def test_a_stop_in_the_last_step_is_the_end(command, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 12)
+    code, out, _ = train(command, tmp_path / "run")
+    assert code == 0 and "done" in out
+
+
+def test_a_checkpoint_tells_of_its_run(undisturbed):
+    said = json.loads((undisturbed / "checkpoints" / "12" / "description.json").read_text())
+    assert said["config"] == json.loads((undisturbed / "config.json").read_text())
+    measured = {line["step"]: line["held_out_loss"] for line in killing.lines(undisturbed) if "held_out_loss" in line}
+    assert said["metric"] == measured[12]
+
+
+def test_a_full_disk_stops_with_one_line_and_the_run_goes_on_later(command, tmp_path, undisturbed, monkeypatch):
+    run, write, from_host = tmp_path / "run", manifest.write, "--config.data.resident=False"
+
+    def full(directory):
+        if directory.name.startswith("8."):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(directory)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "write", full)
+        code, _, err = train(command, run, from_host)
+    assert code == 2
+    [said] = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "checkpoint of step 8 could not be written" in said and "No space left on device" in said
+    assert "the same command goes on" in said and "Traceback" not in err
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["4", "6"]
+    code, out, _ = train(command, run, from_host)
+    assert code == 0 and "from the checkpoint of step 6" in out
+    assert_same_run(run, undisturbed)
+
+
+def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(command, undisturbed, finished):
+    (undisturbed / "checkpoints" / "12" / "state" / "_METADATA").unlink()
+    with pytest.warns(UserWarning, match="checkpoints/12 is damaged .*_METADATA is missing.*back to that of step 8"):
+        code, out, _ = train(command, undisturbed)
+    assert code == 0 and "from the checkpoint of step 8" in out
+    assert killing.differences(undisturbed, finished, 12) == []
+    for path in (undisturbed / "checkpoints").iterdir():
+        (path / "manifest.json").unlink()
+    before = sorted(undisturbed.rglob("*"))
+    for arguments in ((), ("--mode=sample",)):
+        code, _, err = train(command, undisturbed, *arguments)
+        assert code == 2 and err.startswith("error: no checkpoint can be used") and err.count("\n") == 1
+    assert sorted(undisturbed.rglob("*")) == before
+
+
+def test_the_best_is_kept_with_the_newest(command, tmp_path):
+    run = tmp_path / "run"
+    often = ("--config.train.sample_every=3", "--config.train.keep_checkpoints=1")
+    # So high a learning rate that the loss rises after the first steps.
+    assert train(command, run, *often, "--config.optimizer.learning_rate=0.5", "--config.ema.decay=0.5")[0] == 0
+    measured = {line["step"]: line["held_out_loss"] for line in killing.lines(run) if "held_out_loss" in line}
+    assert sorted(measured) == [3, 6, 9, 12]
+    best = min(measured, key=measured.get)
+    assert {int(path.name) for path in (run / "checkpoints").iterdir()} == {best, 12} and best != 12
+
+
+def test_a_second_training_is_refused_and_a_reader_is_not(command, tmp_path, undisturbed):
+    before = sorted(undisturbed.rglob("*"))
+    with run_lock.held(undisturbed):
+        code, out, err = train(command, undisturbed)
+        assert code == 2 and out == "" and err.count("\n") == 1
+        assert f"error: --workdir {undisturbed} is in use by process {os.getpid()} on " in err
+        code, _, err = train(command, undisturbed, "--mode=sample", "--num_samples=2")
+        assert code == 0, err
+    assert [path for path in sorted(undisturbed.rglob("*")) if "generated" not in path.parts] == before
+
+
+def test_a_lock_left_behind_bars_nobody(command, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / run_lock.FILENAME).write_text("process 1 on elsewhere since long ago\n")
+    assert train(command, tmp_path / "run")[0] == 0
+
+
+def test_every_setting_is_one_that_may_change_or_one_that_may_not():
+    """A new setting is put here or into run_directory.IDENTITY, when somebody has thought about it."""
+    free = {"data.cache_gb", "data.resident", "data.workers", "train.num_steps", "train.num_images", "sampler"}
+    free |= {f"train.{name}" for name in ("log_every", "sample_every", "checkpoint_every", "keep_checkpoints")}
+    free |= {f"train.{name}" for name in ("accumulate", "steps_per_dispatch", "max_skipped", "diagnose_bins")}
+
+    def keys(settings, prefix=""):
+        for name, value in settings.items():
+            key = f"{prefix}{name}"
+            if key not in {*free, *run_directory.IDENTITY}:
+                yield from keys(value, f"{key}.") if isinstance(value, ConfigDict) else [key]
+
+    assert list(keys(config.default())) == []
+    assert not free & set(run_directory.IDENTITY)
+
+
+def test_what_may_change_does_and_is_written_down(command, tmp_path, undisturbed):
+    free = (
+        "--config.train.keep_checkpoints=2",
+        "--config.train.checkpoint_every=3",
+        "--config.train.log_every=2",
+        "--config.data.resident=False",
+        "--config.sampler.num_steps=3",
+        "--config.train.num_steps=13",
+    )
+    code, _, err = train(command, undisturbed, *free)
+    assert code == 0, err
+    recorded = json.loads((undisturbed / "changes.jsonl").read_text())
+    assert recorded["step"] == 12
+    assert set(recorded["changes"]) == {
+        "train.keep_checkpoints: 3 -> 2",
+        "train.checkpoint_every: 4 -> 3",
+        "train.log_every: 5 -> 2",
+        "data.resident: None -> False",
+        "sampler.num_steps: 2 -> 3",
+        "train.num_steps: 12 -> 13",
+    }
+
+
+def test_killed_before_the_first_checkpoint_it_begins_anew_and_no_line_is_there_twice(command, undisturbed, finished):
+    shutil.rmtree(undisturbed / "checkpoints")
+    code, out, _ = train(command, undisturbed)
+    assert code == 0 and "from the beginning" in out
+    assert_same_run(undisturbed, finished)

@@ -1,0 +1,63 @@
+import errno
+import os
+import platform
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from diffax.jobs import UserError, run_lock
+
+HOLDS = """
+import pathlib, sys, time
+from diffax.jobs import run_lock
+with run_lock.held(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_a_second_process_is_refused_while_the_first_lives(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    said = (
+        rf"^--workdir {tmp_path} is in use by process {process.pid} on {platform.node()} since 20\d\d-.*: wait for it"
+    )
+    with pytest.raises(UserError, match=said) as error, run_lock.held(tmp_path):
+        pass
+    assert "\n" not in str(error.value)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / run_lock.FILENAME).exists()
+    with run_lock.held(tmp_path):
+        assert f"process {os.getpid()} on" in (tmp_path / run_lock.FILENAME).read_text()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_who_waited_for_a_file_since_removed_locks_the_new_one(tmp_path, monkeypatch):
+    lock, path = run_lock._lock, tmp_path / run_lock.FILENAME
+
+    def late(file):
+        monkeypatch.setattr(run_lock, "_lock", lock)
+        path.unlink()  # as its holder does between the opening and the locking
+        lock(file)
+
+    monkeypatch.setattr(run_lock, "_lock", late)
+    with run_lock.held(tmp_path):
+        assert path.exists()
+        with pytest.raises(UserError, match="is in use by"), run_lock.held(tmp_path):
+            pass
+
+
+def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.warns(UserWarning, match="no locks here .*only one process"), run_lock.held(tmp_path):
+        pass
