@@ -1,5 +1,6 @@
 """From config.data to examples, batches and what is done to them in the step; part of build."""
 
+import functools
 import os
 import pathlib
 from collections.abc import Iterator
@@ -8,9 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import arrays, data, training
+from diffax import arrays, data, sharding, training
 from diffax.data.dataset import Dataset
 from diffax.data.source import Reader, Source
 
@@ -94,13 +96,19 @@ def view(config: ConfigDict, examples: Examples, *, augment: bool = True) -> tra
     return seen
 
 
-def batches(config: ConfigDict, examples: Examples, start_step: int) -> Iterator[Any]:
-    """What to call the train step with from start_step on: a dataset on the device, or batches from the host."""
+def batches(config: ConfigDict, examples: Examples, start_step: int, mesh: Mesh | None = None) -> Iterator[Any]:
+    """What to call the train step with from start_step on: a dataset on every device, or batches from the host.
+
+    Those of the host are split over the devices of the mesh; without one they go to the first device.
+    """
+    mesh = sharding.make_mesh(devices=jax.local_devices()[:1]) if mesh is None else mesh
     size, seed = config.train.batch_size, config.seed
     if isinstance(examples, Dataset) and is_resident(config, examples):
-        return data.resident.batches(examples, size, seed, start_step)
-    stream = data.pipeline.Pipeline(examples, size, seed)
-    return data.pipeline.ahead(stream.batches(start_step, num_workers=_num_workers(config, examples)))
+        everywhere = functools.partial(sharding.from_copies, sharding.replicated(mesh))
+        return data.resident.batches(examples, size, seed, start_step, everywhere)
+    stream = data.pipeline.Pipeline(examples, size, seed, *sharding.process_rows(mesh))
+    rows = stream.batches(start_step, num_workers=_num_workers(config, examples))
+    return data.pipeline.ahead(rows, functools.partial(sharding.from_rows, mesh))
 
 
 def _num_workers(config: ConfigDict, examples: Examples) -> int:
@@ -108,6 +116,16 @@ def _num_workers(config: ConfigDict, examples: Examples) -> int:
     if config.data.workers is not None:
         return config.data.workers
     return min(8, os.cpu_count() or 1) if isinstance(examples, Reader) else 0
+
+
+def sharded(view: training.View, mesh: Mesh) -> training.View:
+    """The view of a batch of which every device of the mesh takes its part, wherever it was gathered."""
+
+    def seen(batch: training.Batch, keys: jax.Array) -> training.Batch:
+        parts = sharding.batch_sharding(mesh, len(keys))
+        return view(jax.lax.with_sharding_constraint(batch, parts), jax.lax.with_sharding_constraint(keys, parts))
+
+    return seen
 
 
 def is_resident(config: ConfigDict, examples: Examples) -> bool:

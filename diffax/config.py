@@ -66,6 +66,8 @@ def default() -> ConfigDict:
                 "keep_checkpoints": 3,  # the newest, beside that of the lowest held-out loss
                 "num_images": 64,
             },
+            # Devices of all processes: `data` copies of the state, each split over `fsdp` devices. None: all the rest.
+            "mesh": {"data": config_dict.placeholder(int), "fsdp": 1},
             "sampler": {
                 "name": "ddim",
                 "num_steps": 50,
