@@ -5,7 +5,7 @@ Every function raises ValueError with one line that says what was expected, what
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,13 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import data, denoisers, losses, networks, processes, samplers, schedules, training
+from diffax import data, denoisers, losses, networks, processes, samplers, schedules, sharding, training
 from diffax.build_data import Examples as Examples
 from diffax.build_data import batches as batches
 from diffax.build_data import dataset as dataset
 from diffax.build_data import is_resident as is_resident
+from diffax.build_data import sharded as sharded
 from diffax.build_data import view as view
 from diffax.denoisers import time_inputs
 from diffax.processes import time_sampling
@@ -265,6 +267,13 @@ def optimizer(config: ConfigDict) -> optax.GradientTransformation:
     constructor, settings = _choose("optimizer.name", config.optimizer.name, _OPTIMIZERS)
     given = {name: config.optimizer[name] for name in settings}
     return constructor(**given | {"moment_dtype": _choose("optimizer.moment_dtype", given["moment_dtype"], _DTYPES)})
+
+
+def mesh(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """config.mesh over all devices or these, refused where they cannot share config.train.batch_size evenly."""
+    made = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, devices=devices)
+    sharding.check_batch(made, config.train.batch_size, config.train.accumulate)
+    return made
 
 
 def learning_rate_shape(config: ConfigDict) -> training.LearningRateShape:

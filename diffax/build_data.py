@@ -1,5 +1,6 @@
 """From config.data to examples, batches and what is done to them in the step; part of build."""
 
+import functools
 import os
 import pathlib
 from collections.abc import Iterator
@@ -8,9 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import arrays, data, training
+from diffax import arrays, data, sharding, training
 from diffax.data.dataset import Dataset
 from diffax.data.source import Reader, Source
 
@@ -94,17 +96,22 @@ def view(config: ConfigDict, examples: Examples, *, augment: bool = True) -> tra
     return seen
 
 
-def batches(config: ConfigDict, examples: Examples, start_step: int) -> Iterator[Any]:
-    """What to call the train step with from start_step on: a dataset on the device, or batches from the host.
+def batches(config: ConfigDict, examples: Examples, start_step: int, mesh: Mesh | None = None) -> Iterator[Any]:
+    """What to call the train step with from start_step on: a dataset on every device, or batches from the host.
 
-    Stacks of train.steps_per_dispatch of them, where that is not 1.
+    Those of the host are split over the devices of the mesh; without one they go to the first device. They are stacks
+    of train.steps_per_dispatch batches, where that is not 1.
     """
+    mesh = sharding.make_mesh(devices=jax.local_devices()[:1]) if mesh is None else mesh
     size, seed, stride = config.train.batch_size, config.seed, config.train.steps_per_dispatch
     if isinstance(examples, Dataset) and is_resident(config, examples):
-        return data.resident.batches(examples, size, seed, start_step, stride=stride)
-    stream = data.pipeline.Pipeline(examples, size, seed)
-    made = stream.batches(start_step, num_workers=_num_workers(config, examples))
-    return data.pipeline.ahead(made if stride == 1 else data.pipeline.stacked(made, stride))
+        everywhere = functools.partial(sharding.from_copies, sharding.replicated(mesh))
+        return data.resident.batches(examples, size, seed, start_step, everywhere, stride=stride)
+    stream = data.pipeline.Pipeline(examples, size, seed, *sharding.process_rows(mesh))
+    rows = stream.batches(start_step, num_workers=_num_workers(config, examples))
+    if stride > 1:
+        rows = data.pipeline.stacked(rows, stride)
+    return data.pipeline.ahead(rows, functools.partial(sharding.from_rows, mesh, stacked=stride > 1))
 
 
 def _num_workers(config: ConfigDict, examples: Examples) -> int:
@@ -112,6 +119,16 @@ def _num_workers(config: ConfigDict, examples: Examples) -> int:
     if config.data.workers is not None:
         return config.data.workers
     return min(8, os.cpu_count() or 1) if isinstance(examples, Reader) else 0
+
+
+def sharded(view: training.View, mesh: Mesh) -> training.View:
+    """The view of a batch of which every device of the mesh takes its part, wherever it was gathered."""
+
+    def seen(batch: training.Batch, keys: jax.Array) -> training.Batch:
+        parts = sharding.batch_sharding(mesh, len(keys))
+        return view(jax.lax.with_sharding_constraint(batch, parts), jax.lax.with_sharding_constraint(keys, parts))
+
+    return seen
 
 
 def is_resident(config: ConfigDict, examples: Examples) -> bool:

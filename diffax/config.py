@@ -79,6 +79,8 @@ def default() -> ConfigDict:
                 "steps_per_dispatch": 1,  # in one call of the device; more than 1 is for accelerators and short steps
                 "max_skipped": 10,  # steps in a row whose loss or gradient is not finite, before the run stops
             },
+            # Devices of all processes: `data` copies of the state, each split over `fsdp` devices. None: all the rest.
+            "mesh": {"data": config_dict.placeholder(int), "fsdp": 1},
             "sampler": {
                 "name": "ddim",
                 "num_steps": 50,

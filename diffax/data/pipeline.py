@@ -3,9 +3,9 @@
 import collections
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import final
+from typing import Any, final
 
 import jax
 import numpy as np
@@ -99,18 +99,20 @@ def stacked(batches: Iterator[Batch], num: int) -> Iterator[Batch]:
         yield {name: np.stack([batch[name] for batch in group]) for name in group[0]}
 
 
-def ahead(batches: Iterator[Batch], num_ahead: int = 4) -> Iterator[dict[str, jax.Array]]:
-    """The batches on the device, each made and sent by a thread while those before it are in use."""
+def ahead(
+    batches: Iterator[Batch], place: Callable[[Batch], Any] = jax.device_put, num_ahead: int = 4
+) -> Iterator[dict[str, jax.Array]]:
+    """The batches on the device, or where `place` puts them, each made and sent by a thread while others are in use."""
     with futures.ThreadPoolExecutor(1, thread_name_prefix="batches") as executor:
-        upcoming = collections.deque(executor.submit(_sent, batches) for _ in range(num_ahead))
+        upcoming = collections.deque(executor.submit(_sent, batches, place) for _ in range(num_ahead))
         try:
             while True:
-                upcoming.append(executor.submit(_sent, batches))
+                upcoming.append(executor.submit(_sent, batches, place))
                 yield upcoming.popleft().result()
         finally:
             for waiting in upcoming:
                 waiting.cancel()
 
 
-def _sent(batches: Iterator[Batch]) -> dict[str, jax.Array]:
-    return jax.device_put(next(batches))
+def _sent(batches: Iterator[Batch], place: Callable[[Batch], Any]) -> dict[str, jax.Array]:
+    return place(next(batches))

@@ -1,7 +1,7 @@
 """A dataset that lives on the device: batches are gathered inside the compiled step, and the host sends none."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import final
 
 import jax
@@ -39,18 +39,24 @@ class Resident:
 
 
 def batches(
-    dataset: dataset_lib.Dataset, batch_size: int, seed: int, start_step: int = 0, *, stride: int = 1
+    dataset: dataset_lib.Dataset,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    place: Callable[[np.ndarray], jax.Array] = jax.device_put,
+    *,
+    stride: int = 1,
 ) -> Iterator[Resident]:
     """What to give the train step at start_step, start_step + 1, ...: the same arrays, with a new order every epoch.
 
-    With a stride what to give it at every stride-th step only, good for as many steps.
-    The data are copied to the device once; the order of at least two epochs is sent when the one before is used up.
+    With a stride what to give it at every stride-th step only, good for as many steps. The data are copied to the
+    device (or devices, by `place`) once; the order of at least two epochs is sent when the one before is used up.
     """
     size = len(dataset)
     epochs = max(2, -(-stride * batch_size // size) + 1)
     held = Resident(
-        examples=jax.device_put(dataset.examples),
-        labels=None if dataset.labels is None else jax.device_put(dataset.labels),
+        examples=place(dataset.examples),
+        labels=None if dataset.labels is None else place(dataset.labels),
         order=jnp.zeros(epochs * size, jnp.int32),
         first_step=jnp.zeros((), jnp.int32),
         skipped=jnp.zeros((), jnp.int32),
@@ -64,9 +70,9 @@ def batches(
             end = begin + epochs * size
             held = dataclasses.replace(
                 held,
-                order=jax.device_put(order.indices(size, seed, begin, end).astype(np.int32)),
-                first_step=jax.device_put(np.int32(step)),
-                skipped=jax.device_put(np.int32(position - begin)),
+                order=place(order.indices(size, seed, begin, end).astype(np.int32)),
+                first_step=place(np.asarray(step, np.int32)),
+                skipped=place(np.asarray(position - begin, np.int32)),
             )
         yield held
         step += stride

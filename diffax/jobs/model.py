@@ -1,16 +1,17 @@
 """What the jobs share: everything a config stands for, built and checked before anything is written."""
 
 import dataclasses
+import math
 import pathlib
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import arrays, build, networks, samplers, training
+from diffax import arrays, build, networks, samplers, sharding, training
 from diffax.jobs import run_directory
 from diffax.jobs.errors import UserError, for_people
 from diffax.reporting import progress
@@ -64,14 +65,19 @@ class Model:
         """The denoiser of the network's parameters that config.sampler asks for."""
         return build.denoiser(self.config, self.module, self.numbers.parameterization, params, condition)
 
-    def restore(self, workdir: pathlib.Path) -> tuple[int, dict[str, Any]]:
+    def restore(self, workdir: pathlib.Path, mesh: Mesh | None = None) -> tuple[int, dict[str, Any]]:
         """(step, saved state) of the newest checkpoint, or of the one before with a warning that it is damaged.
+
+        On the devices of a mesh, by default of `everywhere`.
 
         Raises:
           UserError: there is none, or none that can be used.
         """
         with Checkpoints(run_directory.checkpoints(workdir)) as checkpoints, for_people():
-            restored = checkpoints.restore_newest(jax.eval_shape(lambda: self.init_state().saved()))
+            shapes = jax.eval_shape(lambda: self.init_state().saved())
+            placed = sharding.state_shardings(everywhere(self.config) if mesh is None else mesh, shapes)
+            like = jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes, placed)
+            restored = checkpoints.restore_newest(like)
             if restored is None:
                 raise UserError(f"--workdir {workdir} has no checkpoint yet: train it first (--mode train)")
             return restored
@@ -94,17 +100,29 @@ class Model:
         return np.full(num_samples, label, np.int32)
 
 
-class Sampler:
-    """Draws samples of a model by config.sampler: one compiled program for any number of samples of one batch size."""
+def everywhere(config: ConfigDict) -> Mesh:
+    """A mesh over the devices there are: as near to config.mesh.fsdp, meant for training, as their number allows."""
+    return sharding.make_mesh(fsdp=math.gcd(config.get("mesh", {}).get("fsdp", 1), jax.device_count()))
 
-    def __init__(self, model: Model, batch_size: int):
+
+class Sampler:
+    """Draws samples of a model by config.sampler: one compiled program for any number of samples of one batch size.
+
+    A batch is shared among the devices of the mesh (by default of `everywhere`), on which the parameters are.
+    """
+
+    def __init__(self, model: Model, batch_size: int, mesh: Mesh | None = None):
         with for_people():
             self.table = model.sampler_table()
-        self._model, self._batch_size = model, batch_size
-        self._draw = jax.jit(self._one_batch)
+        self._model, self._mesh = model, everywhere(model.config) if mesh is None else mesh
+        # Every device draws as many.
+        self._batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
+        self._draw = jax.jit(self._one_batch, out_shardings=sharding.batch_sharding(self._mesh))
 
     def draw(self, params: Any, seed: int, num_samples: int, labels: np.ndarray | None) -> np.ndarray:
         """(num_samples, *dims) in the network's range; sample i depends on (seed, i) and its label alone.
+
+        All processes have to call it, and get all samples.
 
         Raises:
           FloatingPointError: a sample that is not finite, naming it.
@@ -112,9 +130,10 @@ class Sampler:
         parts = []
         for start in range(0, num_samples, self._batch_size):
             # The last batch is filled up, so that it compiles nothing anew.
-            index = np.arange(start, start + self._batch_size)
-            label = None if labels is None else jnp.asarray(labels[np.minimum(index, num_samples - 1)])
-            parts.append(np.asarray(self._draw(params, seed, jnp.asarray(index), label)))
+            index = np.arange(start, start + self._batch_size, dtype=np.int32)
+            label = None if labels is None else labels[np.minimum(index, num_samples - 1)]
+            each = sharding.from_copies(sharding.batch_sharding(self._mesh), (index, label))
+            parts.append(sharding.to_host(self._draw(params, seed, *each)))
         drawn = np.concatenate(parts)[:num_samples]
         finite = np.isfinite(drawn.reshape(num_samples, -1)).all(axis=1)
         if not finite.all():

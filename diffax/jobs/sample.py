@@ -4,9 +4,10 @@ import pathlib
 
 from ml_collections import ConfigDict
 
+from diffax import distributed
 from diffax.jobs import pictures, run_directory
 from diffax.jobs.errors import UserError
-from diffax.jobs.model import Model, Sampler
+from diffax.jobs.model import Model, Sampler, everywhere
 from diffax.reporting import images
 
 # Enough in a picture to judge by eye.
@@ -41,8 +42,9 @@ def run(
     num_averages = len(model.numbers.averagings)
     if not 0 <= average < num_averages:
         raise UserError(f"--ema must be in 0..{num_averages - 1}, the averages of config.ema, got {average}")
-    step, saved = model.restore(workdir)
-    sampler = Sampler(model, min(batch_size, num_samples))
+    mesh = everywhere(config)
+    step, saved = model.restore(workdir, mesh)
+    sampler = Sampler(model, min(batch_size, num_samples), mesh)
     samples = sampler.draw(saved["ema"][average], seed, num_samples, labels)
 
     options = config.sampler
@@ -50,6 +52,8 @@ def run(
     averaged = f"_ema{average}" if average else ""
     name = f"{step:08d}_{options.name}{options.num_steps}{guided}{averaged}_seed{seed}_{num_samples}"
     path = workdir / "generated" / f"{name}.npz"
+    if not distributed.is_first():
+        return path
     path.parent.mkdir(exist_ok=True)
     images.save_npz(path, samples=samples, **({} if labels is None else {"labels": labels}))
     pictures.save(path.with_suffix(".png"), samples[: MAX_IMAGES if model.dataset.num_levels else None], model.dataset)

@@ -7,7 +7,7 @@ import pathlib
 import time
 import warnings
 from collections.abc import Mapping
-from typing import Any, SupportsInt, final
+from typing import Any, SupportsInt, TextIO, final
 
 import numpy as np
 
@@ -21,14 +21,25 @@ class MetricsWriter:
     """Appends metrics to a run directory; every line is on disk before write returns.
 
     A line that a crash left half-written is dropped, and with resume_step = k so is every line of a step > k, because
-    the resumed run writes those steps again. TensorBoard is told the same.
+    the resumed run writes those steps again. TensorBoard is told the same. One that is not enabled writes nothing: of
+    several processes in one run, one writes.
     """
 
-    def __init__(self, workdir: str | os.PathLike, resume_step: int | None = None, *, write_tensorboard: bool = True):
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        resume_step: int | None = None,
+        *,
+        write_tensorboard: bool = True,
+        enabled: bool = True,
+    ):
         self._workdir = pathlib.Path(workdir)
         self._resume_step = resume_step
         self._write_tensorboard = write_tensorboard
         self._tensorboard: Any = None
+        self._file: TextIO | None = None
+        if not enabled:
+            return
         self._workdir.mkdir(parents=True, exist_ok=True)
         path = self._workdir / FILENAME
         if path.exists():
@@ -48,6 +59,8 @@ class MetricsWriter:
             raise ValueError('a metric cannot be called "step", which names the step of the line; rename it')
         values = {name: _scalar(name, value) for name, value in metrics.items()}
         record = {"step": int(step), **{name: _to_json(value) for name, value in values.items()}}
+        if self._file is None:
+            return
         self._file.write(json.dumps(record, allow_nan=False) + "\n")
         self._file.flush()
         numbers = {name: value for name, value in values.items() if not isinstance(value, str)}
@@ -55,7 +68,8 @@ class MetricsWriter:
             self._add_to_tensorboard(int(step), numbers)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
             self._tensorboard = None

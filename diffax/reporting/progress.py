@@ -23,8 +23,9 @@ class Stream(Protocol):
 class Progress:
     """Shows steps done, values such as the loss, steps per second and time left, on stderr.
 
-    On a terminal a tqdm bar, else one line at most every `seconds_between_lines` and one at the end. Values are
-    formatted only when shown: a JAX array handed to update every step does not make the host wait for the device.
+    On a terminal a tqdm bar, else one line at most every `seconds_between_lines` and one at the end; nothing if it is
+    not enabled. Values are formatted only when shown: a JAX array handed to update every step does not make the host
+    wait for the device.
     """
 
     def __init__(
@@ -35,12 +36,15 @@ class Progress:
         description: str = "train",
         stream: Stream | None = None,
         seconds_between_lines: float | int = 30.0,
+        enabled: bool = True,
     ):
         self._num_steps = num_steps
         self._description = description
         self._stream: Stream = sys.stderr if stream is None else stream
-        self._bar = _bar(num_steps, start_step, description, self._stream) if self._stream.isatty() else None
+        terminal = enabled and self._stream.isatty()
+        self._bar = _bar(num_steps, start_step, description, self._stream) if terminal else None
         self._interval = seconds_between_lines if self._bar is None else SECONDS_BETWEEN_REFRESHES
+        self._enabled = enabled
         self._step = start_step
         self._values: Mapping[str, Any] = {}
         self._shown_step, self._shown_time = start_step, time.monotonic()
@@ -48,12 +52,12 @@ class Progress:
     def update(self, step: int, **values: Any) -> None:
         """`step` steps are done; values are numbers (or scalar arrays) to show beside it, e.g. loss=0.1."""
         self._step, self._values = step, values
-        if time.monotonic() - self._shown_time >= self._interval:
+        if self._enabled and time.monotonic() - self._shown_time >= self._interval:
             self._show()
 
     def close(self) -> None:
         """Shows the last step, where that has not been shown, and ends the bar."""
-        if self._step != self._shown_step:
+        if self._enabled and self._step != self._shown_step:
             self._show()
         if self._bar is not None:
             self._bar.close()

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
+from diffax import sharding
 from diffax.reporting import atomic
 from diffax.training import ema
 from diffax.training.state import TrainState
@@ -32,6 +33,8 @@ class Snapshot:
 def save(directory: pathlib.Path, state: TrainState, dtype: npt.DTypeLike = np.float32) -> None:
     """Writes the power-function averages of a state to directory/STEP.npz, whole or not at all.
 
+    Of several processes all have to call it, and the first writes.
+
     dtype: float16 halves the file; averages of 1e-3 relative accuracy are enough for samples (EDM2 stores those).
     """
     kept = [
@@ -39,7 +42,13 @@ def save(directory: pathlib.Path, state: TrainState, dtype: npt.DTypeLike = np.f
         for averaging, average in zip(state.numbers.averagings, state.ema, strict=True)
         if isinstance(averaging, ema.Power)
     ]
-    arrays = {f"{i}/{name}": np.asarray(leaf, dtype) for i, (_, tree) in enumerate(kept) for name, leaf in tree.items()}
+    arrays = {
+        f"{i}/{name}": sharding.to_host(leaf).astype(dtype)
+        for i, (_, tree) in enumerate(kept)
+        for name, leaf in tree.items()
+    }
+    if jax.process_index() != 0:
+        return
     exponents = np.array([exponent for exponent, _ in kept])
     with atomic.replacing(directory / f"{int(state.step):08d}.npz") as file:
         np.savez(file, allow_pickle=False, step=np.asarray(state.step), exponents=exponents, **arrays)

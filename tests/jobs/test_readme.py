@@ -1,9 +1,11 @@
 """What the README says, done."""
 
+import os
 import pathlib
 import re
 import shlex
 import subprocess
+import sys
 
 import pytest
 
@@ -24,6 +26,13 @@ SMALL = {
         "--config.sampler.num_steps=2",
     ],
     "sample": ["--num_samples=2", "--num_steps=2"],
+    "points": [
+        "--config.model.hidden=8",
+        "--config.train.batch_size=4",
+        "--config.train.num_steps=2",
+        "--config.optimizer.warmup_steps=0",
+        "--config.sampler.num_steps=2",
+    ],
 }
 
 
@@ -37,13 +46,28 @@ def test_examples_run(example, capsys):
     assert "nan" not in capsys.readouterr().out
 
 
+def alone(*arguments, cwd):
+    """As the fixture `command` does, in a process of its own: the number of devices is settled once in each."""
+    settings = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "true", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, ROOT / "launch.py", *arguments],
+        cwd=cwd,
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
 def test_launch_commands_run(command, tmp_path):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     for line in COMMANDS:
         if line.startswith("python launch.py"):
             arguments = shlex.split(line)[2:]
-            mode = "sample" if "sample" in arguments else "train"
-            code, out, err = command(*arguments, *SMALL[mode])
+            if "--cpu_devices" in arguments:
+                code, out, err = alone(*arguments, *SMALL["points"], cwd=tmp_path)
+            else:
+                code, out, err = command(*arguments, *SMALL["sample" if "sample" in arguments else "train"])
             assert code == 0, f"{line}: {err}"
             assert "runs/" in out
     assert (tmp_path / "runs" / "digits_ddpm" / "checkpoints").is_dir()

@@ -173,7 +173,7 @@ def test_a_lock_left_behind_bars_nobody(command, tmp_path):
 
 def test_every_setting_is_one_that_may_change_or_one_that_may_not():
     """A new setting is put here or into run_directory.IDENTITY, when somebody has thought about it."""
-    free = {"data.cache_gb", "data.resident", "data.workers", "train.num_steps", "train.num_images", "sampler"}
+    free = {"data.cache_gb", "data.resident", "data.workers", "train.num_steps", "train.num_images", "sampler", "mesh"}
     free |= {f"train.{name}" for name in ("log_every", "sample_every", "checkpoint_every", "keep_checkpoints")}
     free |= {f"train.{name}" for name in ("accumulate", "steps_per_dispatch", "max_skipped", "diagnose_bins")}
 

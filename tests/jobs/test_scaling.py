@@ -1,0 +1,129 @@
+"""One run on many devices and in several processes: the same numbers, and an end where a process dies."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from diffax.reporting import metrics
+from experiments.benchmarks import scaling
+
+ROOT = pathlib.Path(__file__).parents[2]
+POINTS = (
+    "--config.model.hidden=64",
+    "--config.model.depth=2",
+    "--config.train.batch_size=16",
+    "--config.train.log_every=1",
+    "--config.train.checkpoint_every=5",
+    "--config.train.sample_every=1000000",
+    "--config.optimizer.warmup_steps=0",
+    "--config.optimizer.decay=constant",
+    "--config.sampler.num_steps=2",
+)
+
+
+def start(workdir, num_devices, *arguments):
+    """launch.py in a process with so many devices of its own."""
+    command = [sys.executable, "launch.py", "--config", "configs/spiral_ddpm.py", "--workdir", workdir, *POINTS]
+    return subprocess.Popen(
+        [*map(str, command), f"--cpu_devices={num_devices}", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def losses(workdir):
+    return {line["step"]: (line["loss"], line["grad_norm"]) for line in metrics.read(workdir) if "loss" in line}
+
+
+def assert_same(workdir, reference, steps):
+    found = losses(workdir)
+    assert list(found)[: len(steps)] == list(steps)
+    np.testing.assert_allclose([found[step] for step in steps], [losses(reference)[step] for step in steps], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_unet_learns_the_same_on_eight_devices():
+    found = scaling.measure([(1, 1), (2, 4)], channel_multipliers=(1,), num_res_blocks=1)
+    one, eight = (np.asarray(found[name]) for name in ("1 x 1", "2 x 4"))
+    assert one.shape == (20, 2) and not np.array_equal(one, eight)  # rounded in another order, that is
+    np.testing.assert_allclose(eight, one, rtol=1e-5)
+
+
+def test_a_run_goes_on_on_other_devices_and_after_a_process_died(command, tmp_path):
+    """8 devices, then 1; or two processes of 2 devices, one of them killed, then 2 devices."""
+    spiral = ("--config", ROOT / "configs" / "spiral_ddpm.py", *POINTS)
+    reference, eight, one, two = (tmp_path / name for name in ("reference", "eight", "one", "two"))
+    assert command(*spiral, "--workdir", reference, "--config.train.num_steps=20")[0] == 0
+
+    run = start(eight, 8, "--config.mesh.fsdp=4", "--config.train.num_steps=5")
+    said, _ = run.communicate(timeout=120)
+    assert run.returncode == 0 and "8 devices of 1 processes: data 2 x fsdp 4" in said, said
+    assert_same(eight, reference, range(1, 6))
+
+    shutil.copytree(eight, one)
+    code, out, err = command(*spiral, "--workdir", one, "--config.train.num_steps=8")
+    assert code == 0 and "from the checkpoint of step 5" in out, err
+    assert_same(one, reference, range(1, 9))
+
+    shutil.copytree(eight, two)
+    address = f"--coordinator=127.0.0.1:{scaling.free_port()}"
+    endless = (address, "--num_processes=2", "--config.mesh.fsdp=2", "--config.train.num_steps=1000000")
+    runs = [start(two, 2, *endless, "--config.data.resident=False", f"--process_id={i}") for i in (0, 1)]
+    try:
+        deadline = time.monotonic() + 120
+        while not (two / "checkpoints" / "10").is_dir() and time.monotonic() < deadline:
+            assert all(run.poll() is None for run in runs), [run.communicate()[0] for run in runs]
+            time.sleep(0.1)
+        runs[1].kill()
+        said, _ = runs[0].communicate(timeout=60)
+    finally:
+        for run in runs:
+            run.kill()
+            run.wait()
+    # Where JAX sees it before the collective fails, it says so itself and aborts.
+    assert runs[0].returncode in (4, -6), said
+    assert "another process of this run is gone" in said or "another task died" in said, said
+    assert list(losses(two))[:10] == list(range(1, 11))
+
+    run = start(two, 2, "--config.mesh.fsdp=1", f"--config.train.num_steps={max(losses(two)) + 3}")
+    said, _ = run.communicate(timeout=120)
+    assert run.returncode == 0 and "from the checkpoint of step" in said, said
+    seen = range(1, min(20, max(losses(two))) + 1)
+    assert_same(two, reference, seen)
+
+
+def test_devices_share_samples(command, tmp_path):
+    run = tmp_path / "run"
+    spiral = ("--config", ROOT / "configs" / "spiral_ddpm.py", *POINTS, "--config.train.num_steps=1")
+    assert command(*spiral, "--workdir", run)[0] == 0
+    asked = ("--mode=sample", "--num_samples=7", "--batch_size=4", "--sampler=ddpm")
+    drawn = []
+    for shared in (False, True):
+        if shared:
+            process = start(run, 3, *asked)
+            assert process.wait(timeout=120) == 0, process.stdout.read()
+        else:
+            assert command("--workdir", run, *asked)[0] == 0
+        [path] = (run / "generated").glob("*.npz")
+        drawn.append(np.load(path)["samples"])
+        path.unlink()
+    assert drawn[0].shape == (7, 2)
+    np.testing.assert_allclose(drawn[0], drawn[1], rtol=1e-5, atol=1e-5)
+
+
+def test_devices_that_are_not_there_are_refused(command, tmp_path):
+    spiral = ("--config", ROOT / "configs" / "spiral_ddpm.py", "--workdir", tmp_path / "run", *POINTS)
+    code, _, err = command(*spiral, "--config.mesh.fsdp=3")
+    assert code == 2 and "mesh.data x mesh.fsdp must be the 1 devices there are, got the rest x 3" in err
+    code, _, err = command(*spiral, "--num_processes=2")
+    assert code == 2 and "all three of --coordinator HOST:PORT --num_processes N --process_id I" in err
+    assert list(tmp_path.iterdir()) == []
