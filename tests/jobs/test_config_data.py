@@ -1,12 +1,12 @@
 """What config.data names, as a person names it on the command line, on small stand-ins in the official formats."""
 
+import functools
 import importlib
 import itertools
 
 import jax
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 
 from diffax import build, data
 from tests.data import archives, stand_ins
@@ -19,9 +19,14 @@ def config_of(base, **changes):
     return made
 
 
+def builder_in(data_dir, builder, name, _):
+    """A builder that keeps its data elsewhere than at home."""
+    return builder(name, data_dir)
+
+
 def test_the_headline_command_from_nothing(command, tmp_path, monkeypatch):
     """CIFAR-10 from an archive of its official layout: downloaded, prepared and trained on, once."""
-    monkeypatch.setattr(tfds.core.dataset_builder.constants, "DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setattr(data.prepare, "builder", functools.partial(builder_in, tmp_path / "tfds", data.prepare.builder))
     served = tmp_path / "served"
     served.mkdir()
     truth = archives.cifar10(served / "cifar-10-binary.tar.gz")
