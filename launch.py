@@ -24,14 +24,14 @@ from absl import flags  # noqa: E402
 from ml_collections import ConfigDict, config_flags  # noqa: E402
 
 from diffax import distributed  # noqa: E402
-from diffax.jobs import Preempted, UserError, inspect_data, run_directory, sample, train  # noqa: E402
+from diffax.jobs import Preempted, UserError, inspect_data, plan, run_directory, sample, train  # noqa: E402
 
 PREEMPTED = 75
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A file of configs/; sample takes the run's own instead."
 )
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "sample", "inspect_data"], "What to do.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "sample", "plan", "inspect_data"], "What to do.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's directory; runs/NAME of the config by default.")
 _ALLOW_CHANGE = flags.DEFINE_list("allow_change", [], "Settings that may differ from the run to be resumed.")
 _CACHE = flags.DEFINE_bool("compilation_cache", True, "Keep compiled programs for the next start.")
@@ -45,6 +45,7 @@ _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0,
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Of the run; 1 for this one alone on any cluster.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Of this one, from 0.")
 _CPU_DEVICES = flags.DEFINE_integer("cpu_devices", None, "Runs on the CPU, as so many devices.", lower_bound=1)
+_MEMORY = flags.DEFINE_float("memory_gb", None, "plan: of a device, instead of this one's.", lower_bound=0)
 _SEED = flags.DEFINE_integer("seed", 0, "sample: seed of the samples.")
 _EMA = flags.DEFINE_integer("ema", 0, "sample: which of the averages of config.ema, the first is 0.")
 
@@ -63,9 +64,12 @@ def _main(argv: list[str]) -> int:
         _parse(argv)
         config, workdir = _run()
         _start()
-        devices.enable_compilation_cache(enabled=_CACHE.value)
+        # A plan says how long compiling takes.
+        devices.enable_compilation_cache(enabled=_CACHE.value and _MODE.value != "plan")
         if _MODE.value == "train":
             train.run(config, workdir, allow_change=tuple(_ALLOW_CHANGE.value))
+        elif _MODE.value == "plan":
+            plan.run(config, workdir, memory_gb=_MEMORY.value)
         elif _MODE.value == "inspect_data":
             inspect_data.run(config, workdir.with_name(f"{workdir.name}_data.png"))
         else:

@@ -1,0 +1,199 @@
+"""--mode plan: what a run will take, from its compiled step and without a step of training."""
+
+import dataclasses
+import math
+import os
+import pathlib
+import statistics
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from diffax import build, sharding
+from diffax.jobs import train
+from diffax.jobs.errors import for_people
+from diffax.jobs.model import Model
+from diffax.jobs.program import Program
+from diffax.reporting import metrics
+from diffax.reporting.progress import duration
+
+# Of the speed of matrix products; until a run has measured its own.
+GUESSED_UTILIZATION = 0.4
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Bytes are those of one device; flops those of a step on all devices. None where it is not known."""
+
+    num_params: int
+    state_bytes: int
+    flops: float | None
+    compile_seconds: float
+    peak_bytes: int
+    limit_bytes: int | None
+    largest_batch: int | None
+    advice: str
+    seconds_left: float | None
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, *, memory_gb: float | None = None) -> Plan:
+    """Prints a plan of training config: parameters, operations, memory, the largest batch that fits, and the time.
+
+    Args:
+      memory_gb: of a device, where that is another one than the one this runs on.
+
+    Raises:
+      UserError: a config that cannot be.
+    """
+    train.check(config)
+    model = Model.build(config)
+    with for_people():
+        mesh = build.mesh(config)
+        program, compiled, seconds = _compiled(model, mesh, config.train.batch_size, config.train.accumulate)
+        limit, held = _memory() if memory_gb is None else int(memory_gb * 1e9), _resident_bytes(config, model)
+        peak, flops = _peak(compiled), program.flops(_lowered(program))
+        largest, advice = None, ""
+        if limit is not None:
+            an_example, room = _bytes_an_example(model, mesh, peak), limit - held
+            unit = mesh.size * config.train.accumulate
+            if an_example > 0:
+                largest = max(math.floor((config.train.batch_size + (room - peak) / an_example) / unit) * unit, 0)
+            if peak > room:
+                advice = _advice(model, mesh, peak, an_example, room)
+    shapes = jax.eval_shape(model.init_state)
+    plan = Plan(
+        num_params=sum(leaf.size for leaf in jax.tree.leaves(shapes.params)),
+        state_bytes=_state_bytes(program, shapes),
+        flops=flops,
+        compile_seconds=seconds,
+        peak_bytes=peak + held,
+        limit_bytes=limit,
+        largest_batch=largest,
+        advice=advice,
+        seconds_left=None,
+    )
+    share, measured, done = _utilization(workdir)
+    ceiling = program.ceiling()
+    if flops is not None:
+        left = max(config.train.num_steps - done, 0)
+        plan = dataclasses.replace(plan, seconds_left=left * flops / (share * ceiling))
+    _print(plan, config, mesh, share, ceiling, measured)
+    return plan
+
+
+def _compiled(model: Model, mesh: Mesh, batch_size: int, accumulate: int) -> tuple[Program, jax.stages.Compiled, float]:
+    """The step for such batches, and the seconds that compiling it took."""
+    config = model.config.copy_and_resolve_references()
+    config.train.update(batch_size=batch_size, accumulate=accumulate, steps_per_dispatch=1)
+    program = Program.build(dataclasses.replace(model, config=config), mesh)
+    lowered, begun = _lowered(program), time.perf_counter()
+    return program, lowered.compile(), time.perf_counter() - begun
+
+
+def _lowered(program: Program) -> jax.stages.Lowered:
+    """The step of a program, traced on shapes alone."""
+    model, size = program.model, program.model.config.train.batch_size
+    parts = sharding.batch_sharding(program.mesh)
+    dtype = np.float32 if model.dataset.num_levels is None else np.uint8
+    batch: dict[str, Any] = {"x": jax.ShapeDtypeStruct((size, *model.dataset.shape), dtype, sharding=parts)}
+    if model.dataset.num_classes is not None:
+        batch["label"] = jax.ShapeDtypeStruct((size,), np.int32, sharding=parts)
+    state = jax.tree.map(
+        lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at),
+        jax.eval_shape(model.init_state),
+        program.placed,
+    )
+    return program.step.lower(state, batch)
+
+
+def _peak(compiled: jax.stages.Compiled) -> int:
+    """Bytes of a device while the step runs: what it is given and gives, once where it is the same, and in between."""
+    memory: Any = compiled.memory_analysis()
+    given = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return int(given + memory.temp_size_in_bytes)
+
+
+def _bytes_an_example(model: Model, mesh: Mesh, peak: int) -> float:
+    """By how much memory grows with the batch, from a second one; peak: of the config's own."""
+    size, parts = model.config.train.batch_size, model.config.train.accumulate
+    unit = mesh.size * parts
+    other = max(size // 2 // unit, 1) * unit
+    other = 2 * size if other == size else other
+    return (peak - _peak(_compiled(model, mesh, other, parts)[1])) / (size - other)
+
+
+def _advice(model: Model, mesh: Mesh, peak: int, an_example: float, limit: int) -> str:
+    """What to set so that the batch fits, tried by compiling it."""
+    size, accumulate = model.config.train.batch_size, model.config.train.accumulate
+    parts = [n for n in range(accumulate + 1, size // mesh.size + 1) if size % (n * mesh.size) == 0]
+    promised = [n for n in parts if peak - an_example * size * (1 - accumulate / n) <= limit]
+    for n in promised[:3] or parts[-1:]:
+        peak_in_parts = _peak(_compiled(model, mesh, size, n)[1])
+        if peak_in_parts <= limit:
+            return f"--config.train.accumulate={n} takes {_gb(peak_in_parts)}, with the same batch and draws"
+    remat = "" if model.config.model.get("remat", "blocks") == "blocks" else " --config.model.remat=blocks,"
+    return f"no number of parts fits:{remat} more devices under --config.mesh.fsdp, or a smaller network"
+
+
+def _state_bytes(program: Program, shapes: Any) -> int:
+    """Of parameters, moments and averages on one device."""
+    return sum(
+        math.prod(at.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf, at in zip(jax.tree.leaves(shapes), jax.tree.leaves(program.placed), strict=True)
+    )
+
+
+def _resident_bytes(config: ConfigDict, model: Model) -> int:
+    examples = model.dataset
+    if not build.is_resident(config, examples):
+        return 0
+    return len(examples) * math.prod(examples.shape) * (4 if examples.num_levels is None else 1)
+
+
+def _memory() -> int | None:
+    """Of a device, or of this machine where its processor is the device."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    names = getattr(os, "sysconf_names", {})
+    if jax.default_backend() != "cpu" or "SC_PHYS_PAGES" not in names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // jax.local_device_count()
+
+
+def _utilization(workdir: pathlib.Path) -> tuple[float, bool, int]:
+    """(share of the ceiling, whether a run in workdir measured it, steps that it has done)."""
+    if not (workdir / metrics.FILENAME).exists():
+        return GUESSED_UTILIZATION, False, 0
+    lines = metrics.read(workdir)
+    shares = [line["flops_utilization"] for line in lines if line.get("flops_utilization")]
+    done = max((line["step"] for line in lines), default=0)
+    return (statistics.median(shares), True, done) if shares else (GUESSED_UTILIZATION, False, done)
+
+
+def _print(plan: Plan, config: ConfigDict, mesh: Mesh, share: float, ceiling: float, measured: bool) -> None:
+    state = f"{_gb(plan.state_bytes)} of parameters, moments and averages on each of {mesh.size} device(s)"
+    print(f"network  {plan.num_params:,} parameters; {state}")
+    work = "" if plan.flops is None else f"{plan.flops / 1e9:,.1f} GFLOP, "
+    print(f"step     a batch of {config.train.batch_size}: {work}compiled in {plan.compile_seconds:.1f} s")
+    fits = "" if plan.limit_bytes is None else f" of {_gb(plan.limit_bytes)}: "
+    fits += "" if plan.limit_bytes is None else "fits" if plan.peak_bytes <= plan.limit_bytes else "does not fit"
+    largest = "" if plan.largest_batch is None else f"; the largest batch that fits is about {plan.largest_batch:,}"
+    print(f"memory   {_gb(plan.peak_bytes)} a device{fits}{largest}")
+    if plan.advice:
+        print(f"advice   {plan.advice}")
+    if plan.seconds_left is not None:
+        basis = "measured in this run" if measured else "a guess until a run has measured its share"
+        print(
+            f"time     {duration(plan.seconds_left)} to step {config.train.num_steps:,}, at {share:.0%} of "
+            f"{ceiling / 1e9:,.0f} GFLOP/s of matrix products ({basis})",
+            flush=True,
+        )
+
+
+def _gb(num_bytes: float) -> str:
+    return f"{num_bytes / 1e9:,.3g} GB"
