@@ -3,10 +3,12 @@
 import functools
 import importlib
 import itertools
+import tracemalloc
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from diffax import build, data
 from tests.data import archives, stand_ins
@@ -95,3 +97,22 @@ def test_dequantised_pixels_fill_the_range_evenly():
     with pytest.raises(ValueError, match=r"data\.dequantize is for images"):
         spiral = config_of("spiral_ddpm", dequantize=True)
         build.view(spiral, build.dataset(spiral, "train"))
+
+
+def test_data_larger_than_the_cache_are_never_held(tmp_path):
+    """All that is allocated while two epochs are decoded stays below data.cache_gb, which the whole would not."""
+    (tmp_path / "train").mkdir()
+    (tmp_path / "test").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 96, 96, 3), dtype=np.uint8)
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / "train" / f"{i:02d}.png")
+    cache = 0.5 * pixels.nbytes
+    made = config_of("cifar_ddpm", name="folder", path=str(tmp_path), cache_gb=cache / 1e9)
+    stream = data.pipeline.Pipeline(build.dataset(made, "train"), 8).batches()
+    next(stream)  # what is imported on first use is no data
+    tracemalloc.start()
+    for _ in range(10):
+        next(stream)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pixels[:8].nbytes < peak < cache
