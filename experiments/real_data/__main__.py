@@ -5,7 +5,7 @@ Trains what is not yet trained in --runs, each in its own time on a CPU, and dra
 - cifar_small: 2.7M parameters on photographs in folders of classes (DIR/train/CLASS/*, DIR/test/CLASS/*);
 - mnist_ddpm: 1.1M parameters on MNIST's four official files, each digit asked for in turn;
 - one_class: a DDPM of 50 steps (configs/fashion_mnist.py) on the threes of MNIST;
-- cifar_ddpm: 200 steps of the published network of 35.7M parameters, in batches of 16, on the photographs.
+- cifar_ddpm: 200 steps of the published network of 35.7M parameters, in batches of 8, on the photographs.
 
 Writes results.json, where every model keeps the machine it was measured on, and the pictures of this folder.
 """
@@ -30,7 +30,7 @@ NAMES = ("cifar_small", "mnist_ddpm", "one_class", "cifar_ddpm")
 CONFIGS = {"one_class": "fashion_mnist"}
 NUM_SAMPLES = {"cifar_small": 100, "mnist_ddpm": 500, "one_class": 200}
 # 200 steps on a CPU: a smaller batch, a warm-up to match, and no thousand evaluations for a picture of noise.
-FEW_STEPS = ("batch_size=16", "num_steps=200", "log_every=1", "num_images=1", "checkpoint_every=200")
+FEW_STEPS = ("batch_size=8", "num_steps=200", "log_every=1", "num_images=1", "checkpoint_every=200")
 
 
 def main() -> None:
