@@ -131,7 +131,7 @@ def _advice(model: Model, mesh: Mesh, peak: int, an_example: float, limit: int) 
     size, accumulate = model.config.train.batch_size, model.config.train.accumulate
     parts = [n for n in range(accumulate + 1, size // mesh.size + 1) if size % (n * mesh.size) == 0]
     promised = [n for n in parts if peak - an_example * size * (1 - accumulate / n) <= limit]
-    for n in promised[:3] or parts[-1:]:
+    for n in promised[:3]:
         peak_in_parts = _peak(_compiled(model, mesh, size, n)[1])
         if peak_in_parts <= limit:
             return f"--config.train.accumulate={n} takes {_gb(peak_in_parts)}, with the same batch and draws"
@@ -195,5 +195,5 @@ def _print(plan: Plan, config: ConfigDict, mesh: Mesh, share: float, ceiling: fl
         )
 
 
-def _gb(num_bytes: float) -> str:
+def _gb(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:,.3g} GB"
