@@ -1,6 +1,7 @@
 """What every test runs under: the compiler flags of a real run, and JAX set to refuse what is usually a mistake."""
 
 import importlib.util
+import signal
 from collections.abc import Iterator
 
 import jax
@@ -24,3 +25,11 @@ def x64() -> Iterator[None]:
     """JAX computes in float64 during the test that asks for this."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> Iterator[None]:
+    """A shell starts what it runs in the background with Ctrl-C ignored; some tests send it, and so do children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

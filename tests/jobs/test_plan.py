@@ -37,7 +37,8 @@ def test_numbers_of_a_plan(spiral, tmp_path):
     leaves = jax.tree.leaves(state)
     assert made.num_params == sum(leaf.size for leaf in jax.tree.leaves(state.params))
     assert made.state_bytes == sum(
-        leaf.size * 4 if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.nbytes for leaf in leaves
+        (jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf).nbytes
+        for leaf in leaves
     )
     # A dense layer (n, m) takes 2 n m operations an example forward and twice that back, but for the first input.
     kernels = sum(leaf.size for leaf in jax.tree.leaves(state.params) if leaf.ndim == 2)
