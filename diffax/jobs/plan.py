@@ -53,9 +53,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, memory_gb: float | None = 
     model = Model.build(config)
     with for_people():
         mesh = build.mesh(config)
-        program, compiled, seconds = _compiled(model, mesh, config.train.batch_size, config.train.accumulate)
+        program, lowered = _lowered(model, mesh, config.train.batch_size, config.train.accumulate)
+        begun = time.perf_counter()
+        compiled = lowered.compile()
+        seconds = time.perf_counter() - begun
         limit, held = _memory() if memory_gb is None else int(memory_gb * 1e9), _resident_bytes(config, model)
-        peak, flops = _peak(compiled), program.flops(_lowered(program))
+        peak, flops = _peak(compiled), program.flops(lowered)
         largest, advice = None, ""
         if limit is not None:
             an_example, room = _bytes_an_example(model, mesh, peak), limit - held
@@ -85,29 +88,27 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, memory_gb: float | None = 
     return plan
 
 
-def _compiled(model: Model, mesh: Mesh, batch_size: int, accumulate: int) -> tuple[Program, jax.stages.Compiled, float]:
-    """The step for such batches, and the seconds that compiling it took."""
+def _lowered(model: Model, mesh: Mesh, batch_size: int, accumulate: int) -> tuple[Program, jax.stages.Lowered]:
+    """The step for such batches, traced on shapes alone."""
     config = model.config.copy_and_resolve_references()
     config.train.update(batch_size=batch_size, accumulate=accumulate, steps_per_dispatch=1)
     program = Program.build(dataclasses.replace(model, config=config), mesh)
-    lowered, begun = _lowered(program), time.perf_counter()
-    return program, lowered.compile(), time.perf_counter() - begun
-
-
-def _lowered(program: Program) -> jax.stages.Lowered:
-    """The step of a program, traced on shapes alone."""
-    model, size = program.model, program.model.config.train.batch_size
     parts = sharding.batch_sharding(program.mesh)
     dtype = np.float32 if model.dataset.num_levels is None else np.uint8
-    batch: dict[str, Any] = {"x": jax.ShapeDtypeStruct((size, *model.dataset.shape), dtype, sharding=parts)}
+    batch: dict[str, Any] = {"x": jax.ShapeDtypeStruct((batch_size, *model.dataset.shape), dtype, sharding=parts)}
     if model.dataset.num_classes is not None:
-        batch["label"] = jax.ShapeDtypeStruct((size,), np.int32, sharding=parts)
+        batch["label"] = jax.ShapeDtypeStruct((batch_size,), np.int32, sharding=parts)
     state = jax.tree.map(
         lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at),
         jax.eval_shape(model.init_state),
         program.placed,
     )
-    return program.step.lower(state, batch)
+    return program, program.step.lower(state, batch)
+
+
+def _peak_of(model: Model, mesh: Mesh, batch_size: int, accumulate: int) -> int:
+    """The peak of the step for such batches."""
+    return _peak(_lowered(model, mesh, batch_size, accumulate)[1].compile())
 
 
 def _peak(compiled: jax.stages.Compiled) -> int:
@@ -123,7 +124,7 @@ def _bytes_an_example(model: Model, mesh: Mesh, peak: int) -> float:
     unit = mesh.size * parts
     other = max(size // 2 // unit, 1) * unit
     other = 2 * size if other == size else other
-    return (peak - _peak(_compiled(model, mesh, other, parts)[1])) / (size - other)
+    return (peak - _peak_of(model, mesh, other, parts)) / (size - other)
 
 
 def _advice(model: Model, mesh: Mesh, peak: int, an_example: float, limit: int) -> str:
@@ -132,7 +133,7 @@ def _advice(model: Model, mesh: Mesh, peak: int, an_example: float, limit: int) 
     parts = [n for n in range(accumulate + 1, size // mesh.size + 1) if size % (n * mesh.size) == 0]
     promised = [n for n in parts if peak - an_example * size * (1 - accumulate / n) <= limit]
     for n in promised[:3]:
-        peak_in_parts = _peak(_compiled(model, mesh, size, n)[1])
+        peak_in_parts = _peak_of(model, mesh, size, n)
         if peak_in_parts <= limit:
             return f"--config.train.accumulate={n} takes {_gb(peak_in_parts)}, with the same batch and draws"
     remat = "" if model.config.model.get("remat", "blocks") == "blocks" else " --config.model.remat=blocks,"

@@ -52,7 +52,7 @@ def test_the_largest_batch_fits_and_a_larger_one_does_not(spiral, tmp_path):
     held = plan._resident_bytes(spiral, model)
 
     def peak(batch_size):
-        return held + plan._peak(plan._compiled(model, mesh, batch_size, 1)[1])
+        return held + plan._peak_of(model, mesh, batch_size, 1)
 
     assert promised > 256 and peak(promised) <= 1.02 * limit < peak(int(1.1 * promised))
 
