@@ -5,8 +5,6 @@ makes averages of a dozen lengths of them (arXiv:2312.02696, section 3.2), draws
 """
 
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
 import jax
@@ -60,10 +58,7 @@ def main() -> None:
 
 
 def train(workdir: pathlib.Path, num_steps: int | None) -> None:
-    """Trains the digits' config with other averages."""
-    if (workdir / "checkpoints").exists():
-        return
-    config = HERE.parents[1] / "configs" / "digits_ddpm.py"
+    """Trains the digits' config with other averages, unless that was done before."""
     num_steps = num_steps or 2800
     settings = {
         "ema.kinds": ("power",),
@@ -73,9 +68,7 @@ def train(workdir: pathlib.Path, num_steps: int | None) -> None:
         "optimizer.warmup_steps": min(100, num_steps // 10),
     }
     flags = [f"--config.{key}={value}" for key, value in settings.items()]
-    subprocess.run(
-        [sys.executable, "launch.py", "--config", str(config), "--workdir", str(workdir), *flags], check=True
-    )
+    common.trained("digits_ddpm", workdir, *flags)
 
 
 class Measured:
