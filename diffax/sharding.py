@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 DATA, FSDP = "data", "fsdp"
 # Arrays of fewer numbers are on every device: gathering one takes longer than its memory is worth.
@@ -53,13 +53,18 @@ def batch_sharding(mesh: Mesh, batch_size: int | None = None) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec((DATA, FSDP)))
 
 
-def state_shardings(mesh: Mesh | AbstractMesh, state: Any) -> Any:
-    """The sharding of every array of a state or of jax.eval_shape of one.
+def placed(mesh: Mesh | AbstractMesh, shapes: Any) -> Any:
+    """The shapes of a state, as by jax.eval_shape, with the sharding of every array.
 
     An array of at least SMALLEST_SPLIT numbers is split over 'fsdp' along its largest axis that divides, the last of
     those of one length; all others are on every device. So a parameter, its moments and its averages lie alike.
     """
-    return jax.tree.map(lambda leaf: NamedSharding(mesh, _split(leaf.shape, mesh.shape[FSDP])), state)
+
+    def place(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        where = NamedSharding(mesh, _split(leaf.shape, mesh.shape[FSDP]))
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+
+    return jax.tree.map(place, shapes)
 
 
 def check_batch(mesh: Mesh | AbstractMesh, batch_size: int, num_parts: int = 1) -> None:
@@ -90,7 +95,7 @@ def from_rows(mesh: Mesh, rows: Any, *, stacked: bool = False) -> Any:
     return jax.make_array_from_process_local_data(parts, rows)
 
 
-def from_copies(sharding: NamedSharding, whole: Any) -> Any:
+def from_copies(sharding: Sharding, whole: Any) -> Any:
     """Global arrays from arrays that every process holds whole in host memory, without any communication."""
 
     def place(x: np.ndarray) -> jax.Array:

@@ -28,8 +28,8 @@ from experiments.benchmarks import scaling
 )
 def test_the_largest_axis_that_divides_is_split(shape, fsdp, expected):
     mesh = AbstractMesh((2, fsdp), ("data", "fsdp"))
-    [where] = jax.tree.leaves(sharding.state_shardings(mesh, [jax.ShapeDtypeStruct(shape, jnp.float32)]))
-    assert where.spec == expected
+    [leaf] = sharding.placed(mesh, [jax.ShapeDtypeStruct(shape, jnp.float32)])
+    assert (leaf.shape, leaf.dtype, leaf.sharding.spec) == (shape, jnp.float32, expected)
 
 
 def test_eight_devices_need_a_seventh_of_the_memory_of_one():

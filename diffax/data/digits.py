@@ -1,5 +1,9 @@
 """The 1,797 handwritten 8x8 digits of scikit-learn: real images that need no download."""
 
+import functools
+import importlib.util
+import pathlib
+
 import numpy as np
 
 from diffax.data import dataset
@@ -19,15 +23,22 @@ def load(split: str = "train") -> dataset.Dataset:
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r} of digits, expected one of: {', '.join(SPLITS)}")
-    # scikit-learn takes a second to import and nothing else here needs it.
-    from sklearn import datasets
-
-    source = datasets.load_digits()
-    rows = SPLITS[split]
+    table, rows = _table(), SPLITS[split]
     return dataset.Dataset(
         name=f"digits/{split}",
-        examples=source.images[rows, :, :, None].astype(np.uint8),
-        labels=source.target[rows].astype(np.int32),
+        examples=table[rows, :64].reshape(-1, 8, 8, 1),
+        labels=table[rows, 64].astype(np.int32),
         num_classes=10,
         num_levels=17,
     ).validate()
+
+
+@functools.cache
+def _table() -> np.ndarray:
+    """(1797, 65): the pixels of an image and its label."""
+    # The file is read without its package, which takes a second to import.
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None and package.origin is not None, "scikit-learn is installed with diffax"
+    return np.loadtxt(
+        pathlib.Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",", dtype=np.uint8
+    )

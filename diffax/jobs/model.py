@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -23,13 +24,17 @@ _SAMPLING_STREAM = 3
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A network, the data it is for and the loss it is trained with."""
+    """A network, the data it is for and the loss it is trained with.
+
+    shapes: of the state that trains it, as by jax.eval_shape.
+    """
 
     config: ConfigDict
     dataset: build.Examples
     module: nn.Module
     loss: training.BatchLoss
     numbers: training.Numbers
+    shapes: training.TrainState
 
     @classmethod
     def build(cls, config: ConfigDict) -> "Model":
@@ -41,21 +46,22 @@ class Model:
         with for_people():
             dataset = build.dataset(config, "train", report=progress.downloads())
             module = build.network(config, dataset)
-            model = cls(config, dataset, module, build.loss(config, module, dataset), build.numbers(config, dataset))
+            loss, numbers = build.loss(config, module, dataset), build.numbers(config, dataset)
+            # Traces the network, whose own checks of shapes speak here.
+            shapes = jax.eval_shape(_init_state(config, dataset, module, numbers))
+            model = cls(config, dataset, module, loss, numbers, shapes)
             model.sampler_table()
             build.check_denoiser(config, module)
-            # Traces the network, whose own checks of shapes speak here.
-            jax.eval_shape(model.init_state)
         return model
 
     def init_state(self) -> training.TrainState:
         """The state before training."""
-        return training.init_state(
-            self.config.seed,
-            lambda key: networks.init_params(self.module, key, self.dataset.shape),
-            build.optimizer(self.config),
-            self.numbers,
-        )
+        return _init_state(self.config, self.dataset, self.module, self.numbers)()
+
+    @property
+    def num_params(self) -> int:
+        """How many parameters the network has."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.shapes.params))
 
     def sampler_table(self) -> samplers.SamplerTable:
         """The table of config.sampler."""
@@ -74,10 +80,8 @@ class Model:
           UserError: there is none, or none that can be used.
         """
         with Checkpoints(run_directory.checkpoints(workdir)) as checkpoints, for_people():
-            shapes = jax.eval_shape(lambda: self.init_state().saved())
-            placed = sharding.state_shardings(everywhere(self.config) if mesh is None else mesh, shapes)
-            like = jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes, placed)
-            restored = checkpoints.restore_newest(like)
+            mesh = everywhere(self.config) if mesh is None else mesh
+            restored = checkpoints.restore_newest(sharding.placed(mesh, self.shapes.saved()))
             if restored is None:
                 raise UserError(f"--workdir {workdir} has no checkpoint yet: train it first (--mode train)")
             return restored
@@ -98,6 +102,15 @@ class Model:
         if not 0 <= label < num_classes:
             raise UserError(f"--label must be in 0..{num_classes - 1}, got {label}")
         return np.full(num_samples, label, np.int32)
+
+
+def _init_state(
+    config: ConfigDict, dataset: build.Examples, module: nn.Module, numbers: training.Numbers
+) -> Callable[[], training.TrainState]:
+    def init_params(key: jax.Array) -> Any:
+        return networks.init_params(module, key, dataset.shape)
+
+    return lambda: training.init_state(config.seed, init_params, build.optimizer(config), numbers)
 
 
 def everywhere(config: ConfigDict) -> Mesh:

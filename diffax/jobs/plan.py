@@ -67,10 +67,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, memory_gb: float | None = 
                 largest = max(math.floor((config.train.batch_size + (room - peak) / an_example) / unit) * unit, 0)
             if peak > room:
                 advice = _advice(model, mesh, peak, an_example, room)
-    shapes = jax.eval_shape(model.init_state)
     plan = Plan(
-        num_params=sum(leaf.size for leaf in jax.tree.leaves(shapes.params)),
-        state_bytes=_state_bytes(program, shapes),
+        num_params=model.num_params,
+        state_bytes=_state_bytes(program),
         flops=flops,
         compile_seconds=seconds,
         peak_bytes=peak + held,
@@ -98,12 +97,7 @@ def _lowered(model: Model, mesh: Mesh, batch_size: int, accumulate: int) -> tupl
     batch: dict[str, Any] = {"x": jax.ShapeDtypeStruct((batch_size, *model.dataset.shape), dtype, sharding=parts)}
     if model.dataset.num_classes is not None:
         batch["label"] = jax.ShapeDtypeStruct((batch_size,), np.int32, sharding=parts)
-    state = jax.tree.map(
-        lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at),
-        jax.eval_shape(model.init_state),
-        program.placed,
-    )
-    return program, program.step.lower(state, batch)
+    return program, program.step.lower(program.state, batch)
 
 
 def _peak_of(model: Model, mesh: Mesh, batch_size: int, accumulate: int) -> int:
@@ -140,12 +134,10 @@ def _advice(model: Model, mesh: Mesh, peak: int, an_example: float, limit: int) 
     return f"no number of parts fits:{remat} more devices under --config.mesh.fsdp, or a smaller network"
 
 
-def _state_bytes(program: Program, shapes: Any) -> int:
+def _state_bytes(program: Program) -> int:
     """Of parameters, moments and averages on one device."""
-    return sum(
-        math.prod(at.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-        for leaf, at in zip(jax.tree.leaves(shapes), jax.tree.leaves(program.placed), strict=True)
-    )
+    leaves = jax.tree.leaves(program.state)
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
 
 def _resident_bytes(config: ConfigDict, model: Model) -> int:

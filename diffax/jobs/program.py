@@ -1,26 +1,30 @@
 """The compiled training step of a config, and the state that it works on, on a mesh of devices."""
 
+import concurrent.futures
 import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from diffax import build, sharding, training
 from diffax.jobs.model import Model
 from diffax.reporting import throughput
 
+_HEAD_START = 0.3  # seconds
+
 
 @dataclasses.dataclass(frozen=True)
 class Program:
     """step: jitted, (state, batch) -> (state, metrics), the state donated; a batch is what build.batches gives.
 
-    placed: where every array of the state is.
+    state: the shapes of the state, and where every array of it is.
     """
 
     model: Model
     mesh: Mesh
-    placed: training.TrainState
+    state: training.TrainState
     step: jax.stages.Wrapped
 
     @classmethod
@@ -40,9 +44,9 @@ class Program:
         )
         if config.train.steps_per_dispatch > 1:
             step = training.several_steps(step, config.train.steps_per_dispatch)
-        placed = sharding.state_shardings(mesh, jax.eval_shape(model.init_state))
-        jitted = jax.jit(step, donate_argnums=0, out_shardings=(placed, sharding.replicated(mesh)))
-        return cls(model, mesh, placed, jitted)
+        state = sharding.placed(mesh, model.shapes)
+        jitted = jax.jit(step, donate_argnums=0, out_shardings=(_shardings(state), sharding.replicated(mesh)))
+        return cls(model, mesh, state, jitted)
 
     def init_state(self) -> training.TrainState:
         """The state before training, on the devices of the mesh."""
@@ -50,7 +54,24 @@ class Program:
         # Drawn where it stays: a state that is split need not fit on one device, and one that moved would have the
         # step compiled twice.
         options = {"xla_backend_optimization_level": 0}
-        return jax.jit(self.model.init_state, out_shardings=self.placed, compiler_options=options)()
+        return jax.jit(self.model.init_state, out_shardings=_shardings(self.state), compiler_options=options)()
+
+    def continued(self, saved: dict[str, Any]) -> training.TrainState:
+        """The state of a checkpoint, on the devices of the mesh, with the numbers of the config."""
+        numbers = jax.tree.map(lambda x, like: np.asarray(x, like.dtype), self.model.numbers, self.state.numbers)
+        numbers = sharding.from_copies(sharding.replicated(self.mesh), numbers)
+        return dataclasses.replace(self.state.with_saved(saved), numbers=numbers)
+
+    def compile(self, state: training.TrainState, batch: Any) -> float | None:
+        """Compiles the step for such a state and batch, which its first call would do, and counts its `flops`."""
+        lowered = self.step.lower(state, batch)
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            compiling = thread.submit(lowered.compile)
+            # Counting takes a second in which it holds Python's lock; the compiler first has to be where it needs none.
+            concurrent.futures.wait([compiling], timeout=_HEAD_START)
+            flops = self.flops(lowered)
+            compiling.result()
+        return flops
 
     def flops(self, lowered: Any) -> float | None:
         """Operations of one step as written, on all devices; lowered: the step, before it is compiled."""
@@ -64,3 +85,7 @@ class Program:
     def ceiling(self) -> float:
         """Operations per second of matrix products on all devices, in the network's dtype."""
         return self.mesh.size * throughput.matmul_flops(build.compute_dtype(self.model.config))
+
+
+def _shardings(state: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.sharding, state)

@@ -76,23 +76,21 @@ def check(config: ConfigDict) -> None:
 
 def _begin(program: Program, checkpoints: Checkpoints) -> tuple[training.TrainState, int | None]:
     """The state to train on from, and its step if it is that of a checkpoint."""
-    state = program.init_state()
     with for_people():
-        restored = checkpoints.restore_newest(state.saved())
+        restored = checkpoints.restore_newest(program.state.saved())
         if restored is None:
-            return state, None
+            return program.init_state(), None
+        step, saved = restored
         stride = program.model.config.train.steps_per_dispatch
-        training.check_multiples(stride, **{"the step of the newest checkpoint": restored[0]})
-    return state.with_saved(restored[1]), restored[0]
+        training.check_multiples(stride, **{"the step of the newest checkpoint": step})
+    return program.continued(saved), step
 
 
 def _say_what(program: Program, workdir: pathlib.Path, start: int | None) -> None:
     dataset, mesh = program.model.dataset, program.mesh
-    shapes = jax.eval_shape(program.model.init_state)
-    num_params = sum(leaf.size for leaf in jax.tree.leaves(shapes.params))
     place = "on the device" if build.is_resident(program.model.config, dataset) else "from the host"
     where = "from the beginning" if start is None else f"from the checkpoint of step {start}"
-    print(f"{workdir}: {num_params:,} parameters, {len(dataset):,} examples {place}, {where}", flush=True)
+    print(f"{workdir}: {program.model.num_params:,} parameters, {len(dataset):,} examples {place}, {where}", flush=True)
     if isinstance(dataset, data.dataset.Dataset) and dataset.num_replaced:
         print(f"{dataset.name}: {dataset.num_replaced} examples could not be read; the next good one stands in")
     if mesh.size > 1:
@@ -138,7 +136,7 @@ def _fit(
     ):
         batches = build.batches(config, dataset, start or 0, program.mesh)
         batch = next(batches)
-        flops = program.flops(program.step.lower(state, batch))
+        flops, ceiling = program.compile(state, batch), program.ceiling()
         state, recent = training.fit(
             program.step,
             state,
@@ -152,7 +150,7 @@ def _fit(
             unlogged=saver.unlogged(start),
             max_skipped=config.train.max_skipped,
             steps_per_dispatch=config.train.steps_per_dispatch,
-            rates=throughput.Throughput(config.train.batch_size, flops, program.ceiling()),
+            rates=lambda speed: throughput.rates(speed, config.train.batch_size, flops, ceiling),
             batch_indices=data.pipeline.Pipeline(dataset, config.train.batch_size, config.seed).indices,
         )
         step = int(state.step)

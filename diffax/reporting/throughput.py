@@ -1,6 +1,5 @@
 """How fast a run is, beside how fast the device could be."""
 
-import dataclasses
 import sys
 import time
 from typing import Any
@@ -10,25 +9,18 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 
-@dataclasses.dataclass(frozen=True)
-class Throughput:
-    """Steps per second as the metrics of a line.
+def rates(steps_per_second: float, batch_size: int, flops_per_step: float | None, ceiling: float) -> dict[str, float]:
+    """The metrics steps_per_second, images_per_second, flops_utilization (the share of the ceiling) and memory_gb.
 
-    flops_per_step: operations of a step as written, nothing computed again counted twice; None if unknown.
-    ceiling: operations per second of a matrix product (`matmul_flops`).
+    Args:
+      flops_per_step: operations of a step as written, nothing computed again counted twice; None if unknown.
+      ceiling: operations per second of a matrix product (`matmul_flops`).
     """
-
-    batch_size: int
-    flops_per_step: float | None = None
-    ceiling: float | None = None
-
-    def __call__(self, steps_per_second: float) -> dict[str, float]:
-        """steps_per_second, images_per_second, flops_utilization (the fraction of the ceiling) and memory_gb."""
-        values = {"steps_per_second": steps_per_second, "images_per_second": steps_per_second * self.batch_size}
-        if self.flops_per_step and self.ceiling:
-            values["flops_utilization"] = steps_per_second * self.flops_per_step / self.ceiling
-        memory = memory_in_use()
-        return values if memory is None else values | {"memory_gb": memory / 1e9}
+    values = {"steps_per_second": steps_per_second, "images_per_second": steps_per_second * batch_size}
+    if flops_per_step:
+        values["flops_utilization"] = steps_per_second * flops_per_step / ceiling
+    memory = memory_in_use()
+    return values if memory is None else values | {"memory_gb": memory / 1e9}
 
 
 def matmul_flops(dtype: DTypeLike = jnp.float32, *, size: int | None = None, num_trials: int = 5) -> float:

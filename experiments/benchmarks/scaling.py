@@ -103,10 +103,10 @@ def state_bytes(fsdp: int) -> tuple[int, int]:
     )
     mesh = AbstractMesh((1, fsdp), (sharding.DATA, sharding.FSDP))
 
-    def local(leaf: jax.ShapeDtypeStruct, where: jax.sharding.NamedSharding) -> int:
-        return int(np.prod(where.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+    def local(leaf: jax.ShapeDtypeStruct) -> int:
+        return int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
 
-    sizes = jax.tree.map(local, state, sharding.state_shardings(mesh, state))
+    sizes = jax.tree.map(local, sharding.placed(mesh, state))
     return sum(jax.tree.leaves(sizes.params)), sum(jax.tree.leaves(sizes))
 
 

@@ -100,12 +100,10 @@ def measured(name: str, workdir: pathlib.Path, mnist: pathlib.Path, write: bool)
 
 def num_parameters(workdir: pathlib.Path, config: Any) -> int:
     """Of the network of a run."""
-    import jax
 
     from diffax.jobs.model import Model
 
-    model = Model.build(config)
-    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(model.init_state).params))
+    return Model.build(config).num_params
 
 
 def agreement(drawn: Any, mnist: pathlib.Path) -> dict[str, float]:

@@ -6,11 +6,11 @@ from diffax.reporting import throughput
 
 
 def test_what_is_said_of_a_rate():
-    values = throughput.Throughput(batch_size=4, flops_per_step=10.0, ceiling=100.0)(2.0)
+    values = throughput.rates(2.0, batch_size=4, flops_per_step=10.0, ceiling=100.0)
     memory = values.pop("memory_gb")
     assert values == {"steps_per_second": 2.0, "images_per_second": 8.0, "flops_utilization": 0.2}
     assert 0.01 < memory < 1000
-    assert "flops_utilization" not in throughput.Throughput(4, None, 100.0)(2.0)
+    assert "flops_utilization" not in throughput.rates(2.0, 4, None, 100.0)
 
 
 def test_operations_of_a_program_before_it_is_compiled():
