@@ -269,6 +269,17 @@ def optimizer(config: ConfigDict) -> optax.GradientTransformation:
     return constructor(**given | {"moment_dtype": _choose("optimizer.moment_dtype", given["moment_dtype"], _DTYPES)})
 
 
+def init_state(
+    config: ConfigDict, module: nn.Module, dataset: Examples, numbers: training.Numbers
+) -> training.TrainState:
+    """The state before training, of packed parameters. Run it under jit or eval_shape."""
+
+    def init_params(key: jax.Array) -> networks.Params:
+        return networks.packed.pack(networks.init_params(module, key, dataset.shape))
+
+    return training.init_state(config.seed, init_params, optimizer(config), numbers)
+
+
 def mesh(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """config.mesh over all devices or these, refused where they cannot share config.train.batch_size evenly."""
     made = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, devices=devices)

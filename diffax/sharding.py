@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 DATA, FSDP = "data", "fsdp"
 # Arrays of fewer numbers are on every device: gathering one takes longer than its memory is worth.
@@ -95,7 +95,7 @@ def from_rows(mesh: Mesh, rows: Any, *, stacked: bool = False) -> Any:
     return jax.make_array_from_process_local_data(parts, rows)
 
 
-def from_copies(sharding: Sharding, whole: Any) -> Any:
+def from_copies(sharding: NamedSharding, whole: Any) -> Any:
     """Global arrays from arrays that every process holds whole in host memory, without any communication."""
 
     def place(x: np.ndarray) -> jax.Array:

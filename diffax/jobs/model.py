@@ -1,6 +1,7 @@
 """What the jobs share: everything a config stands for, built and checked before anything is written."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 from collections.abc import Callable
@@ -26,7 +27,8 @@ _SAMPLING_STREAM = 3
 class Model:
     """A network, the data it is for and the loss it is trained with.
 
-    shapes: of the state that trains it, as by jax.eval_shape.
+    init_state: the state before training; run it under jit.
+    shapes: of that state, as by jax.eval_shape.
     """
 
     config: ConfigDict
@@ -34,6 +36,7 @@ class Model:
     module: nn.Module
     loss: training.BatchLoss
     numbers: training.Numbers
+    init_state: Callable[[], training.TrainState]
     shapes: training.TrainState
 
     @classmethod
@@ -47,16 +50,13 @@ class Model:
             dataset = build.dataset(config, "train", report=progress.downloads())
             module = build.network(config, dataset)
             loss, numbers = build.loss(config, module, dataset), build.numbers(config, dataset)
-            # Traces the network, whose own checks of shapes speak here.
-            shapes = jax.eval_shape(_init_state(config, dataset, module, numbers))
-            model = cls(config, dataset, module, loss, numbers, shapes)
+            init_state = functools.partial(build.init_state, config, module, dataset, numbers)
+            # Traces the network, whose own checks of shapes speak here; jit of the same function will not again.
+            shapes = jax.eval_shape(init_state)
+            model = cls(config, dataset, module, loss, numbers, init_state, shapes)
             model.sampler_table()
             build.check_denoiser(config, module)
         return model
-
-    def init_state(self) -> training.TrainState:
-        """The state before training."""
-        return _init_state(self.config, self.dataset, self.module, self.numbers)()
 
     @property
     def num_params(self) -> int:
@@ -102,15 +102,6 @@ class Model:
         if not 0 <= label < num_classes:
             raise UserError(f"--label must be in 0..{num_classes - 1}, got {label}")
         return np.full(num_samples, label, np.int32)
-
-
-def _init_state(
-    config: ConfigDict, dataset: build.Examples, module: nn.Module, numbers: training.Numbers
-) -> Callable[[], training.TrainState]:
-    def init_params(key: jax.Array) -> Any:
-        return networks.init_params(module, key, dataset.shape)
-
-    return lambda: training.init_state(config.seed, init_params, build.optimizer(config), numbers)
 
 
 def everywhere(config: ConfigDict) -> Mesh:

@@ -5,8 +5,8 @@ x is (batch, height, width, channels) or (batch, dim), time_input (batch,) any r
 each of them, and so does not know its batch.
 """
 
-from diffax.networks import remat
-from diffax.networks.apply import Apply, apply_fn, init_params
+from diffax.networks import packed, remat
+from diffax.networks.apply import Apply, Params, apply_fn, init_params
 from diffax.networks.attention import AttentionBlock
 from diffax.networks.blocks import Downsample, ResidualBlock, Upsample
 from diffax.networks.conditioning import Condition, drop_condition, null_condition
@@ -24,6 +24,7 @@ __all__ = [
     "Downsample",
     "FourierFeatures",
     "GroupNormAct",
+    "Params",
     "ResidualBlock",
     "SinusoidalFeatures",
     "UNet",
@@ -32,6 +33,7 @@ __all__ = [
     "drop_condition",
     "init_params",
     "null_condition",
+    "packed",
     "remat",
     "sinusoidal",
 ]

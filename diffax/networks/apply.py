@@ -7,17 +7,17 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from diffax.networks import conditioning
+from diffax.networks import conditioning, packed
 
-Params = dict[str, Any]
+Params = packed.Packed | dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Apply:
     """apply(params, x, time_input, condition=None, *, key=None), the one way a network is called outside this folder.
 
-    `key` holds one key per sample, for dropout; None for none. Equal modules make equal functions with equal hashes,
-    so that jit does not compile again for each of them.
+    params: a nested dict, as Flax has them, or `packed`. key: one per sample, for dropout; None for none. Equal
+    modules make equal functions with equal hashes, so that jit does not compile again for each of them.
     """
 
     module: nn.Module
@@ -31,7 +31,7 @@ class Apply:
         *,
         key: Key[Array, " batch"] | None = None,
     ) -> Float[Array, "batch *out_dims"]:
-        out: Any = self.module.apply({"params": params}, x, time_input, condition, keys=key)
+        out: Any = self.module.apply({"params": packed.unpack(params)}, x, time_input, condition, keys=key)
         return out
 
 
@@ -40,7 +40,7 @@ def apply_fn(module: nn.Module) -> Apply:
     return Apply(module)
 
 
-def init_params(module: nn.Module, key: Key[Array, ""], sample_shape: tuple[int, ...]) -> Params:
+def init_params(module: nn.Module, key: Key[Array, ""], sample_shape: tuple[int, ...]) -> dict[str, Any]:
     """Draws float32 parameters, a nested dict, for samples of the given shape without the batch axis.
 
     Run it under jax.jit, or under jax.eval_shape for shapes alone: layer by layer it is slow.

@@ -1,7 +1,6 @@
 """Checkpoints of a training run: whole or absent, written while training goes on. A thin layer over Orbax (v1 API).
 
-    checkpoints/STEP/state/             the arrays, the small ones in one, as Orbax writes them
-                     arrays.json        their names, in order, with dtypes and shapes
+    checkpoints/STEP/state/             the arrays, as Orbax writes them
                      description.json   the metric measured at this step, if any, and what else the run says of itself
                      manifest.json      size and checksum of every other file
     checkpoints/STEP.partial...         a save under way, or what is left of one
@@ -26,12 +25,13 @@ from typing import Any, TypeVar, final
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import v1 as ocp
 
-from diffax.training import manifest, packing, structure
+from diffax.training import manifest, structure
 
 State = TypeVar("State")
-_PARTIAL, _DELETED, _ARRAYS, _DESCRIPTION = "partial", "deleted", "arrays.json", "description.json"
+_PARTIAL, _DELETED, _DESCRIPTION = "partial", "deleted", "description.json"
 
 
 @final
@@ -79,11 +79,11 @@ class Checkpoints:
         partial = self._directory / f"{step}.{_PARTIAL}"
         try:
             with _uncompressed():
-                writing = ocp.save_async(partial, packing.pack(state))
+                writing = ocp.save_async(partial, state)
         except Exception as error:
             raise self._failed(step, error) from error
         known = None if metric is None or not math.isfinite(metric) else float(metric)
-        said = {_ARRAYS: structure.describe(state), _DESCRIPTION: {"metric": known, **(description or {})}}
+        said = {"metric": known, **(description or {})}
         self._save_under_way = self._committer.submit(self._commit, step, writing.result, said)
         return True
 
@@ -189,20 +189,16 @@ class Checkpoints:
         return None if not known else (min(known)[1], min(known)[0])
 
     def _load(self, step: int, like: State) -> State:
-        saved = json.loads((self._path(step) / _ARRAYS).read_text())
+        saved = structure.describe(ocp.metadata(self._path(step)).metadata)
         differences = structure.differences(saved, structure.describe(like))
         if differences:
             shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
             raise ValueError(
                 f"checkpoint of step {step} in {self._directory} does not fit: {shown}; use the config that wrote it"
             )
-        # Leaves of the same names may come in another order.
-        wanted = dict(zip(structure.describe(like), jax.tree.leaves(like), strict=True))
-        leaves = [wanted[name] for name in saved]
-        loaded = dict(zip(saved, packing.unpack(ocp.load(self._path(step), packing.like(leaves)), leaves), strict=True))
-        return jax.tree.unflatten(jax.tree.structure(like), [loaded[name] for name in wanted])
+        return ocp.load(self._path(step), jax.tree.map(_placed, like))
 
-    def _commit(self, step: int, written: Callable[[], Any], said: dict[str, Any]) -> None:
+    def _commit(self, step: int, written: Callable[[], Any], description: dict[str, Any]) -> None:
         """In a thread: waits until Orbax has written, and gives the checkpoint its name."""
         partial = self._directory / f"{step}.{_PARTIAL}"
         try:
@@ -210,8 +206,7 @@ class Checkpoints:
             if jax.process_index() != 0:
                 self._damaged.discard(step)
                 return
-            for name, content in said.items():
-                (partial / name).write_text(json.dumps(content, indent=1) + "\n")
+            (partial / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
             manifest.write(partial)
             if self._path(step).exists():
                 self._delete(step)
@@ -263,3 +258,10 @@ def _without_orbax_chatter(record: logging.LogRecord) -> bool:
     """A filter for absl's logger: Orbax reports a dozen lines a save at level info, and what it raises as well."""
     is_chatter = record.levelno <= logging.INFO or record.exc_info is not None
     return not (is_chatter and f"{os.sep}orbax{os.sep}" in record.pathname)
+
+
+def _placed(leaf: Any) -> Any:
+    if not isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
+        return leaf
+    sharding = leaf.sharding if leaf.sharding is not None else SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)

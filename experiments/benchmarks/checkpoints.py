@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import cifar_ddpm
-from diffax import build, data, devices, networks, training
+from diffax import build, data, devices
 from diffax.training.checkpoint import Checkpoints
 from experiments import common
 
@@ -42,13 +42,8 @@ def random_state() -> dict[str, Any]:
     """What a checkpoint of configs/cifar_ddpm.py holds, of random numbers."""
     config = cifar_ddpm.get_config()
     images = data.dataset.Dataset(name="noise", examples=np.zeros((2, 32, 32, 3), np.uint8), num_levels=256)
-    module = build.network(config, images)
-
-    def saved() -> dict[str, Any]:
-        numbers = build.numbers(config, images)
-        draw = lambda key: networks.init_params(module, key, images.shape)  # noqa: E731
-        return training.init_state(0, draw, build.optimizer(config), numbers).saved()
-
+    module, numbers = build.network(config, images), build.numbers(config, images)
+    shapes = jax.eval_shape(lambda: build.init_state(config, module, images, numbers).saved())
     rng = np.random.default_rng(0)
 
     def random(leaf: jax.ShapeDtypeStruct) -> jax.Array:
@@ -56,7 +51,7 @@ def random_state() -> dict[str, Any]:
             return jax.random.key(0)
         return jnp.asarray(rng.standard_normal(leaf.shape, np.float32), leaf.dtype)
 
-    return jax.tree.map(random, jax.eval_shape(saved))
+    return jax.tree.map(random, shapes)
 
 
 def measure(state: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from configs import cifar_ddpm, digits_ddpm
-from diffax import build, data, devices, networks, training
+from diffax import build, data, devices, training
 from diffax.jobs.model import Model
 from diffax.jobs.program import Program
 from diffax.reporting.metrics import MetricsWriter
@@ -98,10 +98,8 @@ def leaves() -> dict[str, float]:
     """Milliseconds of Python that a call with the state of the published network takes."""
     config = cifar_ddpm.get_config()
     images = data.dataset.Dataset(name="image", examples=np.zeros((8, 32, 32, 3), np.uint8), num_levels=256)
-    network, numbers, optimizer = build.network(config, images), build.numbers(config, images), build.optimizer(config)
-    shapes = jax.eval_shape(
-        lambda: training.init_state(0, lambda key: networks.init_params(network, key, images.shape), optimizer, numbers)
-    )
+    network, numbers = build.network(config, images), build.numbers(config, images)
+    shapes = jax.eval_shape(lambda: build.init_state(config, network, images, numbers))
 
     def count(state: training.TrainState) -> training.TrainState:
         return dataclasses.replace(state, step=state.step + 1)

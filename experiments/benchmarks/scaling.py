@@ -21,7 +21,7 @@ import numpy as np
 from jax.sharding import AbstractMesh
 
 from configs import cifar_ddpm, digits_ddpm
-from diffax import build, data, devices, distributed, networks, sharding, training
+from diffax import build, data, devices, distributed, sharding
 from diffax.jobs.model import Model
 from diffax.jobs.program import Program
 from experiments import common
@@ -96,11 +96,7 @@ def state_bytes(fsdp: int) -> tuple[int, int]:
     config = cifar_ddpm.get_config()
     image = data.dataset.Dataset(name="image", examples=np.zeros((1, 32, 32, 3), np.uint8), num_levels=256)
     module, numbers = build.network(config, image), build.numbers(config, image)
-    state = jax.eval_shape(
-        lambda: training.init_state(
-            0, lambda key: networks.init_params(module, key, image.shape), build.optimizer(config), numbers
-        )
-    )
+    state = jax.eval_shape(lambda: build.init_state(config, module, image, numbers))
     mesh = AbstractMesh((1, fsdp), (sharding.DATA, sharding.FSDP))
 
     def local(leaf: jax.ShapeDtypeStruct) -> int:

@@ -53,15 +53,12 @@ def test_one_tiny_step_of_every_config(name):
     dataset = stand_in(config)
     module, optimizer = build.network(config, dataset), build.optimizer(config)
 
-    def init_state():
-        return training.init_state(
-            0, lambda key: networks.init_params(module, key, dataset.shape), optimizer, build.numbers(config, dataset)
-        )
-
+    numbers = build.numbers(config, dataset)
     view = build.view(config, dataset)
     loss, shape = build.loss(config, module, dataset), build.learning_rate_shape(config)
     step = training.make_train_step(loss, optimizer, shape, view=view)
-    state, metrics = jax.jit(step)(jax.jit(init_state)(), data.pipeline.Pipeline(dataset, batch_size).batch(0))
+    state = jax.jit(lambda: build.init_state(config, module, dataset, numbers))()
+    state, metrics = jax.jit(step)(state, data.pipeline.Pipeline(dataset, batch_size).batch(0))
     assert np.isfinite(float(metrics["loss"])) and float(metrics["grad_norm"]) > 0
     assert int(state.step) == 1
 

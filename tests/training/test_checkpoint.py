@@ -69,23 +69,6 @@ def test_round_trip_is_bitwise(tmp_path, abstract):
     np.testing.assert_array_equal(jax.random.normal(restored.key, (3,)), jax.random.normal(jax.random.key(7), (3,)))
 
 
-def test_arrays_are_found_by_name(tmp_path):
-    """Here in another order: a dict's leaves come sorted, a dataclass's as its fields do."""
-
-    @arrays.register_pytree
-    @dataclasses.dataclass
-    class Turned:
-        z: jax.Array
-        y: jax.Array
-        large: jax.Array
-
-    state = {"large": jnp.full(5000, 3.0), "y": jnp.full(2, 1.0), "z": jnp.full(2, 2.0)}
-    with checkpoint.Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, state)
-        restored = checkpoints.restore(1, Turned(jnp.zeros(2), jnp.zeros(2), jnp.zeros(5000)))
-    assert {name: bits(getattr(restored, name)) for name in state} == {name: bits(x) for name, x in state.items()}
-
-
 def test_saving_in_quick_succession_loses_nothing(tmp_path):
     states = {step: make_state(step) for step in (1, 2, 3, 5)}
     with checkpoint.Checkpoints(tmp_path, keep=10) as checkpoints:
