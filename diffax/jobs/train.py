@@ -47,10 +47,11 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, .
             if first:
                 run_directory.write_description(workdir, config, start or 0)
                 _say_what(program, workdir, start)
-            saver = Saver(checkpoints, config)
+            saver, step = Saver(checkpoints, config), start or 0
             every = _every(config, workdir, saver, looking.make(program, held_out, plain, workdir))
-            with _failing_to_write(workdir):
-                step = _fit(program, state, start, workdir, saver, every)
+            if step < config.train.num_steps:
+                with _failing_to_write(workdir):
+                    step = _fit(program, state, start, workdir, saver, every)
     if step < config.train.num_steps:
         raise Preempted(f"{workdir}: saved at step {step} of {config.train.num_steps}; the same command goes on")
     if first:

@@ -12,7 +12,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from diffax import config
-from diffax.jobs import run_directory, run_lock
+from diffax.jobs import program, run_directory, run_lock
 from diffax.training import manifest, preemption
 from experiments.torture import killing
 
@@ -98,6 +98,13 @@ def test_a_stop_in_the_last_step_is_the_end(command, tmp_path, monkeypatch):
     stop_after(monkeypatch, 12)
     code, out, _ = train(command, tmp_path / "run")
     assert code == 0 and "done" in out
+
+
+def test_a_finished_run_compiles_no_step(command, undisturbed, finished, monkeypatch):
+    monkeypatch.delattr(program.Program, "compile")
+    code, out, _ = train(command, undisturbed)
+    assert code == 0 and "from the checkpoint of step 12" in out and "done" in out
+    assert_same_run(undisturbed, finished)
 
 
 def test_a_checkpoint_tells_of_its_run(undisturbed):

@@ -59,12 +59,12 @@ def test_a_unet_learns_the_same_on_eight_devices():
 
 
 def test_a_run_goes_on_on_other_devices_and_after_a_process_died(command, tmp_path):
-    """8 devices, then 1; or two processes of 2 devices, one of them killed, then 2 devices."""
+    """8 devices, working through a batch in two parts, then 1; or two processes of 2, one of them killed, then 2."""
     spiral = ("--config", ROOT / "configs" / "spiral_ddpm.py", *POINTS)
     reference, eight, one, two = (tmp_path / name for name in ("reference", "eight", "one", "two"))
     assert command(*spiral, "--workdir", reference, "--config.train.num_steps=20")[0] == 0
 
-    run = start(eight, 8, "--config.mesh.fsdp=4", "--config.train.num_steps=5")
+    run = start(eight, 8, "--config.mesh.fsdp=4", "--config.train.num_steps=5", "--config.train.accumulate=2")
     said, _ = run.communicate(timeout=120)
     assert run.returncode == 0 and "8 devices of 1 processes: data 2 x fsdp 4" in said, said
     assert_same(eight, reference, range(1, 6))
