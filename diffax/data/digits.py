@@ -26,7 +26,7 @@ def load(split: str = "train") -> dataset.Dataset:
     table, rows = _table(), SPLITS[split]
     return dataset.Dataset(
         name=f"digits/{split}",
-        examples=table[rows, :64].reshape(-1, 8, 8, 1),
+        examples=table[rows, :64].reshape(-1, 8, 8, 1).copy(),
         labels=table[rows, 64].astype(np.int32),
         num_classes=10,
         num_levels=17,

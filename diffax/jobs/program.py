@@ -36,7 +36,7 @@ class Program:
         """
         config = model.config
         step = training.make_train_step(
-            model.loss,
+            build.gathered(model.loss, mesh),
             build.optimizer(config),
             build.learning_rate_shape(config),
             view=build.sharded(build.view(config, model.dataset), mesh),
@@ -58,8 +58,11 @@ class Program:
 
     def continued(self, saved: dict[str, Any]) -> training.TrainState:
         """The state of a checkpoint, on the devices of the mesh, with the numbers of the config."""
-        numbers = jax.tree.map(lambda x, like: np.asarray(x, like.dtype), self.model.numbers, self.state.numbers)
-        numbers = sharding.from_copies(sharding.replicated(self.mesh), numbers)
+
+        def place(number: Any, like: jax.ShapeDtypeStruct) -> jax.Array:
+            return sharding.from_copies(like.sharding, np.asarray(number, like.dtype))
+
+        numbers = jax.tree.map(place, self.model.numbers, self.state.numbers)
         return dataclasses.replace(self.state.with_saved(saved), numbers=numbers)
 
     def compile(self, state: training.TrainState, batch: Any) -> float | None:

@@ -46,4 +46,5 @@ def init_params(module: nn.Module, key: Key[Array, ""], sample_shape: tuple[int,
     Run it under jax.jit, or under jax.eval_shape for shapes alone: layer by layer it is slow.
     """
     x = jnp.zeros((1, *sample_shape), jnp.float32)
-    return module.init(key, x, jnp.zeros((1,), jnp.float32))["params"]
+    # Flax's own way to say how arrays are split is not ours.
+    return nn.meta.unbox(module.init(key, x, jnp.zeros((1,), jnp.float32))["params"])

@@ -194,7 +194,8 @@ class Checkpoints:
         if differences:
             shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
             raise ValueError(
-                f"checkpoint of step {step} in {self._directory} does not fit: {shown}; use the config that wrote it"
+                f"checkpoint of step {step} in {self._directory} does not fit: {shown}; use the config "
+                "(and the version of diffax) that wrote it"
             )
         return ocp.load(self._path(step), jax.tree.map(_placed, like))
 

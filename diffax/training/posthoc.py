@@ -71,7 +71,7 @@ def reconstruct(snapshots: Sequence[Snapshot], sigma_rel: float, step: int, like
       like: parameters, for the structure and dtypes.
 
     Raises:
-      ValueError: sigma_rel outside (0, 0.28], or no snapshot up to the step.
+      ValueError: sigma_rel outside (0, 0.28], no snapshot up to the step, or snapshots of other parameters.
     """
     used = [snapshot for snapshot in snapshots if snapshot.step <= step]
     if not used:
@@ -81,6 +81,8 @@ def reconstruct(snapshots: Sequence[Snapshot], sigma_rel: float, step: int, like
     total = {name: np.zeros(leaf.shape) for name, leaf in _named(like).items()}
     for snapshot, weight in zip(used, fitted, strict=True):
         with np.load(snapshot.path, allow_pickle=False) as file:
+            if missing := [name for name in total if f"{snapshot.index}/{name}" not in file]:
+                raise ValueError(f"{snapshot.path} has no {missing[0]}: it is of another network or version of diffax")
             for name in total:
                 total[name] += weight * file[f"{snapshot.index}/{name}"].astype(np.float64)
     leaves, structure = jax.tree.flatten(like)
@@ -108,6 +110,6 @@ def _inner(step_a: np.ndarray, exponent_a: np.ndarray, step_b: np.ndarray, expon
 
 
 def _named(tree: Any) -> dict[str, Any]:
-    """'block/kernel' -> leaf, in the order of the tree's leaves."""
+    """'kernels/block/kernel' -> leaf, in the order of the tree's leaves."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

@@ -38,7 +38,11 @@ SMALL = {
 
 
 def test_there_are_six_examples_and_some_commands():
-    assert len(EXAMPLES) == 6 and len(OF_A_RUN) == 1 and any(command.startswith("python launch.py") for command in COMMANDS)
+    assert (
+        len(EXAMPLES) == 6
+        and len(OF_A_RUN) == 1
+        and any(command.startswith("python launch.py") for command in COMMANDS)
+    )
 
 
 @pytest.mark.parametrize("example", [example for example in EXAMPLES if example not in OF_A_RUN])

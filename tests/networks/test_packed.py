@@ -29,7 +29,8 @@ def test_what_was_packed_is_unpacked(network):
     unpacked = made.unpack()
     assert jax.tree.structure(unpacked) == jax.tree.structure(params)
     assert jax.tree.all(jax.tree.map(np.array_equal, unpacked, params))
-    assert all(leaf.ndim > 1 for leaf in jax.tree.leaves(made.kernels)) and made.vectors.ndim == 1
+    [vectors] = made.vectors.values()
+    assert all(leaf.ndim > 1 for leaf in jax.tree.leaves(made.kernels)) and vectors.ndim == 1
     assert sum(leaf.size for leaf in jax.tree.leaves(made)) == sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
@@ -58,5 +59,22 @@ def test_vectors_of_several_dtypes_or_none_stay_as_they_are():
 
 def test_numbers_are_among_the_vectors():
     made = packed.pack({"gain": jnp.float32(2.0), "layer": {"bias": jnp.arange(3.0), "kernel": jnp.zeros((2, 2))}})
-    assert made.vectors.tolist() == [2, 0, 1, 2]
+    [vectors] = made.vectors.values()
+    assert vectors.tolist() == [2, 0, 1, 2]
     assert made.unpack()["gain"].shape == () and made.unpack()["layer"]["bias"].tolist() == [0, 1, 2]
+
+
+def test_the_order_in_which_parameters_are_made_does_not_matter():
+    """Where blocks are rematerialised Flax makes them in another."""
+    shapes = [
+        jax.eval_shape(lambda m=m: packed.pack(networks.init_params(m, jax.random.key(0), (8, 8, 1))))
+        for m in (networks.UNet(**TINY), networks.UNet(**TINY, remat=networks.remat.nothing))
+    ]
+    assert shapes[0].layout == shapes[1].layout and jax.tree.structure(shapes[0]) == jax.tree.structure(shapes[1])
+
+
+def test_other_layouts_have_other_names():
+    names = set()
+    for lengths in ({"a": 3, "b": 2}, {"a": 2, "b": 3}, {"c": 5}):
+        names |= set(packed.pack({name: jnp.zeros(length) for name, length in lengths.items()}).vectors)
+    assert len(names) == 3

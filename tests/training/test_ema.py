@@ -2,11 +2,12 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax import losses, processes, schedules, training
+from diffax import losses, networks, processes, schedules, training
 from diffax.processes import time_sampling
 from diffax.training import ema, posthoc
 
@@ -108,6 +109,17 @@ def test_other_lengths_after_training(tmp_path, dtype):
             error = np.linalg.norm(made - average)
             assert error < 0.01 * np.linalg.norm(average)
             assert error < 0.01 * np.linalg.norm(average - params) or step < 2000
+
+
+def test_packed_parameters_and_those_of_another_network(tmp_path):
+    params = {"layer": {"bias": jnp.arange(3.0), "kernel": jnp.ones((2, 2))}, "scale": jnp.full(2, 5.0)}
+    state = training.init_state(0, lambda key: networks.packed.pack(params), training.adam(), numbers(0.1))
+    posthoc.save(tmp_path, dataclasses.replace(state, step=jnp.asarray(10)))
+    made = posthoc.reconstruct(posthoc.find(tmp_path), 0.1, 10, state.params)
+    jax.tree.map(np.testing.assert_allclose, networks.packed.unpack(made), params)
+    for other in (params, networks.packed.pack(params | {"scale": jnp.ones(3)})):
+        with pytest.raises(ValueError, match=r"00000010.npz has no .*: it is of another network"):
+            posthoc.reconstruct(posthoc.find(tmp_path), 0.1, 10, other)
 
 
 def test_the_closest_combination_of_the_same_average_is_itself():
