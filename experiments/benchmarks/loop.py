@@ -27,7 +27,7 @@ from diffax.reporting.progress import Progress
 from experiments import common
 
 HERE = pathlib.Path(__file__).parent
-STEPS, ROUNDS, CALLS = 100, 7, 30
+STEPS, ROUNDS, CALLS = 100, 21, 30
 
 
 def main() -> None:
