@@ -287,21 +287,6 @@ def mesh(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mes
     return made
 
 
-def gathered(loss: training.BatchLoss, mesh: Mesh) -> training.BatchLoss:
-    """The loss by vectors that are whole on every device, as they are where they are not packed.
-
-    Else the compiler splits their gradients as it does those of kernels, and sends them around one at a time.
-    """
-    if mesh.shape[sharding.FSDP] == 1:
-        return loss
-    whole = sharding.replicated(mesh)
-
-    def gather(leaf: jax.Array) -> jax.Array:
-        return jax.lax.with_sharding_constraint(leaf, whole) if leaf.ndim <= 1 else leaf
-
-    return lambda params, *rest: loss(jax.tree.map(gather, networks.packed.unpack(params)), *rest)
-
-
 def learning_rate_shape(config: ConfigDict) -> training.LearningRateShape:
     """Warm-up and decay of config.optimizer over config.train.num_steps."""
     options = config.optimizer

@@ -9,7 +9,7 @@ import jax
 from diffax import build, data, distributed, sharding, training
 from diffax.jobs import pictures
 from diffax.jobs.model import Sampler
-from diffax.jobs.program import Program
+from diffax.jobs.program import Program, gathered
 from diffax.jobs.saving import BEST_BY
 
 # Points are cheap to draw and say little by the dozen.
@@ -31,7 +31,7 @@ def make(
     size = min(len(held_out), _MOST_HELD_OUT)
     batch = data.pipeline.Pipeline(held_out, size).batch(0)
     batch = sharding.from_copies(sharding.batch_sharding(mesh, size), batch)
-    loss, everywhere = build.held_out_loss(config, model.module), sharding.replicated(mesh)
+    loss, everywhere = gathered(build.held_out_loss(config, model.module), mesh), sharding.replicated(mesh)
     held_out_loss = jax.jit(training.make_held_out_loss(loss, view=view), out_shardings=everywhere)
     loss_of_bin = jax.jit(training.diagnostics.make_loss_of_bin(loss, view=view), out_shardings=everywhere)
     edges = training.diagnostics.bin_edges(model.numbers, config.train.diagnose_bins)

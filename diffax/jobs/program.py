@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from diffax import build, sharding, training
+from diffax import build, networks, sharding, training
 from diffax.jobs.model import Model
 from diffax.reporting import throughput
 
@@ -36,7 +36,7 @@ class Program:
         """
         config = model.config
         step = training.make_train_step(
-            build.gathered(model.loss, mesh),
+            gathered(model.loss, mesh),
             build.optimizer(config),
             build.learning_rate_shape(config),
             view=build.sharded(build.view(config, model.dataset), mesh),
@@ -77,7 +77,7 @@ class Program:
         return flops
 
     def flops(self, lowered: Any) -> float | None:
-        """Operations of one step as written, on all devices; lowered: the step, before it is compiled."""
+        """Operations of one step on all devices, as in `throughput.flops`; lowered: the step."""
         flops, unrolled = throughput.flops(lowered), training.accumulation.unrolled()
         if flops is None:
             return None
@@ -88,6 +88,21 @@ class Program:
     def ceiling(self) -> float:
         """Operations per second of matrix products on all devices, in the network's dtype."""
         return self.mesh.size * throughput.matmul_flops(build.compute_dtype(self.model.config))
+
+
+def gathered(loss: training.BatchLoss, mesh: Mesh) -> training.BatchLoss:
+    """The loss by vectors that are whole on every device, as they are where they are not packed.
+
+    Else the compiler splits their gradients as it does those of kernels, and sends them around one at a time.
+    """
+    if mesh.shape[sharding.FSDP] == 1:
+        return loss
+    whole = sharding.replicated(mesh)
+
+    def gather(leaf: jax.Array) -> jax.Array:
+        return jax.lax.with_sharding_constraint(leaf, whole) if leaf.ndim <= 1 else leaf
+
+    return lambda params, *rest: loss(jax.tree.map(gather, networks.packed.unpack(params)), *rest)
 
 
 def _shardings(state: Any) -> Any:

@@ -13,7 +13,7 @@ def rates(steps_per_second: float, batch_size: int, flops_per_step: float | None
     """The metrics steps_per_second, images_per_second, flops_utilization (the share of the ceiling) and memory_gb.
 
     Args:
-      flops_per_step: operations of a step as written, nothing computed again counted twice; None if unknown.
+      flops_per_step: operations of a step, as by `flops`; None if unknown.
       ceiling: operations per second of a matrix product (`matmul_flops`).
     """
     values = {"steps_per_second": steps_per_second, "images_per_second": steps_per_second * batch_size}
@@ -41,7 +41,10 @@ def matmul_flops(dtype: DTypeLike = jnp.float32, *, size: int | None = None, num
 
 
 def flops(lowered: Any) -> float | None:
-    """Operations of a program that jit has lowered, before it is compiled; a loop's body counts once."""
+    """Operations of a program that jit has lowered, as written, before it is compiled.
+
+    A loop's body counts once. What is rematerialised counts again, whether the compiler computes it again or not.
+    """
     analysis = lowered.cost_analysis()
     return None if not analysis else analysis.get("flops")
 

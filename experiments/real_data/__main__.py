@@ -20,6 +20,7 @@ from sklearn import svm
 
 from diffax import data, devices
 from diffax.jobs import sample
+from diffax.jobs.model import Model
 from diffax.jobs.run_directory import read_config
 from diffax.reporting import images, metrics, plots
 from experiments import common
@@ -76,7 +77,7 @@ def measured(name: str, workdir: pathlib.Path, mnist: pathlib.Path, write: bool)
     speeds = np.array([line["steps_per_second"] for line in training])
     cost = json.loads((workdir / "cost.json").read_text())
     results: dict[str, Any] = {
-        "parameters": num_parameters(workdir, config),
+        "parameters": Model.build(config).num_params,
         "steps": config.train.num_steps,
         "batch": config.train.batch_size,
         "minutes of training by the clock": cost["seconds"] / 60,
@@ -96,14 +97,6 @@ def measured(name: str, workdir: pathlib.Path, mnist: pathlib.Path, write: bool)
         shown = drawn["samples"][:100]
         images.save_png(HERE / f"{name}.png", images.grid(shown, 10), scale=2 if shown.shape[-1] == 3 else 1)
     return results | (agreement(drawn, mnist) if config.data.name == "mnist" else {})
-
-
-def num_parameters(workdir: pathlib.Path, config: Any) -> int:
-    """Of the network of a run."""
-
-    from diffax.jobs.model import Model
-
-    return Model.build(config).num_params
 
 
 def agreement(drawn: Any, mnist: pathlib.Path) -> dict[str, float]:

@@ -59,5 +59,6 @@ def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.warns(UserWarning, match="no locks here .*only one process"), run_lock.held(tmp_path):
+    with pytest.warns(UserWarning, match="no locks here .*only one process") as warned, run_lock.held(tmp_path):
         pass
+    assert len(warned) == 1
