@@ -1,4 +1,4 @@
-"""The few array habits every room shares: which NumPy to use, trailing axes, means over a sample, noise per sample."""
+"""Array helpers: pytree registration, NumPy or jax.numpy by argument, broadcasting, per-sample reductions and noise."""
 
 import dataclasses
 from types import ModuleType
@@ -15,16 +15,22 @@ _Class = TypeVar("_Class")
 
 
 def register_pytree(cls: type[_Class]) -> type[_Class]:
-    """Registers a dataclass as a pytree whose leaves are its fields, but for those with metadata {"static": True}.
+    """Registers a dataclass as a pytree: its fields are the leaves, except those with metadata {"static": True}.
 
-    Used instead of jax.tree_util.register_dataclass, whose structures (jax 0.10) compare equal for different classes
-    with the same number of fields. jit then finds one schedule's compiled program for another, about once in a hundred.
-    Unflattening skips __init__: JAX rebuilds pytrees around anything.
+    Static fields become part of the tree structure. Used instead of jax.tree_util.register_dataclass, whose structures
+    (jax 0.10) compare equal for different classes with the same number of fields: jit then finds one schedule's
+    compiled program for another, about once in a hundred.
+
+    JAX rebuilds pytrees around placeholders, such as None, object() and shapes. Therefore unflattening skips __init__,
+    and the annotations of __init__ are set to Any for all fields that are not static, so that a run-time type checker
+    accepts any leaf. The annotations of the class keep the plain types.
     """
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     static = tuple(field.name for field in fields if field.metadata.get("static"))
     leaves = tuple(field.name for field in fields if field.name not in static)
     keys = tuple(map(jax.tree_util.GetAttrKey, leaves))
+    if "__init__" in vars(cls):
+        cls.__init__.__annotations__.update(dict.fromkeys(leaves, Any))
 
     def flatten(tree: _Class) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         return tuple(getattr(tree, name) for name in leaves), tuple(getattr(tree, name) for name in static)
@@ -44,14 +50,15 @@ def register_pytree(cls: type[_Class]) -> type[_Class]:
 
 
 def namespace(*values: Numeric) -> ModuleType:
-    """jax.numpy if any value is a JAX array or tracer, else numpy."""
+    """The array library of the values: jax.numpy if any of them is a JAX array or tracer, else numpy."""
     return jnp if any(isinstance(value, jax.Array) for value in values) else np
 
 
 def as_float(value: Numeric, *parameters: Numeric) -> tuple[Any, ...]:
-    """(numpy or jax.numpy, value, *parameters), the numbers as floating arrays of that library and of value's dtype.
+    """Converts numbers to floating-point arrays of one library and one dtype: (numpy or jax.numpy, value, *parameters).
 
-    That dtype is the array's own, and float64 (or JAX's default) for Python numbers and integers.
+    The dtype is that of value if value is a floating-point array; for Python numbers and integers it is float64 in
+    NumPy and JAX's default float in JAX.
     """
     xp = namespace(value, *parameters)
     value = xp.asarray(value)
@@ -61,28 +68,32 @@ def as_float(value: Numeric, *parameters: Numeric) -> tuple[Any, ...]:
 
 
 def expand_to(a: Numeric, x: Array) -> Array:
-    """`a`, a scalar or (batch,), in x's dtype and with trailing axes of size one: it multiplies x (batch, *dims)."""
+    """Appends axes of size one to `a`, a scalar or (batch,), so that it multiplies x (batch, *dims); in x's dtype."""
     a = namespace(a, x).asarray(a, x.dtype)
     return a if a.ndim == 0 else a.reshape(a.shape + (1,) * (x.ndim - a.ndim))
 
 
 def mean_per_sample(x: Float[Array, "batch *dims"]) -> Float[Array, " batch"]:
-    """The mean over every axis but the first."""
+    """The mean of each sample: over every axis but the first."""
     return x.reshape(x.shape[0], -1).mean(axis=-1)
 
 
 def sum_per_sample(x: Float[Array, "batch *dims"]) -> Float[Array, " batch"]:
-    """The sum over every axis but the first."""
+    """The sum of each sample: over every axis but the first."""
     return x.reshape(x.shape[0], -1).sum(axis=-1)
 
 
 def split_keys(keys: Keys, num: int) -> tuple[Keys, ...]:
-    """`num` independent arrays of keys (batch,) from one: sample i's depend on keys[i] alone."""
+    """Splits one array of keys (batch,) into `num` independent ones; those of sample i depend on keys[i] alone."""
     return tuple(jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, num))(keys), 1, 0))
 
 
 def normal_like(keys: Keys, x: Float[Array, "batch *dims"]) -> Float[jax.Array, "batch *dims"]:
-    """Standard normal noise of x's shape and dtype; sample i's depends on keys[i] alone, not on its batch."""
+    """Standard normal noise of x's shape and dtype. The noise of sample i depends on keys[i] alone, not on the batch.
+
+    Raises:
+      ValueError: keys not one per sample.
+    """
     if keys.shape != x.shape[:1]:
         raise ValueError(f"expected one key per sample, shape {x.shape[:1]}, got keys of shape {keys.shape}")
     return jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)

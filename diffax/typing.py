@@ -1,30 +1,19 @@
-"""The words the rooms of diffax share: array aliases, the Schedule and Denoiser protocols, and Prediction."""
+"""Types that all of diffax shares: array aliases, Prediction, and the Schedule, Denoiser and Network protocols."""
 
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
 if TYPE_CHECKING:
-    # Which of the two libraries' arrays comes out follows from what goes in: more than static types can say.
+    # Functions return the array type of the library that their arguments belong to, which static types cannot express.
     Array = Any
     Numeric = Any
-    _Held = TypeVar("_Held")
-    Node = Annotated[_Held, "a field of a pytree"]
 else:
-    # NumPy's own scalars count as arrays: they are what its functions make of arrays of shape ().
+    # np.generic: NumPy functions return a scalar, not an array, for arguments of shape ().
     Array = jax.Array | np.ndarray | np.generic
     # A time, a coefficient, a log-SNR: a number or an array of any shape. NumPy in, NumPy out; JAX in, JAX out.
     Numeric = Array | float | int
-
-    class Node:
-        """Node[Numeric] is a Numeric to readers and static checkers, and anything at all while the program runs.
-
-        JAX rebuilds pytrees around None (vmap's in_axes), object() and shapes, so a run-time checker must let them in.
-        """
-
-        def __class_getitem__(cls, held: Any) -> Any:
-            return Any
 
 
 # Typed PRNG keys, one per sample: shape (batch,).
@@ -33,10 +22,10 @@ Keys = jax.Array
 
 @runtime_checkable
 class Schedule(Protocol):
-    """x_t = alpha(t) x_0 + sigma(t) eps for t in [0, 1]; t = 0 is data, t = 1 is noise.
+    """A noise schedule: x_t = alpha(t) x_0 + sigma(t) eps for t in [0, 1], where t = 0 is data and t = 1 is noise.
 
-    Every method takes a t (or log-SNR) of any shape and returns the same shape. Our alpha is the factor of the mean:
-    the alpha_bar_t of DDPM (arXiv:2006.11239) and the alpha_t of DDIM (arXiv:2010.02502) are alpha(t) squared.
+    Every method takes t (or a log-SNR) of any shape and returns that shape. alpha is the factor of x_0 itself: DDPM's
+    alpha_bar_t (arXiv:2006.11239) and DDIM's alpha_t (arXiv:2010.02502) are our alpha(t) squared.
     """
 
     def alpha(self, t: Numeric) -> Array: ...
@@ -44,25 +33,83 @@ class Schedule(Protocol):
     def sigma(self, t: Numeric) -> Array: ...
 
     def log_snr(self, t: Numeric) -> Array:
-        """2 log(alpha / sigma), decreasing in t, in nats, limited to +-schedules.LOG_SNR_LIMIT."""
+        """The log signal-to-noise ratio 2 log(alpha / sigma) in nats, decreasing in t.
 
-    def time_of(self, log_snr: Numeric) -> Array:
-        """The inverse of log_snr."""
+        Clipped to +-schedules.LOG_SNR_LIMIT.
+        """
+
+    def t_of_log_snr(self, log_snr: Numeric) -> Array:
+        """The time at which log_snr has this value: the inverse of log_snr(t)."""
 
 
 class Prediction(NamedTuple):
-    """Both halves of what x_t is made of; where a network has learned it, also the variance of a reverse step.
+    """A denoiser's estimates of x_0 and eps at x_t, each of x_t's shape.
 
-    variance is its place between DDPM's two, in logarithms: 0 the small one, 1 the large (arXiv:2102.09672, eq. 15).
+    log_variance_fraction is the learned variance of a reverse step, for networks that have one (improved DDPM,
+    arXiv:2102.09672, eq. 15): the fraction v by which the log-variance lies between DDPM's small (0) and large (1) one,
+    log variance = (1 - v) log small + v log large. It has x_t's shape.
     """
 
     x_0: jax.Array
     eps: jax.Array
-    variance: jax.Array | None = None
+    log_variance_fraction: jax.Array | None = None
 
 
 @runtime_checkable
 class Denoiser(Protocol):
-    """x_t (batch, *dims) and t, a scalar or (batch,), to a Prediction of x_t's shape."""
+    """Predicts x_0 and eps from x_t (batch, *dims) and t, a scalar or (batch,)."""
 
     def __call__(self, x_t: jax.Array, t: jax.Array, /) -> Prediction: ...
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A neural network of any library. Implement this to train and sample your own network.
+
+    A network is a stateless object: its parameters are a pytree that `init` returns and every call takes. What the raw
+    output means (eps, v, x_0, ...) is the parameterization's business, not the network's.
+
+    num_classes: the number of classes of a class-conditional network; None for an unconditional one.
+
+    For example, a network of Flax:
+
+        class MyNetwork:
+            num_classes = None
+            def __init__(self):
+                self.module = MyFlaxModule()
+            def init(self, key, sample_shape):
+                return self.module.init(key, jnp.zeros((1, *sample_shape)), jnp.zeros(1))
+            def __call__(self, params, x, time_input, condition=None, *, key=None):
+                return self.module.apply(params, x, time_input)
+    """
+
+    @property
+    def num_classes(self) -> int | None: ...
+
+    def init(self, key: jax.Array, sample_shape: tuple[int, ...]) -> Any:
+        """Draws the initial parameters, a pytree of arrays.
+
+        Args:
+          key: one typed PRNG key.
+          sample_shape: of one sample, without the batch axis: (height, width, channels) for images.
+        """
+
+    def __call__(
+        self,
+        params: Any,
+        x: jax.Array,
+        time_input: jax.Array,
+        condition: dict[str, jax.Array] | None = None,
+        *,
+        key: Keys | None = None,
+    ) -> jax.Array:
+        """The raw output, of x's shape; or with twice its channels, the second half being a learned variance.
+
+        Args:
+          params: what `init` returned, or trained from it.
+          x: (batch, *sample_shape), x_t times the parameterization's input scale.
+          time_input: (batch,), the time in the form of one of denoisers.time_inputs.
+          condition: a dict of arrays with a batch axis, "label" (batch,) of integers for a class-conditional network;
+            None for an unconditional one.
+          key: one typed PRNG key per sample, (batch,), for dropout; None for no dropout.
+        """

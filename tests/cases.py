@@ -52,9 +52,9 @@ INNER = TIMES[(TIMES > 9e-7) & (TIMES < 1 - 9e-8)]
 
 @jax.jit
 def evaluate(schedule, t):
-    """(alpha, sigma, log_snr, time_of that log_snr) at t, in one program for all schedules of one class."""
+    """(alpha, sigma, log_snr, t_of_log_snr that log_snr) at t, in one program for all schedules of one class."""
     log_snr = schedule.log_snr(t)
-    return schedule.alpha(t), schedule.sigma(t), log_snr, schedule.time_of(log_snr)
+    return schedule.alpha(t), schedule.sigma(t), log_snr, schedule.t_of_log_snr(log_snr)
 
 
 def in_float32(name):

@@ -1,4 +1,4 @@
-"""Classifier guidance: up the gradient of what a classifier of noisy samples says."""
+"""Classifier guidance (arXiv:2105.05233)."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from diffax import arrays
 from diffax.denoisers import moved
-from diffax.typing import Denoiser, Node, Numeric, Prediction, Schedule
+from diffax.typing import Denoiser, Numeric, Prediction, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
 LogProbability = Callable[[Sample, Numeric], Float[jax.Array, " batch"]]
@@ -16,12 +16,12 @@ LogProbability = Callable[[Sample, Numeric], Float[jax.Array, " batch"]]
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
-class ClassifierGuided:
-    """See classifier_guided."""
+class _ClassifierGuided:
+    """The denoiser, the schedule, the guidance scale and the classifier of classifier_guided."""
 
-    denoiser: Node[Denoiser]
-    schedule: Node[Schedule]
-    scale: Node[Numeric]
+    denoiser: Denoiser
+    schedule: Schedule
+    scale: Numeric
     log_probability: LogProbability = dataclasses.field(metadata={"static": True})
 
     def __call__(self, x_t: Sample, t: Numeric) -> Prediction:
@@ -32,10 +32,14 @@ class ClassifierGuided:
 
 def classifier_guided(
     denoiser: Denoiser, schedule: Schedule, log_probability: LogProbability, scale: Numeric = 1.0
-) -> ClassifierGuided:
-    """The score plus scale times the gradient of log p(y | x_t) (arXiv:2105.05233, algorithm 2).
+) -> Denoiser:
+    """Classifier guidance: adds scale times the gradient of log p(y | x_t) to the score.
 
-    log_probability(x_t, t) gives log p(y | x_t) of each sample, (batch,), for the y that is wanted, and is
-    differentiated in x_t. With scale 1 and an exact classifier this is the exact denoiser given y.
+    arXiv:2105.05233, algorithm 2. With scale 1 and an exact classifier of noisy x_t it is the exact denoiser given y.
+
+    Args:
+      log_probability: a function (x_t, t) to log p(y | x_t) of each sample, (batch,), for the target class y. It is
+        differentiated in x_t.
+      scale: the guidance scale.
     """
-    return ClassifierGuided(denoiser, schedule, scale, log_probability)
+    return _ClassifierGuided(denoiser, schedule, scale, log_probability)

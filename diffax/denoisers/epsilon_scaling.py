@@ -1,4 +1,4 @@
-"""Epsilon scaling: a denoiser that takes a little less noise away, against the loss of variance while sampling."""
+"""Epsilon scaling (arXiv:2308.15321), which reduces exposure bias in sampling."""
 
 import dataclasses
 
@@ -8,17 +8,17 @@ from jaxtyping import Float
 
 from diffax import arrays
 from diffax.denoisers import moved
-from diffax.typing import Denoiser, Node, Numeric, Prediction, Schedule
+from diffax.typing import Denoiser, Numeric, Prediction, Schedule
 
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
-class EpsilonScaled:
-    """See epsilon_scaled."""
+class _EpsilonScaled:
+    """The denoiser, the schedule and the scale of epsilon_scaled."""
 
-    denoiser: Node[Denoiser]
-    schedule: Node[Schedule]
-    scale: Node[Numeric]
+    denoiser: Denoiser
+    schedule: Schedule
+    scale: Numeric
 
     def __call__(self, x_t: Float[jax.Array, "batch *dims"], t: Numeric) -> Prediction:
         prediction = self.denoiser(x_t, t)
@@ -32,11 +32,14 @@ class EpsilonScaled:
         )
 
 
-def epsilon_scaled(denoiser: Denoiser, schedule: Schedule, scale: Numeric) -> EpsilonScaled:
-    """eps / scale, and the x_0 that makes x_t with it (arXiv:2308.15321).
+def epsilon_scaled(denoiser: Denoiser, schedule: Schedule, scale: Numeric) -> Denoiser:
+    """Epsilon scaling: divides eps by scale and adapts x_0, so that alpha x_0 + sigma eps = x_t (arXiv:2308.15321).
 
-    Samples of few steps, or of a network that has not learned all there is, vary less than the data: DDIM's step on
-    data of unit variance is short by the cosine of the angle it turns. A scale just above 1, such as 1.005 to 1.015,
-    gives the variance back; 1 changes nothing. Where x_t is pure noise (alpha < 0.001 sigma) nothing is changed.
+    Samples of few steps or of an undertrained network have less variance than the data. For example, a DDIM step on
+    data of unit variance loses a factor of the cosine of the angle between (alpha_t, sigma_t) and (alpha_s, sigma_s).
+    A scale slightly above 1 compensates for it. Where x_t is pure noise (alpha < 0.001 sigma) nothing changes.
+
+    Args:
+      scale: such as 1.005 to 1.015; 1 changes nothing.
     """
-    return EpsilonScaled(denoiser, schedule, scale)
+    return _EpsilonScaled(denoiser, schedule, scale)

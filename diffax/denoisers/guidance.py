@@ -1,4 +1,7 @@
-"""Classifier-free guidance: away from what a sample looks like in general, towards what it is asked to be."""
+"""Classifier-free guidance (arXiv:2207.12598), CFG++ and guidance rescaling.
+
+Guidance extrapolates from the unconditional to the conditional prediction.
+"""
 
 import dataclasses
 from typing import Any
@@ -10,20 +13,20 @@ from jaxtyping import Float
 from diffax import arrays, processes
 from diffax.denoisers import moved
 from diffax.denoisers.network import ApplyFn, TimeInput, from_network
-from diffax.typing import Denoiser, Node, Numeric, Prediction, Schedule
+from diffax.typing import Denoiser, Numeric, Prediction, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
 
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
-class ClassifierFree:
-    """See classifier_free."""
+class _ClassifierFree:
+    """The two denoisers, the guidance scale and the guidance interval of classifier_free."""
 
-    conditional: Node[Denoiser]
-    unconditional: Node[Denoiser]
-    scale: Node[Numeric]
-    interval: Node[tuple[Numeric, Numeric]]
+    conditional: Denoiser
+    unconditional: Denoiser
+    scale: Numeric
+    interval: tuple[Numeric, Numeric]
 
     def __call__(self, x_t: Sample, t: Numeric) -> Prediction:
         return _extrapolate(self.conditional(x_t, t), self.unconditional(x_t, t), self.scale, self.interval, x_t, t)
@@ -35,24 +38,27 @@ def classifier_free(
     scale: Numeric,
     *,
     interval: tuple[Numeric, Numeric] = (0.0, 1.0),
-) -> ClassifierFree:
-    """unconditional + scale (conditional - unconditional), in both halves (arXiv:2207.12598, eq. 6, scale = 1 + w).
+) -> Denoiser:
+    """Classifier-free guidance: unconditional + scale (conditional - unconditional), in both x_0 and eps.
 
-    scale 1 is no guidance, 0 ignores the condition. Outside `interval` of t scale is 1 (arXiv:2404.07724). Any two
-    denoisers will do: with a weaker model of the same data in the place of `unconditional` this is autoguidance
-    (arXiv:2406.02507, eq. 3).
+    arXiv:2207.12598, eq. 6, with scale = 1 + w. Any two denoisers can be used: with a weaker model of the same data as
+    `unconditional` this is autoguidance (arXiv:2406.02507, eq. 3).
+
+    Args:
+      scale: the guidance scale, a number or one per sample. 1 is no guidance; 0 ignores the condition.
+      interval: (low, high), the range of t in which guidance is applied (arXiv:2404.07724); outside it the scale is 1.
     """
-    return ClassifierFree(conditional, unconditional, scale, interval)
+    return _ClassifierFree(conditional, unconditional, scale, interval)
 
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
-class CfgPlusPlus:
-    """See cfg_plus_plus."""
+class _CfgPlusPlus:
+    """The two denoisers and the guidance scale of cfg_plus_plus."""
 
-    conditional: Node[Denoiser]
-    unconditional: Node[Denoiser]
-    scale: Node[Numeric]
+    conditional: Denoiser
+    unconditional: Denoiser
+    scale: Numeric
 
     def __call__(self, x_t: Sample, t: Numeric) -> Prediction:
         base = self.unconditional(x_t, t)
@@ -60,39 +66,58 @@ class CfgPlusPlus:
         return guided._replace(eps=base.eps)
 
 
-def cfg_plus_plus(conditional: Denoiser, unconditional: Denoiser, scale: Numeric) -> CfgPlusPlus:
-    """The guided x_0 with the unconditional eps (arXiv:2406.08070, algorithm 2), scale in [0, 1].
+def cfg_plus_plus(conditional: Denoiser, unconditional: Denoiser, scale: Numeric) -> Denoiser:
+    """CFG++: the guided x_0 together with the unconditional eps (arXiv:2406.08070, algorithm 2).
 
-    Its halves do not make x_t, on purpose, so that a table must use both as they are: ddim, which puts the
-    unconditional noise back; not the exponential ones.
+    alpha x_0 + sigma eps differs from x_t, on purpose. Therefore the sampler has to use both predictions as they are.
+    `samplers.ddim` does, which renoises with the unconditional eps. Exponential integrators do not.
+
+    Args:
+      scale: the guidance scale, in [0, 1].
     """
-    return CfgPlusPlus(conditional, unconditional, scale)
+    return _CfgPlusPlus(conditional, unconditional, scale)
 
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
-class Rescaled:
-    """See rescaled."""
+class _Rescaled:
+    """The two denoisers, the schedule and the options of rescaled."""
 
-    guided: Node[ClassifierFree]
-    schedule: Node[Schedule]
-    factor: Node[Numeric]
+    conditional: Denoiser
+    unconditional: Denoiser
+    schedule: Schedule
+    scale: Numeric
+    factor: Numeric
+    interval: tuple[Numeric, Numeric]
 
     def __call__(self, x_t: Sample, t: Numeric) -> Prediction:
-        conditional, unconditional = self.guided.conditional(x_t, t), self.guided.unconditional(x_t, t)
-        guided = _extrapolate(conditional, unconditional, self.guided.scale, self.guided.interval, x_t, t)
-        wanted, had = (_std(prediction.x_0) for prediction in (conditional, guided))
-        ratio = jnp.where(had > 0, wanted / jnp.where(had > 0, had, 1), 1)
+        conditional, unconditional = self.conditional(x_t, t), self.unconditional(x_t, t)
+        guided = _extrapolate(conditional, unconditional, self.scale, self.interval, x_t, t)
+        target, current = (_std(prediction.x_0) for prediction in (conditional, guided))
+        ratio = jnp.where(current > 0, target / jnp.where(current > 0, current, 1), 1)
         gain = arrays.expand_to(self.factor * ratio + (1 - self.factor), x_t)
         return moved.to_x_0(guided, self.schedule, x_t, t, gain * guided.x_0)
 
 
-def rescaled(guided: ClassifierFree, schedule: Schedule, factor: Numeric = 0.7) -> Rescaled:
-    """Guidance whose x_0 has the conditional one's standard deviation again, by `factor` in [0, 1].
+def rescaled(
+    conditional: Denoiser,
+    unconditional: Denoiser,
+    schedule: Schedule,
+    scale: Numeric,
+    *,
+    factor: Numeric = 0.7,
+    interval: tuple[Numeric, Numeric] = (0.0, 1.0),
+) -> Denoiser:
+    """Classifier-free guidance with rescaling: restores the standard deviation of the conditional x_0.
 
-    arXiv:2305.08891, eq. 15 and 16, on x_0: against the over-exposure of strong guidance. 0 changes nothing.
+    arXiv:2305.08891, eq. 15 and 16, applied to x_0. Reduces the over-exposure of large guidance scales.
+
+    Args:
+      scale: the guidance scale, as in classifier_free.
+      factor: from 0 (plain classifier-free guidance) to 1 (exactly the conditional standard deviation).
+      interval: (low, high), the range of t in which guidance is applied.
     """
-    return Rescaled(guided, schedule, factor)
+    return _Rescaled(conditional, unconditional, schedule, scale, factor, interval)
 
 
 def _std(x: Sample) -> Float[jax.Array, " batch"]:
@@ -101,12 +126,12 @@ def _std(x: Sample) -> Float[jax.Array, " batch"]:
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
-class GuidedNetwork:
-    """See guided_network."""
+class _GuidedNetwork:
+    """A network denoiser of twice the batch, the guidance scale and the guidance interval of guided_network."""
 
-    network: Node[Denoiser]
-    scale: Node[Numeric]
-    interval: Node[tuple[Numeric, Numeric]]
+    network: Denoiser
+    scale: Numeric
+    interval: tuple[Numeric, Numeric]
 
     def __call__(self, x_t: Sample, t: Numeric) -> Prediction:
         both_t = t if jnp.ndim(t) == 0 else jnp.concatenate([t, t])
@@ -127,11 +152,20 @@ def guided_network(
     null_condition: Any,
     scale: Numeric,
     interval: tuple[Numeric, Numeric] = (0.0, 1.0),
-) -> GuidedNetwork:
-    """classifier_free of one network under a condition and under its null value, in one call of twice the batch."""
-    both = jax.tree.map(lambda given, null: jnp.concatenate([given, null]), condition, null_condition)
+) -> Denoiser:
+    """Classifier-free guidance of one network, evaluated in a single call with twice the batch.
+
+    The first half of the batch has the condition, the second half the null condition. The other arguments are those of
+    from_network.
+
+    Args:
+      condition, null_condition: pytrees of the same structure and shapes, with a batch axis.
+      scale: the guidance scale, as in classifier_free.
+      interval: (low, high), the range of t in which guidance is applied.
+    """
+    both = jax.tree.map(lambda leaf, null: jnp.concatenate([leaf, null]), condition, null_condition)
     network = from_network(apply_fn, params, schedule, parameterization, time_input=time_input, condition=both)
-    return GuidedNetwork(network, scale, interval)
+    return _GuidedNetwork(network, scale, interval)
 
 
 def _extrapolate(
@@ -142,10 +176,11 @@ def _extrapolate(
     x_t: Sample,
     t: Numeric,
 ) -> Prediction:
+    """Classifier-free guidance of two predictions; a learned variance is the conditional one."""
     low, high = interval
     inside = (jnp.asarray(t) >= low) & (jnp.asarray(t) <= high)
     weight = arrays.expand_to(jnp.where(inside, jnp.asarray(scale, x_t.dtype), 1), x_t)
     x_0, eps = (
         base + weight * (towards - base) for towards, base in zip(conditional[:2], unconditional[:2], strict=True)
     )
-    return Prediction(x_0, eps, conditional.variance)
+    return Prediction(x_0, eps, conditional.log_variance_fraction)

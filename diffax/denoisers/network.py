@@ -1,4 +1,4 @@
-"""A network and a parameterization become a denoiser."""
+"""Denoisers from networks: a network with its parameterization (prediction type) and preconditioning."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from diffax import arrays, processes
-from diffax.typing import Array, Keys, Node, Numeric, Prediction, Schedule
+from diffax.typing import Array, Denoiser, Keys, Numeric, Prediction, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
 RawOutput = Float[jax.Array, "batch ..."]
@@ -18,7 +18,7 @@ TimeInput = Callable[[Schedule, Numeric], Array]
 
 @runtime_checkable
 class ApplyFn(Protocol):
-    """Any network of any library: condition is a pytree with a batch axis or None, key one key per sample or None."""
+    """The forward pass of a network of any library; typing.Network describes its arguments."""
 
     def __call__(
         self, params: Any, x: Sample, time_input: Array, condition: Any, *, key: Keys | None = None
@@ -34,7 +34,11 @@ def raw_network(
     time_input: TimeInput,
     condition: Any = None,
 ) -> Callable[..., RawOutput]:
-    """predict(x_t, t, *, key=None) -> the network's raw output, with x_t scaled and t told as the model wants them."""
+    """A function predict(x_t, t, *, key=None) to the raw output of a network, for the training loss.
+
+    It scales x_t by the parameterization's input scale and converts t to the network's time input. The arguments are
+    those of from_network.
+    """
 
     def predict(x_t: Sample, t: Numeric, *, key: Keys | None = None) -> RawOutput:
         t = jnp.broadcast_to(jnp.asarray(t, x_t.dtype), x_t.shape[:1])
@@ -46,12 +50,12 @@ def raw_network(
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
-class NetworkDenoiser:
-    """See from_network."""
+class _NetworkDenoiser:
+    """The network, its parameters and the settings of from_network."""
 
     params: Any
-    schedule: Node[Schedule]
-    parameterization: Node[processes.Parameterization]
+    schedule: Schedule
+    parameterization: processes.Parameterization
     condition: Any
     apply_fn: ApplyFn = dataclasses.field(metadata={"static": True})
     time_input: TimeInput = dataclasses.field(metadata={"static": True})
@@ -65,11 +69,12 @@ class NetworkDenoiser:
             time_input=self.time_input,
             condition=self.condition,
         )
-        net_out, variance = predict(x_t, t), None
+        net_out, fraction = predict(x_t, t), None
         if x_t.ndim > 1 and net_out.shape[-1] == 2 * x_t.shape[-1]:
             net_out, v = jnp.split(net_out, 2, axis=-1)
-            variance = (v + 1) / 2
-        return self.parameterization.predict(self.schedule, net_out, x_t, t)._replace(variance=variance)
+            fraction = (v + 1) / 2
+        prediction = self.parameterization.predict(self.schedule, net_out, x_t, t)
+        return prediction._replace(log_variance_fraction=fraction)
 
 
 def from_network(
@@ -80,13 +85,15 @@ def from_network(
     *,
     time_input: TimeInput,
     condition: Any = None,
-) -> NetworkDenoiser:
-    """The denoiser of a trained network; a pytree, so that jit can take it as an argument without baking params in.
+) -> Denoiser:
+    """The denoiser of a trained network. It is a pytree, so that jit takes params as an argument, not as constants.
 
     Args:
       apply_fn: apply_fn(params, x, time_input, condition, *, key) -> raw output of x's shape; or with twice its
-        channels, the second half a learned variance, -1 the small one of DDPM and 1 the large (arXiv:2102.09672).
+        channels, the second half being a learned variance: -1 for DDPM's small and 1 for its large variance
+        (arXiv:2102.09672).
+      parameterization: the prediction type of the raw output, such as processes.V().
       time_input: one of denoisers.time_inputs, or any function (schedule, t) -> (batch,).
-      condition: what the samples are to be, a pytree whose leaves have a batch axis; None for none.
+      condition: a pytree whose leaves have a batch axis, for conditional networks; None for unconditional ones.
     """
-    return NetworkDenoiser(params, schedule, parameterization, condition, apply_fn, time_input)
+    return _NetworkDenoiser(params, schedule, parameterization, condition, apply_fn, time_input)

@@ -1,4 +1,4 @@
-"""Linear measurements of images (batch, height, width, channels): what dps and pigdm are told."""
+"""Linear measurement operators for inverse problems: masking, downsampling and blur."""
 
 from collections.abc import Callable
 
@@ -14,13 +14,16 @@ Measure = Callable[[jax.Array], jax.Array]
 
 
 def masked(mask: Array) -> Measure:
-    """x where mask is true and 0 elsewhere: inpainting. mask broadcasts to one sample, of any shape."""
+    """Masking, for inpainting: x where mask is true and 0 elsewhere.
+
+    mask broadcasts to one sample, which may have any shape.
+    """
     kept = jnp.asarray(mask, bool)
     return lambda x: jnp.where(kept, x, 0)
 
 
 def downsampled(factor: int) -> Measure:
-    """The mean of every factor x factor square: super-resolution.
+    """Downsampling, for super-resolution: the mean of every factor x factor square of images (batch, h, w, channels).
 
     Raises:
       ValueError: when called, a height or width that factor does not divide.
@@ -37,9 +40,11 @@ def downsampled(factor: int) -> Measure:
 
 
 def blurred(std: float, *, radius: int | None = None) -> Measure:
-    """A Gaussian blur of that standard deviation in pixels, zeros beyond the border: deblurring.
+    """Gaussian blur, for deblurring, with zeros beyond the border of images (batch, h, w, channels).
 
-    The kernel reaches `radius` pixels, three standard deviations unless given.
+    Args:
+      std: the standard deviation in pixels.
+      radius: of the kernel, in pixels; three standard deviations unless given.
     """
     radius = max(round(3 * std), 1) if radius is None else radius
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / std) ** 2)

@@ -1,4 +1,4 @@
-"""Exact answers: the optimal denoisers of Gaussian mixtures and of finite datasets, to hold everything else against."""
+"""Exact denoisers of Gaussian mixtures and of finite datasets, as references for networks and samplers."""
 
 import dataclasses
 import functools
@@ -10,26 +10,33 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from diffax import arrays, processes
-from diffax.typing import Array, Keys, Node, Numeric, Prediction, Schedule
+from diffax.typing import Array, Denoiser, Keys, Numeric, Prediction, Schedule
 
 Points = Float[jax.Array, "batch dim"]
-# Products of matrices in full float32: accelerators default to 8 or 11 bits of mantissa, which is no exact answer.
+# Matrix products in full float32; accelerators use 8 or 11 bits of mantissa by default.
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class GaussianMixture:
-    """See gaussian_mixture. Covariances are held as eigenvalues (K, d) and eigenvectors (K, d, d), columns."""
+    """The exact denoiser, density and score of Gaussian mixture data, sum_k weights_k N(means_k, covariances_k).
 
-    schedule: Node[Schedule]
-    weights: Node[Array]
-    means: Node[Array]
-    eigenvalues: Node[Array]
-    eigenvectors: Node[Array]
+    `gaussian_mixture` builds and checks one. All methods are for a batch of vectors x_t, (batch, d).
+
+    weights: (K,).
+    means: (K, d).
+    eigenvalues, eigenvectors: (K, d) and (K, d, d), those of the covariances; eigenvectors are columns.
+    """
+
+    schedule: Schedule
+    weights: Array
+    means: Array
+    eigenvalues: Array
+    eigenvectors: Array
 
     def _residuals(self, x_t: Points, t: Numeric) -> tuple[Array, ...]:
-        """(alpha, sigma, residuals in eigenbasis, their variances, log joint): per sample and component."""
+        """(alpha, sigma, residuals in the eigenbasis, their variances, log joint density) per sample and component."""
         alpha = jnp.broadcast_to(jnp.asarray(self.schedule.alpha(t), x_t.dtype), x_t.shape[:1])[:, None, None]
         sigma = jnp.broadcast_to(jnp.asarray(self.schedule.sigma(t), x_t.dtype), x_t.shape[:1])[:, None, None]
         weights, means, values, vectors = (
@@ -41,7 +48,7 @@ class GaussianMixture:
         return alpha, sigma, residual, variance, jnp.log(weights)[None] + log_normal
 
     def __call__(self, x_t: Points, t: Numeric) -> Prediction:
-        """E[x_0 | x_t] and E[eps | x_t]."""
+        """The posterior means E[x_0 | x_t] and E[eps | x_t]."""
         alpha, sigma, residual, variance, log_joint = self._residuals(x_t, t)
         share = jax.nn.softmax(log_joint, axis=-1)[..., None]
         values, vectors = (jnp.asarray(leaf, x_t.dtype) for leaf in (self.eigenvalues, self.eigenvectors))
@@ -52,18 +59,18 @@ class GaussianMixture:
         return Prediction((share * x_0).sum(1), (share * eps).sum(1))
 
     def log_density(self, x_t: Points, t: Numeric) -> Float[jax.Array, " batch"]:
-        """log q(x_t) in nats."""
+        """The log density log q(x_t), in nats."""
         return jax.nn.logsumexp(self._residuals(x_t, t)[-1], axis=-1)
 
     def score(self, x_t: Points, t: Numeric) -> Points:
-        """The gradient of log q(x_t)."""
+        """The score: the gradient of log q(x_t)."""
         _, _, residual, variance, log_joint = self._residuals(x_t, t)
         share = jax.nn.softmax(log_joint, axis=-1)[..., None]
         vectors = jnp.asarray(self.eigenvectors, x_t.dtype)
         return -(share * _einsum("kij,bkj->bki", vectors, residual / variance)).sum(1)
 
     def sample(self, keys: Keys, t: Numeric = 0.0) -> Points:
-        """One exact draw of q(x_t) per key; t = 0 draws data (exactly where sigma(0) = 0)."""
+        """Draws one exact sample of q(x_t) per key; t = 0 draws data (exactly so where sigma(0) = 0)."""
         which, inner, outer = arrays.split_keys(keys, 3)
         weights, means, values, vectors = (
             jnp.asarray(leaf, float) for leaf in (self.weights, self.means, self.eigenvalues, self.eigenvectors)
@@ -95,7 +102,7 @@ def gaussian_mixture(
     means: npt.ArrayLike,
     covariances: npt.ArrayLike,
 ) -> GaussianMixture:
-    """The exact denoiser of data distributed as sum_k weights_k N(means_k, covariances_k).
+    """The exact denoiser of Gaussian mixture data, sum_k weights_k N(means_k, covariances_k).
 
     Args:
       weights: (components,).
@@ -124,14 +131,11 @@ def gaussian_mixture(
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
-class Empirical:
-    """The optimal denoiser of a finite dataset: x_0 is the mean of the data weighted by closeness to x_t.
+class _Empirical:
+    """The schedule and the data (n, *dims) of empirical."""
 
-    EDM (arXiv:2206.00364, eq. 57). data (n, *dims); costs n distances per sample and call.
-    """
-
-    schedule: Node[Schedule]
-    data: Node[Array]
+    schedule: Schedule
+    data: Array
 
     def __call__(self, x_t: Float[jax.Array, "batch *dims"], t: Numeric) -> Prediction:
         data = jnp.asarray(self.data, x_t.dtype).reshape(self.data.shape[0], -1)
@@ -139,7 +143,7 @@ class Empirical:
         alpha = jnp.broadcast_to(jnp.asarray(self.schedule.alpha(t), x_t.dtype), x_t.shape[:1])[:, None]
         sigma = jnp.broadcast_to(jnp.asarray(self.schedule.sigma(t), x_t.dtype), x_t.shape[:1])[:, None]
         sigma = jnp.maximum(sigma, 1e-12)
-        # Differences first: multiplied out, |x|^2 - 2 x d + |d|^2 cancels to nothing where sigma is small.
+        # Computed from differences, because |x|^2 - 2 x d + |d|^2 cancels where sigma is small.
         distance = ((flat[:, None] - alpha[:, :, None] * data[None]) ** 2).sum(-1)
         share = jax.nn.softmax(-distance / (2 * sigma**2), axis=-1)
         x_0 = _einsum("bn,nd->bd", share, data)
@@ -147,6 +151,12 @@ class Empirical:
         return Prediction(x_0.reshape(x_t.shape), eps.reshape(x_t.shape))
 
 
-def empirical(schedule: Schedule, data: Float[Array, "n *dims"]) -> Empirical:
-    """The optimal denoiser of the dataset `data`; it samples the training set itself."""
-    return Empirical(schedule, data)
+def empirical(schedule: Schedule, data: Float[Array, "n *dims"]) -> Denoiser:
+    """The optimal denoiser of a finite dataset: x_0 is the mean of the data, weighted by their likelihood given x_t.
+
+    EDM (arXiv:2206.00364, eq. 57). It samples the training set itself. The cost is n distances per sample and call.
+
+    Args:
+      data: (n, *dims).
+    """
+    return _Empirical(schedule, data)

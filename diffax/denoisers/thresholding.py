@@ -1,4 +1,4 @@
-"""Thresholding: predictions of x_0 kept to the range that data have."""
+"""Static and dynamic thresholding of the predicted x_0."""
 
 import dataclasses
 
@@ -8,20 +8,20 @@ from jaxtyping import Float
 
 from diffax import arrays
 from diffax.denoisers import moved
-from diffax.typing import Denoiser, Node, Numeric, Prediction, Schedule
+from diffax.typing import Denoiser, Numeric, Prediction, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
 
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
-class Thresholded:
-    """See thresholded."""
+class _Thresholded:
+    """The denoiser, the schedule and the options of thresholded."""
 
-    denoiser: Node[Denoiser]
-    schedule: Node[Schedule]
-    limit: Node[Numeric]
-    percentile: Node[Numeric | None]
+    denoiser: Denoiser
+    schedule: Schedule
+    limit: Numeric
+    percentile: Numeric | None
 
     def __call__(self, x_t: Sample, t: Numeric) -> Prediction:
         prediction = self.denoiser(x_t, t)
@@ -36,11 +36,15 @@ class Thresholded:
 
 def thresholded(
     denoiser: Denoiser, schedule: Schedule, *, limit: Numeric = 1.0, percentile: Numeric | None = None
-) -> Thresholded:
-    """x_0 clipped to [-limit, limit], and the eps that makes x_t with it.
+) -> Denoiser:
+    """Thresholding: clips x_0 to the range of the data, and adapts eps so that alpha x_0 + sigma eps = x_t.
 
-    With a percentile, 99.5 for one, the bound is that percentile of each sample's |x_0| where it is above the limit,
-    and x_0 is scaled back to the limit: dynamic thresholding (Imagen, arXiv:2205.11487, section 2.3), against the
-    saturation that strong guidance brings. DDPM clips at 1 (arXiv:2006.11239, its code).
+    Static thresholding clips x_0 to [-limit, limit], as the code of DDPM does (arXiv:2006.11239). Dynamic thresholding
+    (Imagen, arXiv:2205.11487, section 2.3) clips at a percentile of each sample's |x_0| where it is above the limit,
+    and then scales x_0 back to [-limit, limit]; it reduces the saturation of large guidance scales.
+
+    Args:
+      limit: the largest |x_0| of the data.
+      percentile: for dynamic thresholding, such as 99.5; None for static thresholding.
     """
-    return Thresholded(denoiser, schedule, limit, percentile)
+    return _Thresholded(denoiser, schedule, limit, percentile)

@@ -1,4 +1,4 @@
-"""What a network is told of the time: named functions (schedule, t) -> one number per sample."""
+"""Time inputs of networks (timestep conditioning): functions (schedule, t) to one number per sample."""
 
 import jax.numpy as jnp
 
@@ -7,22 +7,26 @@ from diffax.typing import Array, Numeric, Schedule
 
 
 def index(schedule: Schedule, t: Numeric) -> Array:
-    """DDPM's step number 0..T-1 of a Discrete schedule, as a float."""
+    """DDPM's step index 0..T-1 of a Discrete schedule, as a float.
+
+    Raises:
+      ValueError: a schedule that is not Discrete.
+    """
     if not isinstance(schedule, Discrete):
         raise ValueError(f"the time input 'index' needs a Discrete schedule, got {type(schedule).__name__}")
     return schedule.index_of(t)
 
 
 def scaled(schedule: Schedule, t: Numeric) -> Array:
-    """999 t, as in score_sde and rectified flow."""
+    """The scaled time 999 t, as in score_sde and rectified flow."""
     return 999 * jnp.asarray(t)
 
 
 def quarter_log_sigma(schedule: Schedule, t: Numeric) -> Array:
-    """log(sigma / alpha) / 4, EDM's c_noise (arXiv:2206.00364, table 1)."""
+    """EDM's c_noise, log(sigma / alpha) / 4 (arXiv:2206.00364, table 1)."""
     return -schedule.log_snr(t) / 8
 
 
 def log_snr(schedule: Schedule, t: Numeric) -> Array:
-    """The log-SNR itself, within +-schedules.LOG_SNR_LIMIT."""
+    """The log-SNR in nats, within +-schedules.LOG_SNR_LIMIT."""
     return schedule.log_snr(t)

@@ -1,6 +1,6 @@
-"""Training losses per sample, and how they weigh noise levels."""
+"""Training losses per sample, and loss weightings over noise levels."""
 
 from diffax.losses import weighting
-from diffax.losses.denoising import denoising, draw_times
+from diffax.losses._denoising import denoising, draw_times
 
 __all__ = ["denoising", "draw_times", "weighting"]

@@ -1,10 +1,12 @@
-"""How much each noise level counts, stated once: the log weight of the squared error of eps, as a function of log_snr.
+"""Loss weightings: the weight of each noise level in the denoising loss, as a function of log-SNR.
 
-A weighting is called as weighting(log_snr, log_density) -> log weight, where log_density is the log of the density of
-training times per unit of log_snr; those that the literature states as an integral over log_snr (Variational, Sigmoid)
-divide by it, the rest ignore it. What a network outputs does not matter here: losses.denoising turns the weight into
-one of the raw output's own error. Weights of the literature are often stated for other errors; with e_x, e_eps, e_v,
-e_u the errors of x_0, eps, v (variance preserving) and flow velocity,
+Every weighting is stated for the squared error of eps, whatever the network outputs; losses.denoising converts it to
+the error of the raw output. A weighting is called as weighting(log_snr, log_density) -> log weight. log_density is the
+log of the density of training times per unit of log-SNR. Weightings that the literature states as an integral over
+log-SNR (Variational, Sigmoid) divide by this density; the others ignore it.
+
+Papers often state weights for other errors. With e_x, e_eps, e_v, e_u the errors of x_0, eps, v (variance preserving)
+and flow velocity,
 
   |e_eps|^2 = SNR |e_x|^2 = |e_v|^2 / (1 + 1/SNR) = |e_u|^2 / (1 + SNR^-1/2)^2.
 """
@@ -17,14 +19,14 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from diffax import arrays
-from diffax.typing import Node, Numeric
+from diffax.typing import Numeric
 
 LogSnr = Float[jax.Array, " batch"]
 
 
 @runtime_checkable
 class Weighting(Protocol):
-    """(log_snr, log_density) to the log weight of eps's squared error."""
+    """A loss weighting: (log_snr, log_density) to the log weight of the squared error of eps, all of shape (batch,)."""
 
     def __call__(self, log_snr: LogSnr, log_density: LogSnr, /) -> LogSnr: ...
 
@@ -32,20 +34,26 @@ class Weighting(Protocol):
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Uniform:
-    """1: DDPM's simple loss (arXiv:2006.11239, eq. 14). On x_0 this is SNR weighting (arXiv:2202.00512, section 4)."""
+    """Uniform weighting, w = 1: DDPM's simple loss (arXiv:2006.11239, eq. 14).
+
+    On the error of x_0 this is SNR weighting (arXiv:2202.00512, section 4).
+    """
 
     def __call__(self, log_snr: LogSnr, log_density: LogSnr, /) -> LogSnr:
         return jnp.zeros_like(log_snr)
 
 
-# The same weight under the name it has where x_0 is predicted.
+# The same weighting under the name that it has for x_0 prediction.
 Snr = Uniform
 
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class TruncatedSnr:
-    """max(1, 1 / SNR): on x_0, max(SNR, 1) (arXiv:2202.00512, section 4)."""
+    """Truncated SNR weighting, w = max(1, 1 / SNR), arXiv:2202.00512, section 4.
+
+    On the error of x_0 this is max(SNR, 1).
+    """
 
     def __call__(self, log_snr: LogSnr, log_density: LogSnr, /) -> LogSnr:
         return jnp.maximum(-log_snr, 0)
@@ -54,9 +62,12 @@ class TruncatedSnr:
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class MinSnr:
-    """min(1, gamma / SNR): on x_0, min(SNR, gamma) (arXiv:2303.09556, section 3.4)."""
+    """Min-SNR weighting, w = min(1, gamma / SNR), arXiv:2303.09556, section 3.4.
 
-    gamma: Node[Numeric] = 5.0
+    On the error of x_0 this is min(SNR, gamma).
+    """
+
+    gamma: Numeric = 5.0
 
     def __call__(self, log_snr: LogSnr, log_density: LogSnr, /) -> LogSnr:
         return jnp.minimum(0, jnp.log(self.gamma) - log_snr)
@@ -65,10 +76,10 @@ class MinSnr:
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class P2:
-    """1 / (k + SNR)^gamma (arXiv:2204.00227, eq. 8)."""
+    """P2 weighting, w = 1 / (k + SNR)^gamma (arXiv:2204.00227, eq. 8)."""
 
-    k: Node[Numeric] = 1.0
-    gamma: Node[Numeric] = 1.0
+    k: Numeric = 1.0
+    gamma: Numeric = 1.0
 
     def __call__(self, log_snr: LogSnr, log_density: LogSnr, /) -> LogSnr:
         return -self.gamma * jnp.logaddexp(jnp.full_like(log_snr, jnp.log(self.k)), log_snr)
@@ -77,9 +88,9 @@ class P2:
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Edm:
-    """1 + 1 / (SNR sigma_data^2): uniform on EDM's raw output F (arXiv:2206.00364, table 1)."""
+    """EDM weighting, w = 1 + 1 / (SNR sigma_data^2): uniform on EDM's raw output F (arXiv:2206.00364, table 1)."""
 
-    sigma_data: Node[Numeric] = 0.5
+    sigma_data: Numeric = 0.5
 
     def __call__(self, log_snr: LogSnr, log_density: LogSnr, /) -> LogSnr:
         return jax.nn.softplus(-log_snr - 2 * jnp.log(self.sigma_data))
@@ -88,7 +99,10 @@ class Edm:
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Velocity:
-    """1 + 1 / SNR: uniform on v under a variance-preserving schedule ("SNR+1" of arXiv:2202.00512, section 4)."""
+    """v-prediction weighting, w = 1 + 1 / SNR: uniform on v under a variance-preserving schedule.
+
+    The "SNR+1" weighting of progressive distillation (arXiv:2202.00512, section 4).
+    """
 
     def __call__(self, log_snr: LogSnr, log_density: LogSnr, /) -> LogSnr:
         return jax.nn.softplus(-log_snr)
@@ -97,7 +111,7 @@ class Velocity:
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Flow:
-    """(1 + SNR^-1/2)^2: uniform on the flow velocity u (arXiv:2209.03003, eq. 1)."""
+    """Flow matching weighting, w = (1 + SNR^-1/2)^2: uniform on the flow velocity u (arXiv:2209.03003, eq. 1)."""
 
     def __call__(self, log_snr: LogSnr, log_density: LogSnr, /) -> LogSnr:
         return 2 * jax.nn.softplus(-log_snr / 2)
@@ -106,9 +120,10 @@ class Flow:
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Variational:
-    """1/2 per unit of log_snr: the expected loss is the diffusion part of the bound in nats per dimension.
+    """Variational (ELBO) weighting, 1/2 per unit of log-SNR.
 
-    VDM (arXiv:2107.00630, eq. 17) in continuous time, for any density of training times that covers the range.
+    The expected loss is the diffusion term of the variational bound in nats per dimension: VDM (arXiv:2107.00630,
+    eq. 17) in continuous time, for any density of training times that covers the range.
     """
 
     def __call__(self, log_snr: LogSnr, log_density: LogSnr, /) -> LogSnr:
@@ -118,9 +133,12 @@ class Variational:
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Sigmoid:
-    """sigmoid(bias - log_snr) / 2 per unit of log_snr (arXiv:2303.00848, section 4; bias -3 in 2410.19324)."""
+    """Sigmoid weighting, sigmoid(bias - log_snr) / 2 per unit of log-SNR.
 
-    bias: Node[Numeric] = 0.0
+    arXiv:2303.00848, section 4; 2410.19324 uses a bias of -3.
+    """
+
+    bias: Numeric = 0.0
 
     def __call__(self, log_snr: LogSnr, log_density: LogSnr, /) -> LogSnr:
         return -jnp.log(2.0).astype(log_snr.dtype) - jax.nn.softplus(log_snr - self.bias) - log_density

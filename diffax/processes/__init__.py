@@ -1,7 +1,7 @@
-"""Gaussian processes of a schedule: conditionals, parameterizations of network outputs, densities of training time."""
+"""The forward process: Gaussian conditionals, parameterizations (prediction types), distributions of training times."""
 
 from diffax.processes import gaussian, parameterizations, time_sampling
-from diffax.processes.edm_gaussian import EdmGaussian, edm_gaussian
+from diffax.processes._edm_gaussian import EdmGaussian, Moments, edm_gaussian, moments
 from diffax.processes.gaussian import diffuse, marginal, posterior, prior_std, transition
 from diffax.processes.parameterizations import X0, Edm, Eps, FlowVelocity, Parameterization, Score, V, refuse_singular
 
@@ -11,6 +11,7 @@ __all__ = [
     "EdmGaussian",
     "Eps",
     "FlowVelocity",
+    "Moments",
     "Parameterization",
     "Score",
     "V",
@@ -18,6 +19,7 @@ __all__ = [
     "edm_gaussian",
     "gaussian",
     "marginal",
+    "moments",
     "parameterizations",
     "posterior",
     "prior_std",

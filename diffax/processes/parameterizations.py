@@ -1,15 +1,15 @@
-"""What a network may be asked to output, and how each answer gives both halves of x_t.
+"""Parameterizations (prediction types): what a network outputs, and its conversion to predictions of x_0 and eps.
 
-Every parameterization has the same four members:
+Every parameterization has the same four methods:
 
-  target(schedule, x_0, eps, t)           what the raw output is trained to be
-  predict(schedule, net_out, x_t, t)      raw output -> Prediction(x_0, eps), each half by its own formula
-  input_scale(schedule, t)                the factor of x_t at the network's door
-  log_error_scale(log_snr, log_norm)      log of |error of eps| / |error of the raw output|, in closed form of the
-                                          log-SNR and log sqrt(alpha^2 + sigma^2), finite wherever they are
+  target(schedule, x_0, eps, t)           the training target of the raw output
+  predict(schedule, net_out, x_t, t)      converts the raw output to Prediction(x_0, eps), each by its own formula
+  input_scale(schedule, t)                the factor of x_t at the network's input (preconditioning)
+  log_error_scale(log_snr, log_norm)      log of |error of eps| / |error of the raw output|, in closed form in terms of
+                                          the log-SNR and log sqrt(alpha^2 + sigma^2), finite wherever these are
 
-and `divides_by`, the coefficient ("alpha", "sigma" or None) that its predict divides by: see refuse_singular.
-Outputs that are no image of a pair (variances) are split off before (denoisers.network).
+and an attribute `divides_by`, the coefficient ("alpha", "sigma" or None) that its predict divides by; refuse_singular
+uses it. A learned variance is split off before (denoisers.network).
 """
 
 import dataclasses
@@ -23,14 +23,14 @@ from jaxtyping import Float
 
 from diffax import arrays
 from diffax.schedules import LOG_SNR_LIMIT
-from diffax.typing import Array, Node, Numeric, Prediction, Schedule
+from diffax.typing import Array, Numeric, Prediction, Schedule
 
 Sample = Float[Array, "batch *dims"]
 
 
 @runtime_checkable
 class Parameterization(Protocol):
-    """The four members above."""
+    """A prediction type: the four methods and the attribute described in this module's docstring."""
 
     divides_by: ClassVar[str | None]
 
@@ -44,7 +44,7 @@ class Parameterization(Protocol):
 
 
 class _Plain:
-    """For parameterizations without numbers of their own whose network sees x_t as it is."""
+    """Base of the parameterizations without parameters whose network input is x_t itself."""
 
     divides_by: ClassVar[str | None] = None
 
@@ -56,7 +56,10 @@ class _Plain:
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Eps(_Plain):
-    """The noise eps (DDPM, arXiv:2006.11239, eq. 12). x_0 = (x_t - sigma eps) / alpha."""
+    """eps-prediction: the network outputs the noise eps (DDPM, arXiv:2006.11239, eq. 12).
+
+    x_0 = (x_t - sigma eps) / alpha.
+    """
 
     divides_by: ClassVar[str | None] = "alpha"
 
@@ -74,7 +77,10 @@ class Eps(_Plain):
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class X0(_Plain):
-    """The data x_0. eps = (x_t - alpha x_0) / sigma."""
+    """x_0-prediction: the network outputs the data x_0.
+
+    eps = (x_t - alpha x_0) / sigma.
+    """
 
     divides_by: ClassVar[str | None] = "sigma"
 
@@ -92,7 +98,10 @@ class X0(_Plain):
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class V(_Plain):
-    """v = alpha eps - sigma x_0 (arXiv:2202.00512, appendix D). Both halves are regular at every t."""
+    """v-prediction: the network outputs v = alpha eps - sigma x_0 (arXiv:2202.00512, appendix D).
+
+    Regular at every t.
+    """
 
     def target(self, schedule: Schedule, x_0: Sample, eps: Sample, t: Numeric) -> Sample:
         alpha, sigma = _pair(schedule, x_0, t)
@@ -110,7 +119,10 @@ class V(_Plain):
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class FlowVelocity(_Plain):
-    """u = eps - x_0, dx/dt along the straight line of schedules.Flow (arXiv:2209.03003, eq. 1; its time runs back)."""
+    """Flow matching velocity: the network outputs u = eps - x_0, which is dx/dt on schedules.Flow.
+
+    Rectified flow (arXiv:2209.03003), eq. 1, where time runs in the other direction. Regular at every t.
+    """
 
     def target(self, schedule: Schedule, x_0: Sample, eps: Sample, t: Numeric) -> Sample:
         return eps - x_0
@@ -126,13 +138,16 @@ class FlowVelocity(_Plain):
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Score(_Plain):
-    """The gradient of log q(x_t), whose target given x_0 is -eps / sigma (arXiv:2011.13456, eq. 7)."""
+    """Score prediction: the network outputs the gradient of log q(x_t) (arXiv:2011.13456, eq. 7).
+
+    The target for given x_0 is -eps / sigma.
+    """
 
     divides_by: ClassVar[str | None] = "alpha"
 
     def target(self, schedule: Schedule, x_0: Sample, eps: Sample, t: Numeric) -> Sample:
         _, sigma = _pair(schedule, x_0, t)
-        # Where sigma = 0, the sigma at which log_snr and with it log_error_scale stop: their product is finite there.
+        # Where sigma = 0, sigma is that of the largest log_snr, so that the product with log_error_scale is finite.
         return -eps / arrays.namespace(sigma).maximum(sigma, math.exp(-LOG_SNR_LIMIT / 2))
 
     def predict(self, schedule: Schedule, net_out: Sample, x_t: Sample, t: Numeric) -> Prediction:
@@ -146,14 +161,16 @@ class Score(_Plain):
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Edm:
-    """EDM's preconditioned output F (arXiv:2206.00364, eq. 7 and table 1), for any alpha and sigma.
+    """EDM preconditioning: the network outputs F (arXiv:2206.00364, eq. 7 and table 1), for any alpha and sigma.
 
-    With S = sigma^2 + alpha^2 sd^2 and the network seeing x_t / sqrt(S):
-      x_0 = alpha sd^2 x_t / S + sigma sd F / sqrt(S),   eps = sigma x_t / S - alpha sd F / sqrt(S),
-    where alpha = 1 gives the paper's c_skip, c_out and c_in. sigma_data (sd) is the data's standard deviation.
+    With S = sigma^2 + alpha^2 sd^2 and the network input x_t / sqrt(S):
+      x_0 = alpha sd^2 x_t / S + sigma sd F / sqrt(S),   eps = sigma x_t / S - alpha sd F / sqrt(S).
+    alpha = 1 gives the paper's c_skip, c_out and c_in. Regular at every t.
+
+    sigma_data: (sd) the standard deviation of the data.
     """
 
-    sigma_data: Node[Numeric] = 0.5
+    sigma_data: Numeric = 0.5
     divides_by: ClassVar[str | None] = None
 
     def input_scale(self, schedule: Schedule, t: Numeric) -> Array:
@@ -175,7 +192,7 @@ class Edm:
 
 
 def refuse_singular(parameterization: Parameterization, schedule: Schedule, times: np.ndarray) -> None:
-    """Raises where a parameterization would divide by zero at one of the times a network is asked at.
+    """Checks that a parameterization does not divide by zero at any of the times at which a network is evaluated.
 
     Raises:
       ValueError: naming the time and what to use instead.
@@ -191,5 +208,5 @@ def refuse_singular(parameterization: Parameterization, schedule: Schedule, time
 
 
 def _pair(schedule: Schedule, x: Sample, t: Numeric) -> tuple[Array, Array]:
-    """(alpha_t, sigma_t) ready to multiply x."""
+    """(alpha_t, sigma_t) with trailing axes, to multiply x."""
     return arrays.expand_to(schedule.alpha(t), x), arrays.expand_to(schedule.sigma(t), x)

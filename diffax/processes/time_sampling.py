@@ -1,8 +1,8 @@
-"""Where on [0, 1] training asks: densities of time, as maps from a uniform number to a time.
+"""Distributions of training times (timestep sampling).
 
-A density has `quantile(schedule, u)`, u in [0, 1) to t, and `log_density(schedule, t)`, the log of its density per unit
-of log_snr, which weightings stated per unit of log_snr divide by. As maps of a uniform number they can be drawn
-independently or `Stratified`.
+Each distribution has `quantile(schedule, u)`, its quantile function from u in [0, 1) to t, and
+`log_density(schedule, t)`, the log of its density per unit of log-SNR, by which loss weightings stated per unit of
+log-SNR divide. Because times are drawn through the quantile function, they can be independent or `Stratified`.
 """
 
 import dataclasses
@@ -13,23 +13,24 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from diffax import arrays
-from diffax.typing import Keys, Node, Numeric, Schedule
+from diffax.typing import Keys, Numeric, Schedule
 
 Times = Float[jax.Array, " batch"]
 
 
 @runtime_checkable
 class TimeDensity(Protocol):
-    """How training times are drawn, and how densely per unit of log_snr."""
+    """A distribution of training times."""
 
     def sample(self, keys: Keys, schedule: Schedule) -> Times:
-        """One time per key; keys are those of the whole batch, in order."""
+        """Draws one time per key, (batch,). The keys are those of the whole batch, in order."""
 
-    def log_density(self, schedule: Schedule, t: Times) -> Times: ...
+    def log_density(self, schedule: Schedule, t: Times) -> Times:
+        """The log of the density per unit of log-SNR at t, (batch,)."""
 
 
 class _Independent:
-    """Draws every sample by itself: t of sample i depends on keys[i] alone."""
+    """Base of distributions drawn independently: t of sample i depends on keys[i] alone."""
 
     def sample(self, keys: Keys, schedule: Schedule) -> Times:
         return self.quantile(schedule, jax.vmap(jax.random.uniform)(keys))  # type: ignore[attr-defined]
@@ -38,10 +39,10 @@ class _Independent:
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Uniform(_Independent):
-    """t uniform between `low` and `high` (rectified flow trains on [1e-3, 1])."""
+    """Uniform times between `low` and `high`; rectified flow trains on [1e-3, 1]."""
 
-    low: Node[Numeric] = 0.0
-    high: Node[Numeric] = 1.0
+    low: Numeric = 0.0
+    high: Numeric = 1.0
 
     def quantile(self, schedule: Schedule, u: Times) -> Times:
         return self.low + (self.high - self.low) * u
@@ -53,7 +54,7 @@ class Uniform(_Independent):
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class DiscreteUniform(_Independent):
-    """t = (i + 1) / T, i uniform among 0..T-1: DDPM's training times (arXiv:2006.11239, algorithm 1)."""
+    """Uniform discrete times t = (i + 1) / T, i = 0..T-1, T = num_steps: DDPM (arXiv:2006.11239, algorithm 1)."""
 
     num_steps: int = dataclasses.field(default=1000, metadata={"static": True})
 
@@ -67,10 +68,10 @@ class DiscreteUniform(_Independent):
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class LogitNormal(_Independent):
-    """logit(t) ~ N(mean, std^2) (Stable Diffusion 3, arXiv:2403.03206, eq. 19)."""
+    """Logit-normal times, logit(t) ~ N(mean, std^2): Stable Diffusion 3 (arXiv:2403.03206, eq. 19)."""
 
-    mean: Node[Numeric] = 0.0
-    std: Node[Numeric] = 1.0
+    mean: Numeric = 0.0
+    std: Numeric = 1.0
 
     def quantile(self, schedule: Schedule, u: Times) -> Times:
         return jax.nn.sigmoid(self.mean + self.std * _normal_quantile(u))
@@ -85,13 +86,16 @@ class LogitNormal(_Independent):
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class LogNormalSigma(_Independent):
-    """log(sigma / alpha) ~ N(mean, std^2), kept to t in [0, 1] (EDM, arXiv:2206.00364, table 1)."""
+    """EDM's log-normal noise levels, log(sigma / alpha) ~ N(mean, std^2) (arXiv:2206.00364, table 1).
 
-    mean: Node[Numeric] = -1.2
-    std: Node[Numeric] = 1.2
+    Clipped to t in [0, 1].
+    """
+
+    mean: Numeric = -1.2
+    std: Numeric = 1.2
 
     def quantile(self, schedule: Schedule, u: Times) -> Times:
-        return jnp.clip(schedule.time_of(-2 * (self.mean + self.std * _normal_quantile(u))), 0, 1)
+        return jnp.clip(schedule.t_of_log_snr(-2 * (self.mean + self.std * _normal_quantile(u))), 0, 1)
 
     def log_density(self, schedule: Schedule, t: Times) -> Times:
         return jax.scipy.stats.norm.logpdf(schedule.log_snr(t), -2 * self.mean, 2 * self.std)
@@ -100,13 +104,15 @@ class LogNormalSigma(_Independent):
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Stratified:
-    """Any density above, sample i of a batch of B from the i-th of B equal slices of probability.
+    """Stratified (low-discrepancy) times: sample i of B is drawn from the i-th of B strata of equal probability.
 
-    The low-discrepancy sampling of VDM (arXiv:2107.00630, appendix I.1) with a random offset in every slice instead of
-    a common one: still unbiased, and t of sample i depends on keys[i], i and B alone.
+    VDM (arXiv:2107.00630, appendix I.1), with an independent offset in every stratum instead of a common one. It is
+    unbiased, and t of sample i depends on keys[i], i and B alone.
+
+    density: the distribution to stratify.
     """
 
-    density: Node[Uniform | DiscreteUniform | LogitNormal | LogNormalSigma]
+    density: Uniform | DiscreteUniform | LogitNormal | LogNormalSigma = Uniform()
 
     def sample(self, keys: Keys, schedule: Schedule) -> Times:
         u = jax.vmap(jax.random.uniform)(keys)
@@ -117,11 +123,11 @@ class Stratified:
 
 
 def _log_slope(schedule: Schedule, t: Times) -> Times:
-    """log |d log_snr / dt|; very negative where log_snr has reached its limit."""
+    """log |d log_snr / dt|; very negative where log_snr is clipped to its limit."""
     _, slope = jax.jvp(schedule.log_snr, (t,), (jnp.ones_like(t),))
     return jnp.log(jnp.maximum(jnp.abs(slope), jnp.finfo(t.dtype).tiny))
 
 
 def _normal_quantile(u: Times) -> Times:
-    """The inverse of the standard normal distribution function, finite at u = 0."""
+    """The quantile function of the standard normal distribution, finite at u = 0."""
     return jax.scipy.special.ndtri(jnp.clip(u, 1e-7, 1 - 1e-7))

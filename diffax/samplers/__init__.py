@@ -1,31 +1,60 @@
-"""Samplers: tables of coefficients, time grids, and the one loop that runs them."""
+"""Samplers: tables of coefficients, time grids, and the sampling loop that runs any table.
+
+A sampler is a function `schedule, times -> SamplerTable`; SAMPLERS lists them. `run` executes a table. Adaptive ODE
+solving and Langevin dynamics, whose steps depend on the state, have functions of their own.
+"""
 
 from diffax.samplers import grids
-from diffax.samplers.adams import adams
+from diffax.samplers._adams import adams
+from diffax.samplers._ancestral import ancestral
+from diffax.samplers._brownian import brownian
+from diffax.samplers._consistency import consistency
+from diffax.samplers._ddim import ddim, euler_ancestral
+from diffax.samplers._ddpm import ddpm
+from diffax.samplers._dpm_solver import dpm_solver
+from diffax.samplers._dpm_solver_multistep import dpm_solver_multistep
+from diffax.samplers._edm import edm
+from diffax.samplers._euler_maruyama import euler_maruyama
+from diffax.samplers._gaussian_law import GaussianLaw, gaussian_law
+from diffax.samplers._langevin import annealed_langevin, langevin, predictor_corrector
+from diffax.samplers._repaint import repaint
+from diffax.samplers._restart import Restart, restart
+from diffax.samplers._sa_solver import sa_solver
+from diffax.samplers._unipc import unipc
 from diffax.samplers.adaptive import probability_flow
-from diffax.samplers.ancestral import ancestral
-from diffax.samplers.brownian import brownian
-from diffax.samplers.consistency import consistency
-from diffax.samplers.ddim import ddim
-from diffax.samplers.ddpm import ddpm
-from diffax.samplers.definition import by_definition
-from diffax.samplers.dpm_solver import dpm_solver
-from diffax.samplers.dpm_solver_multistep import dpm_solver_multistep
-from diffax.samplers.edm import edm
-from diffax.samplers.euler_maruyama import euler_maruyama
-from diffax.samplers.gaussian_law import GaussianLaw, gaussian_law
-from diffax.samplers.langevin import annealed_langevin, langevin, predictor_corrector
 from diffax.samplers.latents import Inversion, invert, lerp, slerp
 from diffax.samplers.linear_multistep import ipndm, lms, pndm
 from diffax.samplers.loop import prior, run
-from diffax.samplers.repaint import repaint
-from diffax.samplers.restart import Restart, restart
+from diffax.samplers.reference import reference_run
 from diffax.samplers.runge_kutta import euler, heun, midpoint
-from diffax.samplers.sa_solver import sa_solver
-from diffax.samplers.table import SamplerTable, make_table
-from diffax.samplers.unipc import unipc
+from diffax.samplers.table import SamplerTable, make_table, to_data
+
+# The functions (schedule, times, *, options) -> SamplerTable, by whose names config.sampler.name chooses.
+SAMPLERS: tuple = (
+    ddim,
+    ddpm,
+    euler,
+    euler_ancestral,
+    euler_maruyama,
+    heun,
+    midpoint,
+    edm,
+    adams,
+    dpm_solver,
+    dpm_solver_multistep,
+    unipc,
+    sa_solver,
+    lms,
+    ipndm,
+    pndm,
+    consistency,
+    restart,
+    repaint,
+    ancestral,
+)
 
 __all__ = [
+    "SAMPLERS",
     "GaussianLaw",
     "Inversion",
     "Restart",
@@ -34,7 +63,6 @@ __all__ = [
     "ancestral",
     "annealed_langevin",
     "brownian",
-    "by_definition",
     "consistency",
     "ddim",
     "ddpm",
@@ -42,6 +70,7 @@ __all__ = [
     "dpm_solver_multistep",
     "edm",
     "euler",
+    "euler_ancestral",
     "euler_maruyama",
     "gaussian_law",
     "grids",
@@ -57,10 +86,12 @@ __all__ = [
     "predictor_corrector",
     "prior",
     "probability_flow",
+    "reference_run",
     "repaint",
     "restart",
     "run",
     "sa_solver",
     "slerp",
+    "to_data",
     "unipc",
 ]

@@ -1,4 +1,4 @@
-"""The probability-flow ODE with steps of its own choosing, by Diffrax."""
+"""The probability-flow ODE with adaptive step sizes, solved by Diffrax."""
 
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ Sample = Float[jax.Array, "batch *dims"]
 
 
 class Solution(NamedTuple):
-    """The state at the end, and how often each sample called the denoiser, (batch,)."""
+    """The state at the end time, and the number of function evaluations (NFE) of each sample, (batch,)."""
 
     x: Sample
     num_evaluations: Int[jax.Array, " batch"]
@@ -31,20 +31,21 @@ def probability_flow(
     atol: float = 1e-5,
     max_steps: int = 4096,
 ) -> Solution:
-    """Solves dx/dt = alpha' x_0 + sigma' eps from start to end, in either direction, by Tsitouras' method of order 5.
+    """Solves the probability-flow ODE dx/dt = alpha' x_0 + sigma' eps adaptively, by Tsitouras' method of order 5.
 
-    arXiv:2011.13456, eq. 13, written with both halves of the prediction: regular wherever alpha' and sigma' are, pure
-    noise included. Each sample has its own steps, so the batch runs as long as its slowest; in float32 tolerances below
-    about 1e-6 are not reached, and in float64 this is the reference for everything else.
+    arXiv:2011.13456, eq. 13, written with both predictions, so that it is regular wherever alpha' and sigma' are, pure
+    noise included. Each sample has its own step sizes; the batch takes as long as its slowest sample. float32 does not
+    reach tolerances below about 1e-6. In float64 this is an accurate reference for the fixed-step samplers.
 
     Args:
-      x: the state at start, (batch, *dims).
+      x: the state at the time `start`, (batch, *dims).
+      start, end: times in either order.
       rtol, atol: the error of a step is kept below atol + rtol |x|.
 
     Raises:
       RuntimeError (at run time): more than max_steps steps.
     """
-    import diffrax  # slow to import, and no table needs it
+    import diffrax  # imported here because it is slow to import and no table needs it
 
     controller = diffrax.PIDController(rtol=rtol, atol=atol)
     term = diffrax.ODETerm(lambda t, y, _: velocity(denoiser, schedule, y[None], t)[0])
@@ -57,12 +58,12 @@ def probability_flow(
         return solution.ys[-1], solution.stats["num_steps"]
 
     ends, steps = jax.vmap(one)(x)
-    # Six new evaluations a step, accepted or not, the seventh being the last of the step before; one before the first.
+    # Each step, accepted or not, has six new evaluations; one stage is reused from the step before. One comes first.
     return Solution(ends, 6 * steps + 1)
 
 
 def velocity(denoiser: Denoiser, schedule: Schedule, x: Sample, t: Array) -> Sample:
-    """dx/dt of the probability flow at x, (batch, *dims), and t, a scalar."""
+    """The right-hand side dx/dt of the probability-flow ODE at x, (batch, *dims), and t, a scalar."""
     prediction = denoiser(x, t)
     alpha_slope, sigma_slope = slopes(schedule, jnp.asarray(t, x.dtype))
     return arrays.expand_to(alpha_slope, x) * prediction.x_0 + arrays.expand_to(sigma_slope, x) * prediction.eps

@@ -1,8 +1,9 @@
-"""From data to the noise they come from, and between latents.
+"""DDIM inversion, and interpolation between latents.
 
-Any deterministic table on increasing times inverts, to the accuracy of its order: run(ddim(schedule, rising), ...).
-`invert` undoes DDIM's steps to rounding. An edit is an inversion under one denoiser and a run under another; SDEdit
-(arXiv:2108.01073) is processes.diffuse to a time in the middle and a table from there.
+Any deterministic table on increasing times inverts to the accuracy of its order, for example
+run(None, denoiser, ddim(schedule, increasing_times), data). `invert` inverts DDIM's steps up to rounding errors. An
+edit is an inversion with one denoiser followed by sampling with another. SDEdit (arXiv:2108.01073) is processes.diffuse
+to an intermediate time, followed by sampling from there.
 """
 
 from typing import NamedTuple
@@ -20,25 +21,27 @@ Sample = Float[jax.Array, "batch *dims"]
 
 
 class Inversion(NamedTuple):
-    """The state at the last time; how far the last sweep still moved it, (batch,), the worst over all steps."""
+    """The latent at the last time; and the change of x in the last sweep, (batch,), the largest over all steps."""
 
     x: Sample
     residual: Float[jax.Array, " batch"]
 
 
-def invert(schedule: Schedule, times: npt.ArrayLike, denoiser: Denoiser, x: Sample, *, sweeps: int = 10) -> Inversion:
-    """The x_t from which ddim(schedule, times[::-1]) comes back to x, by fixed-point iteration at every step.
+def invert(denoiser: Denoiser, schedule: Schedule, x: Sample, times: npt.ArrayLike, *, sweeps: int = 10) -> Inversion:
+    """Exact DDIM inversion: the x_t that ddim(schedule, times[::-1]) maps to x, by fixed-point iteration at every step.
 
-    A step of DDIM down, x_s = (alpha_s / alpha_t) x_t + (sigma_s - alpha_s sigma_t / alpha_t) eps(x_t, t), is solved
-    for x_t by putting eps at the last guess in (arXiv:2309.04907, section 4.1), beginning with eps at (x_s, s): each
-    sweep gains a factor of the step's size. Costs sweeps evaluations a step, and one at the beginning.
+    A DDIM step x_s = (alpha_s / alpha_t) x_t + (sigma_s - alpha_s sigma_t / alpha_t) eps(x_t, t) is solved for x_t by
+    iterating with eps at the last estimate of x_t (arXiv:2309.04907, section 4.1), starting from eps at (x_s, s). Each
+    sweep reduces the error by a factor proportional to the step size. The cost is `sweeps` evaluations per step and one
+    more at the start.
 
     Args:
-      x: at times[0]; data where that is 0.
-      times: strictly increasing; the last below pure noise, from which every step comes back alike.
+      x: the state at times[0], which is data for times[0] = 0.
+      times: strictly increasing. The last must be below pure noise, where every x_t maps to the same x_s.
+      sweeps: the number of fixed-point iterations per step.
 
     Raises:
-      ValueError: times not strictly increasing, alpha = 0 at the last, sweeps < 1.
+      ValueError: times not strictly increasing in [0, 1], alpha = 0 at the last, sweeps < 1.
     """
     exact, times = in_float64(schedule), check_times(times, decreasing=False)
     alpha, sigma = exact.alpha(times), exact.sigma(times)
@@ -68,21 +71,22 @@ def invert(schedule: Schedule, times: npt.ArrayLike, denoiser: Denoiser, x: Samp
 
 
 def lerp(x: Sample, y: Sample, share: Numeric) -> Sample:
-    """(1 - share) x + share y; share a number or one for each sample."""
+    """Linear interpolation (1 - share) x + share y; share is a number or one per sample, (batch,)."""
     share = arrays.expand_to(share, x)
     return (1 - share) * x + share * y
 
 
 def slerp(x: Sample, y: Sample, share: Numeric) -> Sample:
-    """Along the great circle from x to y, sample by sample: noise of the norm that noise has (arXiv:1609.04468).
+    """Spherical linear interpolation of each sample along the great circle from x to y (arXiv:1609.04468).
 
-    The norm goes evenly from one to the other. Nearly parallel samples are interpolated linearly.
+    Between two draws of Gaussian noise it keeps the norm of Gaussian noise. Norms are interpolated linearly. Nearly
+    parallel samples are interpolated linearly. share is a number or one per sample, (batch,).
     """
     sizes = [jnp.sqrt(arrays.sum_per_sample(value**2)) for value in (x, y)]
     units = [
         value / arrays.expand_to(jnp.maximum(size, 1e-12), value) for value, size in zip((x, y), sizes, strict=True)
     ]
-    # From both chords: exact where the angle is small, as arccos is not.
+    # The angle from both chords is accurate for small angles, where arccos is not.
     half = [jnp.sqrt(arrays.sum_per_sample((units[0] + sign * units[1]) ** 2)) for sign in (-1, 1)]
     angle = 2 * jnp.arctan2(*half)
     share = jnp.broadcast_to(jnp.asarray(share, x.dtype), angle.shape)

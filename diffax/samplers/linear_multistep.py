@@ -1,4 +1,4 @@
-"""Multistep methods for d(x / alpha) / d(sigma / alpha) = eps: LMS, iPNDM and PNDM."""
+"""Linear multistep methods for d(x / alpha) / d(sigma / alpha) = eps: LMS, iPNDM and PNDM (PLMS)."""
 
 import itertools
 
@@ -11,83 +11,95 @@ from diffax.samplers.rows import Row, query_row, row_of, table_of
 from diffax.samplers.table import SamplerTable
 from diffax.typing import Schedule
 
-# Adams-Bashforth for equal steps, newest first.
+# Adams-Bashforth weights for equal steps, newest prediction first.
 ADAMS_BASHFORTH = {
     1: (1.0,),
     2: (3 / 2, -1 / 2),
     3: (23 / 12, -16 / 12, 5 / 12),
     4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
 }
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)  # exact for polynomials far beyond degree 3
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)  # exact for polynomials up to degree 15
 
 
-def lms(schedule: Schedule, times: npt.ArrayLike, *, order: int = 4, to_zero: bool = False) -> SamplerTable:
-    """Adams-Bashforth for the steps as they are, in sigma / alpha (k-diffusion's LMS, DEIS' rhoAB, arXiv:2204.13902).
+def lms(schedule: Schedule, times: npt.ArrayLike, *, order: int = 4) -> SamplerTable:
+    """LMS: Adams-Bashforth in sigma / alpha with the exact weights of unequal steps; one evaluation per step.
 
-    Starts with orders 1, 2, .... Arguments and errors as for ipndm.
+    This is LMS of k-diffusion and rhoAB of DEIS (arXiv:2204.13902). The first steps have orders 1, 2, ....
+
+    Args:
+      times: strictly monotone; one row for each interval.
+      order: 1 (DDIM) to 4.
+
+    Raises:
+      ValueError: an order not in 1..4, fewer steps than the order, times not strictly monotone in [0, 1].
     """
     multistep.check_order(order, (1, 2, 3, 4))
-    schedule, points = exponential.points_of(schedule, times, to_zero=to_zero)
+    schedule, points = exponential.points_of(schedule, times)
     orders = multistep.orders_of(order, len(points) - 1, lower_order_final=False)
     rows = []
     for j, (now, after) in enumerate(itertools.pairwise(points)):
         ratios = [_ratio(at) for at in points[max(0, j + 1 - orders[j]) : j + 1][::-1] if at.alpha > 0]
         rows.append(row_of(now.t, _transfer(now, after, _exact_shares(ratios, now, after))))
-    return table_of(f"LMS{order}", schedule, rows, to_zero_from=points[-1] if to_zero else None)
+    return table_of(f"LMS{order}", schedule, rows)
 
 
-def ipndm(schedule: Schedule, times: npt.ArrayLike, *, order: int = 4, to_zero: bool = False) -> SamplerTable:
-    """DDIM's step with Adams-Bashforth's mean of the last eps, its weights those of equal steps (arXiv:2202.09778).
+def ipndm(schedule: Schedule, times: npt.ArrayLike, *, order: int = 4) -> SamplerTable:
+    """iPNDM: DDIM steps whose eps is the Adams-Bashforth mean of the last predictions (arXiv:2202.09778).
 
-    The weights are those of steps that are equal in sigma / alpha, so that on any other grid the order is 1 to 2.
-    Starts with orders 1, 2, ....
+    The weights are those of steps that are equal in sigma / alpha; on any other grid the order is 1 to 2. One
+    evaluation per step. The first steps have orders 1, 2, ....
 
     Args:
       times: strictly monotone; one row for each interval.
       order: 1 (DDIM) to 4.
-      to_zero: a last row from times[-1] to pure data, for schedules that end at sigma_min.
 
     Raises:
-      ValueError: an order not in 1..4, fewer steps than the order, times as for ddim.
+      ValueError: an order not in 1..4, fewer steps than the order, times not strictly monotone in [0, 1].
     """
     multistep.check_order(order, (1, 2, 3, 4))
-    schedule, points = exponential.points_of(schedule, times, to_zero=to_zero)
+    schedule, points = exponential.points_of(schedule, times)
     orders = multistep.orders_of(order, len(points) - 1, lower_order_final=False)
     rows = [
         row_of(now.t, _transfer(now, after, ADAMS_BASHFORTH[orders[j]]))
         for j, (now, after) in enumerate(itertools.pairwise(points))
     ]
-    return table_of(f"iPNDM{order}", schedule, rows, to_zero_from=points[-1] if to_zero else None)
+    return table_of(f"iPNDM{order}", schedule, rows)
 
 
-def pndm(schedule: Schedule, times: npt.ArrayLike, *, to_zero: bool = False) -> SamplerTable:
-    """PLMS (arXiv:2202.09778, algorithm 2 without its Runge-Kutta start): ipndm of order 4 after a first step of Heun.
+def pndm(schedule: Schedule, times: npt.ArrayLike) -> SamplerTable:
+    """PNDM in its PLMS form: iPNDM of order 4 after a first step of Heun's method.
 
-    The first step is made twice, the second time with the mean of the eps at both its ends, so that the second time is
-    evaluated twice: one evaluation more than there are intervals. Arguments and errors as for ipndm, at least 2 steps.
+    arXiv:2202.09778, algorithm 2, without its Runge-Kutta start. The first step is repeated with the mean of the eps
+    at both its ends. Therefore the second time is evaluated twice, and there is one evaluation more than intervals.
+
+    Args:
+      times: strictly monotone, at least three.
+
+    Raises:
+      ValueError: fewer than 2 steps, times not strictly monotone in [0, 1].
     """
-    schedule, points = exponential.points_of(schedule, times, to_zero=to_zero)
+    schedule, points = exponential.points_of(schedule, times)
     if len(points) < 3:
         raise ValueError(f"PNDM needs at least 2 steps, got {len(points) - 1}")
     start, second, *_ = points
     rows: list[Row] = [query_row(start.t, _transfer(start, second, (1.0,)))]
-    # Its eps is of a first guess and is forgotten.
+    # The eps of this row is evaluated at a first guess, so it does not enter the history.
     rows.append(row_of(second.t, _transfer(start, second, (1 / 2, 1 / 2)), push=False))
     for j, (now, after) in enumerate(itertools.pairwise(points[1:]), start=1):
         rows.append(row_of(now.t, _transfer(now, after, ADAMS_BASHFORTH[min(4, j + 1)])))
-    return table_of("PNDM", schedule, rows, to_zero_from=points[-1] if to_zero else None)
+    return table_of("PNDM", schedule, rows)
 
 
 def _transfer(now: Point, after: Point, shares: tuple[float, ...]) -> Increment:
-    """DDIM's step with a mean of several eps in the place of one."""
+    """A DDIM step with a weighted mean of several eps predictions."""
     if now.alpha == 0:
-        return exponential.increment(exponential.Form.EPS, (now.lam,), now, after)
+        return exponential.increment(exponential.Interpolated.EPS, (now.lam,), now, after)
     keep = after.alpha / now.alpha
     return Increment(keep, (), tuple((after.sigma - keep * now.sigma) * share for share in shares))
 
 
 def _exact_shares(ratios: list[float], now: Point, after: Point) -> tuple[float, ...]:
-    """The means of the Lagrange polynomials at `ratios`, newest first, over the step in sigma / alpha."""
+    """The means over the step of the Lagrange polynomials in sigma / alpha with nodes `ratios`, newest first."""
     if now.alpha == 0 or after.alpha == 0:
         return (1.0,)
     start, end = _ratio(now), _ratio(after)

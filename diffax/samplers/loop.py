@@ -1,4 +1,4 @@
-"""The one loop that runs every table."""
+"""The sampling loop: one lax.scan that runs every sampler table."""
 
 from typing import NamedTuple, overload
 
@@ -7,15 +7,15 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from diffax import arrays
-from diffax.samplers.brownian import Noise
+from diffax.samplers._brownian import Noise
 from diffax.samplers.table import SamplerTable
-from diffax.typing import Denoiser, Keys
+from diffax.typing import Denoiser, Keys, Prediction
 
 Sample = Float[jax.Array, "batch *dims"]
 
 
 class _Carry(NamedTuple):
-    """anchor is None where the table has no use for it; histories are newest first, without the present."""
+    """The state of the scan. anchor is None where query = anchor; x_0 and eps are the histories, newest first."""
 
     anchor: Sample | None
     query: Sample
@@ -24,18 +24,23 @@ class _Carry(NamedTuple):
     saved: jax.Array | None
 
 
-def prior(table: SamplerTable, keys: Keys, shape: tuple[int, ...]) -> Sample:
-    """What to start `run` from: noise of the table's prior_std, one sample of `shape` per key."""
+def prior(keys: Keys, table: SamplerTable, shape: tuple[int, ...]) -> Sample:
+    """Draws the initial state of a sampler: Gaussian noise of the table's prior_std, (batch, *shape).
+
+    Args:
+      keys: (batch,) typed keys, one per sample. They may be the keys of `run`: its noise is independent.
+      shape: of one sample.
+    """
     noise = arrays.normal_like(_noise_keys(keys, -1), jnp.zeros((keys.shape[0], *shape)))
     return noise * jnp.asarray(table.prior_std, noise.dtype)
 
 
 @overload
 def run(
-    table: SamplerTable,
+    keys: Keys | None,
     denoiser: Denoiser,
+    table: SamplerTable,
     x: Sample,
-    keys: Keys | None = None,
     *,
     save_every: None = None,
     noise: Noise | None = None,
@@ -44,10 +49,10 @@ def run(
 
 @overload
 def run(
-    table: SamplerTable,
+    keys: Keys | None,
     denoiser: Denoiser,
+    table: SamplerTable,
     x: Sample,
-    keys: Keys | None = None,
     *,
     save_every: int,
     noise: Noise | None = None,
@@ -55,37 +60,39 @@ def run(
 
 
 def run(
-    table: SamplerTable,
+    keys: Keys | None,
     denoiser: Denoiser,
+    table: SamplerTable,
     x: Sample,
-    keys: Keys | None = None,
     *,
     save_every: int | None = None,
     noise: Noise | None = None,
 ) -> Sample | tuple[Sample, Float[jax.Array, "saved batch *dims"]]:
-    """Runs a table from x, the state at its first time, and returns the result after its last row.
+    """Samples: runs a sampler table from the initial state x and returns the result after its last row.
 
-    A lax.scan over rows: one compiled body, memory independent of the number of rows. Sample i depends on x[i] and
-    keys[i] alone. Everything is computed in x's dtype.
+    A lax.scan over the rows, with one denoiser call in its body; compile time and memory do not depend on the number of
+    rows. Sample i depends on x[i] and keys[i] alone. Everything is computed in x's dtype.
 
     Args:
-      x: (batch, *dims); `prior` draws one.
-      keys: (batch,) typed keys, one per sample; needed if the table is stochastic.
-      noise: (keys, row, x) to standard normal noise of x's shape, in the place of independent noise for every row:
-        samplers.brownian gives that of one path.
-      save_every: also return the states after every so many rows and after the last, stacked in front.
+      keys: (batch,) typed keys, one per sample; None for a deterministic table.
+      x: (batch, *dims), the state at the table's first time; `prior` draws one.
+      save_every: also returns the states after every so many rows and after the last, (saved, batch, *dims).
+      noise: a function (keys, row, x) to standard normal noise of x's shape, instead of independent noise for every
+        row; samplers.brownian makes one from a Brownian path.
 
     Raises:
-      ValueError: keys missing or not one per sample, save_every < 1.
+      ValueError: keys missing or not one per sample, save_every < 1, a table with a learned variance (`ancestral`) and
+        a denoiser without log_variance_fraction.
+      TypeError: a table that is not a SamplerTable.
     """
-    _check(table, x, keys, save_every)
+    _check(keys, table, x, save_every)
     if table.initial_noise is not None:
         x = x + jnp.asarray(table.initial_noise, x.dtype) * arrays.normal_like(_noise_keys(keys, -2), x)
     rows = table.num_evaluations
     num_saved = 0 if save_every is None else -(-rows // save_every)
     columns = {
         name: jnp.asarray(getattr(table, name), x.dtype)
-        for name in ("times", "a", "b", "e", "c", "p", "q", "r", "d")
+        for name in ("times", "a", "b", "e", "c", "c_large", "p", "q", "r", "d")
         if getattr(table, name) is not None
     }
     if table.push is not None:
@@ -100,24 +107,26 @@ def run(
     )
 
     def body(carry: _Carry, row: dict[str, jax.Array]) -> tuple[_Carry, None]:
-        return _step(denoiser, carry, row, keys, save_every, noise or _independent), None
+        return _step(keys, denoiser, carry, row, save_every, noise or _independent), None
 
     carry, _ = jax.lax.scan(body, carry, columns)
     return carry.query if carry.saved is None else (carry.query, carry.saved)
 
 
 def _step(
+    keys: Keys | None,
     denoiser: Denoiser,
     carry: _Carry,
     row: dict[str, jax.Array],
-    keys: Keys | None,
     save_every: int | None,
     noise_of: Noise,
 ) -> _Carry:
-    """One row: call the denoiser, combine, remember."""
+    """One row: calls the denoiser, updates anchor and query, and pushes the prediction onto the history."""
     prediction = denoiser(carry.query, row["times"])
     x_0, eps = (prediction.x_0, *carry.x_0), (prediction.eps, *carry.eps)
     noise = noise_of(keys, row["row"], carry.query) if "c" in row or "d" in row else None
+    if "c_large" in row:
+        row = row | {"c": _learned_std(row, prediction)}
 
     before = carry.query if carry.anchor is None else carry.anchor
     anchor = _combine(row, "a", before, [("b", x_0), ("e", eps)], "c", noise)
@@ -127,7 +136,7 @@ def _step(
 
     saved = carry.saved
     if saved is not None and save_every is not None:
-        # Overwritten until the last row of its group: one buffer, no second copy of the body.
+        # Each slot is overwritten until the last row of its group, which avoids a second copy of the scan's body.
         saved = jax.lax.dynamic_update_index_in_dim(saved, query, row["row"] // save_every, 0)
     return _Carry(
         anchor=None if carry.anchor is None else anchor,
@@ -138,6 +147,18 @@ def _step(
     )
 
 
+def _learned_std(row: dict[str, jax.Array], prediction: Prediction) -> Sample:
+    """The standard deviation c^(1 - v) c_large^v of a learned variance, 0 where c = 0."""
+    v = prediction.log_variance_fraction
+    if v is None:
+        raise ValueError(
+            "ancestral needs a denoiser whose prediction has a log_variance_fraction, that of a network with a learned "
+            "variance; without one, use ddpm"
+        )
+    small, large = row["c"], row["c_large"]
+    return jnp.where(small > 0, small * (large / jnp.where(small > 0, small, 1)) ** v, 0)
+
+
 def _combine(
     row: dict[str, jax.Array],
     own: str,
@@ -146,7 +167,7 @@ def _combine(
     noisy: str,
     noise: Sample | None,
 ) -> Sample:
-    """row[own] state + the weighted histories + row[noisy] noise, leaving out what the table does not have."""
+    """row[own] state + the weighted histories + row[noisy] noise, without the columns that the table does not have."""
     terms = [row[own] * state] if own in row else []
     for name, history in histories:
         if name in row:
@@ -157,6 +178,7 @@ def _combine(
 
 
 def _pushed(row: dict[str, jax.Array], now: tuple[Sample, ...], before: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """The history after a row: with the newest prediction in front, unless the row declines to push it."""
     after = now[: len(before)]
     if "push" in row:
         after = tuple(jnp.where(row["push"], new, old) for new, old in zip(after, before, strict=True))
@@ -164,6 +186,7 @@ def _pushed(row: dict[str, jax.Array], now: tuple[Sample, ...], before: tuple[Sa
 
 
 def _empty_history(x: Sample, *columns) -> tuple[Sample, ...]:
+    """Zeros for the predictions before row 0, as many as the columns look back to."""
     depth = max((column.shape[-1] for column in columns if column is not None), default=0)
     return (jnp.zeros_like(x),) * max(depth - 1, 0)
 
@@ -173,7 +196,7 @@ def _independent(keys: Keys | None, row: jax.Array, like: Sample) -> Sample:
 
 
 def _noise_keys(keys: Keys | None, row: int | jax.Array) -> Keys:
-    """The keys of row's noise; -1 is the prior, -2 the noise before row 0."""
+    """The keys of a row's noise; row -1 is the prior, row -2 the noise before row 0."""
     return jax.vmap(lambda key: jax.random.fold_in(key, jnp.asarray(row) + 2))(keys)
 
 
@@ -183,7 +206,9 @@ def check_keys(keys: Keys, x: Sample) -> None:
         raise ValueError(f"expected one key per sample, shape {x.shape[:1]}, got keys of shape {keys.shape}")
 
 
-def _check(table: SamplerTable, x: Sample, keys: Keys | None, save_every: int | None) -> None:
+def _check(keys: Keys | None, table: SamplerTable, x: Sample, save_every: int | None) -> None:
+    if not isinstance(table, SamplerTable):
+        raise TypeError(f"run takes (keys, denoiser, table, x), got {type(table).__name__} for the table")
     if keys is None and table.is_stochastic:
         raise ValueError(f"{table.name} is stochastic: give keys, one per sample, as jax.random.split(key, batch)")
     if keys is not None:

@@ -1,4 +1,4 @@
-"""Tables written a row at a time, for samplers whose rows differ."""
+"""Sampler tables built row by row, for samplers whose rows differ (singlestep methods, churn, restarts)."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from diffax.typing import Schedule
 
 
 class Row(NamedTuple):
-    """One row of samplers.table, its entries under the same letters; b, e, q, r newest prediction first."""
+    """One row of a SamplerTable, its entries under the same letters; b, e, q, r with the newest prediction first."""
 
     t: float
     a: float = 0.0
@@ -26,19 +26,22 @@ class Row(NamedTuple):
 
 
 def row_of(t: float, step: Increment, *, push: bool = True) -> Row:
-    """The row of one step from t."""
+    """The row that evaluates at t and moves the state by one step."""
     return Row(t, step.keep, b=step.x_0, e=step.eps, c=step.noise, push=push)
 
 
 def query_row(t: float, step: Increment, *, push: bool = True) -> Row:
-    """A row that only asks at the end of a step: the state stays where it is."""
+    """The row that evaluates at t and only moves the query, to the end of the step; the anchor stays in place."""
     return Row(t, 1.0, p=step.keep, q=step.x_0, r=step.eps, d=step.noise, push=push)
 
 
 def noised(row: Row, now: Point, up: Point, *, scale: float = 1.0) -> Row:
-    """The row, which ends at `now`, continued by a draw of q(x_up | x_now): back to a noisier point.
+    """The row, which ends at `now`, followed by a forward step: a draw of q(x_up | x_now) at a noisier point `up`.
 
-    scale multiplies the noise that is added. The row must not have a query of its own.
+    The row must keep query = anchor.
+
+    Args:
+      scale: the factor of the standard deviation of the added noise.
     """
     factor = up.alpha / now.alpha
     added = scale**2 * (up.sigma**2 - (factor * now.sigma) ** 2)
@@ -50,20 +53,8 @@ def noised(row: Row, now: Point, up: Point, *, scale: float = 1.0) -> Row:
     )
 
 
-def table_of(
-    name: str,
-    schedule: Schedule,
-    rows: Sequence[Row],
-    *,
-    to_zero_from: Point | None = None,
-    **others: float,
-) -> SamplerTable:
-    """The table with these rows, and one more from to_zero_from to pure data if it is given.
-
-    others: initial_noise and prior_std, as for make_table.
-    """
-    if to_zero_from is not None:
-        rows = [*rows, Row(to_zero_from.t, b=(1.0,))]
+def table_of(name: str, schedule: Schedule, rows: Sequence[Row], **options: float) -> SamplerTable:
+    """The SamplerTable with these rows; options are initial_noise and prior_std of make_table."""
     columns: dict[str, Any] = {
         key: np.array([getattr(row, key) for row in rows], float) for key in ("t", "a", "c", "p", "d")
     }
@@ -71,4 +62,4 @@ def table_of(
         depth = max(max(len(getattr(row, key)) for row in rows), 1)
         columns[key] = np.array([[*getattr(row, key), *(0.0,) * (depth - len(getattr(row, key)))] for row in rows])
     times = columns.pop("t")
-    return make_table(name, schedule, times, **columns, push=np.array([row.push for row in rows]), **others)
+    return make_table(name, schedule, times, **columns, push=np.array([row.push for row in rows]), **options)

@@ -1,4 +1,4 @@
-"""Schedules: pairs of functions of time, x_t = alpha(t) x_0 + sigma(t) eps, with log_snr and its inverse."""
+"""Noise schedules: pairs (alpha, sigma) of functions of time, x_t = alpha(t) x_0 + sigma(t) eps, with their log-SNR."""
 
 from diffax.schedules.cosine import Cosine
 from diffax.schedules.discrete import Discrete

@@ -1,4 +1,4 @@
-"""The straight line from data to noise: rectified flow and flow matching."""
+"""The linear interpolation schedule of rectified flow and flow matching."""
 
 import dataclasses
 
@@ -10,9 +10,10 @@ from diffax.typing import Array, Numeric
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Flow:
-    """alpha = 1 - t, sigma = t: rectified flow (arXiv:2209.03003) and flow matching (arXiv:2210.02747).
+    """The linear interpolation of flow matching: alpha = 1 - t, sigma = t.
 
-    Both papers let t = 0 be noise and t = 1 data; here, as everywhere in diffax, t = 0 is data.
+    Rectified flow (arXiv:2209.03003) and flow matching with optimal-transport paths (arXiv:2210.02747). In both papers
+    t = 0 is noise and t = 1 is data. Here, as everywhere in diffax, t = 0 is data.
     """
 
     def alpha(self, t: Numeric) -> Array:
@@ -26,6 +27,6 @@ class Flow:
     def log_snr(self, t: Numeric) -> Array:
         return limits.log_ratio(self.alpha(t) ** 2, self.sigma(t) ** 2)
 
-    def time_of(self, log_snr: Numeric) -> Array:
+    def t_of_log_snr(self, log_snr: Numeric) -> Array:
         xp, log_snr = arrays.as_float(log_snr)
         return 1 / (1 + xp.exp(log_snr / 2))

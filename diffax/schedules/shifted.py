@@ -1,29 +1,34 @@
-"""Any schedule, run through with its log-SNR moved: for images larger than those it was made for."""
+"""Resolution-dependent shift of the log-SNR of any noise schedule."""
 
 import dataclasses
 
 from diffax import arrays
-from diffax.typing import Array, Node, Numeric, Schedule
+from diffax.typing import Array, Numeric, Schedule
 
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Shifted:
-    """The base schedule at the time where its log-SNR is log_snr(t) + shift.
+    """A noise schedule with shifted log-SNR: the base schedule at the time where its log-SNR is log_snr(t) + shift.
 
-    simple diffusion (arXiv:2301.11093, eq. 3) shifts by 2 log(64 / d) for images of side d; the timestep shift s of
-    Stable Diffusion 3 (arXiv:2403.03206, eq. 23) is a shift by -2 log s. Times where the base has alpha = 0 or
-    sigma = 0 stay where they are. A schedule that ends before pure noise (LinearBeta, VarianceExploding) is followed
-    past its end; a Discrete one has no times there, so its shift saturates: rather make its betas anew.
+    simple diffusion (arXiv:2301.11093, eq. 3) shifts by 2 log(64 / d) for images of side d. The timestep shift s of
+    Stable Diffusion 3 (arXiv:2403.03206, eq. 23) is a shift by -2 log s.
+
+    Times where the base has alpha = 0 or sigma = 0 are not moved. A schedule that ends before pure noise (LinearBeta,
+    VarianceExploding) is extrapolated past its end. A Discrete schedule has no times past its end, so its shift
+    saturates there; compute new betas instead.
+
+    base: the schedule to shift.
+    shift: in nats of log-SNR; negative is more noise.
     """
 
-    base: Node[Schedule]
-    shift: Node[Numeric]
+    base: Schedule
+    shift: Numeric
 
     def _base_time(self, t: Numeric) -> Array:
         _, t, shift = arrays.as_float(t, self.shift)
         pinned = (self.base.alpha(t) == 0) | (self.base.sigma(t) == 0)
-        moved = self.base.time_of(self.base.log_snr(t) + shift)
+        moved = self.base.t_of_log_snr(self.base.log_snr(t) + shift)
         return arrays.namespace(moved).where(pinned, t, moved)
 
     def alpha(self, t: Numeric) -> Array:
@@ -35,6 +40,6 @@ class Shifted:
     def log_snr(self, t: Numeric) -> Array:
         return self.base.log_snr(self._base_time(t))
 
-    def time_of(self, log_snr: Numeric) -> Array:
+    def t_of_log_snr(self, log_snr: Numeric) -> Array:
         _, log_snr, shift = arrays.as_float(log_snr, self.shift)
-        return self.base.time_of(self.base.log_snr(self.base.time_of(log_snr)) - shift)
+        return self.base.t_of_log_snr(self.base.log_snr(self.base.t_of_log_snr(log_snr)) - shift)

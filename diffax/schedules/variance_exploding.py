@@ -1,23 +1,24 @@
-"""Noise that grows geometrically on top of untouched data."""
+"""The variance-exploding (VE) SDE, and EDM's noise levels."""
 
 import dataclasses
 
 from diffax import arrays
 from diffax.schedules import limits
-from diffax.typing import Array, Node, Numeric
+from diffax.typing import Array, Numeric
 
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class VarianceExploding:
-    """alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t (arXiv:2011.13456, eq. 30 and 31).
+    """The variance-exploding (VE) SDE: alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t.
 
-    EDM (arXiv:2206.00364) is this schedule with sigma from 0.002 to 80: its sigmas are spaced by grids.karras and drawn
-    by processes.time_sampling.LogNormalSigma. sigma(0) is sigma_min, not 0: the way down to 0 is a sampler's last row.
+    arXiv:2011.13456, eq. 30 and 31. EDM (arXiv:2206.00364) is this schedule with sigma from 0.002 to 80; its sampling
+    grid is samplers.grids.karras and its training noise levels are processes.time_sampling.LogNormalSigma. sigma(0) is
+    sigma_min, not 0: samplers.to_data appends the step from sigma_min to noise-free data.
     """
 
-    sigma_min: Node[Numeric] = 0.01
-    sigma_max: Node[Numeric] = 50.0
+    sigma_min: Numeric = 0.01
+    sigma_max: Numeric = 50.0
 
     def alpha(self, t: Numeric) -> Array:
         xp, t, *_ = arrays.as_float(t, self.sigma_min, self.sigma_max)
@@ -34,7 +35,7 @@ class VarianceExploding:
     def log_snr(self, t: Numeric) -> Array:
         return limits.limited(-2 * self._log_sigma(t))
 
-    def time_of(self, log_snr: Numeric) -> Array:
+    def t_of_log_snr(self, log_snr: Numeric) -> Array:
         xp, log_snr, sigma_min, sigma_max = arrays.as_float(log_snr, self.sigma_min, self.sigma_max)
         low, high = xp.log(sigma_min), xp.log(sigma_max)
         return (-log_snr / 2 - low) / (high - low)

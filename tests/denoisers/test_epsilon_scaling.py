@@ -16,11 +16,11 @@ ORACLE = denoisers.gaussian_mixture(COSINE, [0.3, 0.7], [[1.0, -1.0], [0.0, 2.0]
 def test_eps_is_divided_and_both_halves_still_make_x_t():
     x_t, t = jnp.asarray(RNG.normal(size=(5, 2)), jnp.float32), jnp.array([0.0, 0.2, 0.5, 0.8, 0.98])
     scaled = denoisers.epsilon_scaled(ORACLE, COSINE, 1.02)
-    x_0, eps, variance = scaled(x_t, t)
+    x_0, eps, log_variance_fraction = scaled(x_t, t)
     alpha, sigma = COSINE.alpha(t)[:, None], COSINE.sigma(t)[:, None]
     np.testing.assert_allclose(eps, np.asarray(ORACLE(x_t, t).eps) / 1.02, rtol=1e-5)
     np.testing.assert_allclose(alpha * x_0 + sigma * eps, x_t, atol=2e-6)
-    assert variance is None
+    assert log_variance_fraction is None
     for i, alone in enumerate(t):
         np.testing.assert_allclose(scaled(x_t, alone).x_0[i], x_0[i], rtol=1e-5, atol=1e-6)
 
@@ -52,6 +52,6 @@ def test_ddim_gets_back_the_variance_that_few_steps_lose(std):
     oracle = denoisers.gaussian_mixture(COSINE, [1.0], [[0.0]], [std])
     x, keys = jnp.ones((1, 1)), jax.random.split(jax.random.key(0), 1)
     for lam, factor in expected.items():
-        drawn = samplers.run(table, denoisers.epsilon_scaled(oracle, COSINE, lam), x, keys)
+        drawn = samplers.run(keys, denoisers.epsilon_scaled(oracle, COSINE, lam), table, x)
         np.testing.assert_allclose(drawn, factor, rtol=1e-4)
     assert expected[1.0] < std and abs(expected[scale] - std) < abs(expected[1.0] - std)

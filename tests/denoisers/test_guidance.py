@@ -14,8 +14,8 @@ X = jnp.asarray(RNG.normal(size=(4, 3)), jnp.float32)
 T = jnp.array([0.1, 0.4, 0.6, 0.9])
 
 
-def constant(x_0, eps, variance=None):
-    return lambda x_t, t: Prediction(jnp.full_like(x_t, x_0), jnp.full_like(x_t, eps), variance)
+def constant(x_0, eps, fraction=None):
+    return lambda x_t, t: Prediction(jnp.full_like(x_t, x_0), jnp.full_like(x_t, eps), fraction)
 
 
 def test_both_halves_are_extrapolated():
@@ -56,9 +56,9 @@ def test_a_scale_for_each_sample():
 
 
 def test_a_learned_variance_is_the_condition_s():
-    variance = jnp.full((4, 3), 0.3)
-    guided = denoisers.classifier_free(constant(1.0, 0.0, variance), constant(0.0, 0.0, 2 * variance), 2.0)
-    np.testing.assert_array_equal(guided(X, T).variance, variance)
+    fraction = jnp.full((4, 3), 0.3)
+    guided = denoisers.classifier_free(constant(1.0, 0.0, fraction), constant(0.0, 0.0, 2 * fraction), 2.0)
+    np.testing.assert_array_equal(guided(X, T).log_variance_fraction, fraction)
 
 
 def network(params, x, time_input, condition, *, key=None):
@@ -78,11 +78,11 @@ def one_network(scale, **options):
 @pytest.mark.parametrize("t", [T, jnp.float32(0.3), 0.3])
 def test_one_call_of_twice_the_batch_is_two_calls(t):
     options = {"scale": 2.5, "interval": (0.2, 0.7)}
-    made = [
+    separate = [
         denoisers.from_network(*SETTINGS, time_input=time_inputs.scaled, condition=condition)
         for condition in (CONDITION, NULL)
     ]
-    expected = denoisers.classifier_free(*made, options.pop("scale"), **options)(X, t)
+    expected = denoisers.classifier_free(*separate, options.pop("scale"), **options)(X, t)
     computed = one_network(2.5, **options)(X, t)
     np.testing.assert_allclose(computed.x_0, expected.x_0, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(computed.eps, expected.eps, rtol=1e-5, atol=1e-6)

@@ -15,10 +15,10 @@ MASK = np.array([True, False])
 def draws(table, num=4000, save_every=None):
     """Draws of a correlated Gaussian whose first number is known to be KNOWN."""
     oracle = denoisers.gaussian_mixture(SCHEDULE, [1.0], [[0.0, 0.0]], [COVARIANCE])
-    told = denoisers.inpainted(oracle, SCHEDULE, jnp.full((num, 2), KNOWN), jnp.asarray(MASK))
+    inpainted = denoisers.inpainted(oracle, SCHEDULE, jnp.full((num, 2), KNOWN), jnp.asarray(MASK))
     keys = jax.random.split(jax.random.key(0), num)
-    x = samplers.prior(table, keys, (2,))
-    return jax.jit(lambda x, keys: samplers.run(table, told, x, keys, save_every=save_every))(x, keys)
+    x = samplers.prior(keys, table, (2,))
+    return jax.jit(lambda x, keys: samplers.run(keys, inpainted, table, x, save_every=save_every))(x, keys)
 
 
 def test_the_known_part_follows_the_forward_process_under_ddpm():
@@ -35,12 +35,12 @@ def test_the_known_part_follows_the_forward_process_under_ddpm():
 def test_what_is_not_known_is_left_to_the_denoiser():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2)), jnp.float32)
     oracle = denoisers.gaussian_mixture(SCHEDULE, [1.0], [[0.0, 0.0]], [COVARIANCE])
-    told = denoisers.inpainted(oracle, SCHEDULE, jnp.full((3, 2), KNOWN), jnp.asarray(MASK))(x, 0.4)
-    guess = oracle(x, 0.4)
-    np.testing.assert_array_equal(told.x_0[:, 1], guess.x_0[:, 1])
-    np.testing.assert_array_equal(told.eps[:, 1], guess.eps[:, 1])
+    inpainted = denoisers.inpainted(oracle, SCHEDULE, jnp.full((3, 2), KNOWN), jnp.asarray(MASK))(x, 0.4)
+    prediction = oracle(x, 0.4)
+    np.testing.assert_array_equal(inpainted.x_0[:, 1], prediction.x_0[:, 1])
+    np.testing.assert_array_equal(inpainted.eps[:, 1], prediction.eps[:, 1])
     alpha, sigma = float(SCHEDULE.alpha(0.4)), float(SCHEDULE.sigma(0.4))
-    np.testing.assert_allclose(told.eps[:, 0], (x[:, 0] - alpha * KNOWN) / sigma, rtol=1e-5)
+    np.testing.assert_allclose(inpainted.eps[:, 0], (x[:, 0] - alpha * KNOWN) / sigma, rtol=1e-5)
 
 
 def test_repaint_comes_closer_to_the_posterior_than_replacement():

@@ -22,8 +22,8 @@ def fixed(x_0, eps=0.25):
 
 
 def assert_makes_x_t(prediction, inside):
-    made = ALPHA * prediction.x_0 + SIGMA * prediction.eps
-    np.testing.assert_allclose(made[inside], X[inside], atol=2e-6)
+    sum_of_both = ALPHA * prediction.x_0 + SIGMA * prediction.eps
+    np.testing.assert_allclose(sum_of_both[inside], X[inside], atol=2e-6)
 
 
 def test_static_thresholding_clips_x_0_and_completes_eps():
@@ -89,9 +89,17 @@ def test_rescaled_guidance_has_the_conditional_s_deviation():
     plain = np.asarray(guided(X, T).x_0)
     ratio = np.std([0.0, 1.0, 2.0, 3.0]) / plain.std(1, keepdims=True)
     for factor in (0.0, 0.7, 1.0):
-        prediction = denoisers.rescaled(guided, SCHEDULE, factor)(X, T)
+        prediction = denoisers.rescaled(conditional, unconditional, SCHEDULE, 4.0, factor=factor)(X, T)
         np.testing.assert_allclose(prediction.x_0, (factor * ratio + 1 - factor) * plain, rtol=1e-5)
         assert_makes_x_t(prediction, T > 0)
+
+
+def test_rescaled_guidance_has_an_interval():
+    conditional, unconditional = fixed([0.0, 1.0, 2.0, 3.0]), fixed([0.5, 0.5, 0.0, 1.0])
+    within = denoisers.rescaled(conditional, unconditional, SCHEDULE, 4.0, interval=(0.2, 0.4))
+    np.testing.assert_array_equal(within(X, 0.5).x_0, conditional(X, 0.5).x_0)
+    everywhere = denoisers.rescaled(conditional, unconditional, SCHEDULE, 4.0)
+    np.testing.assert_array_equal(within(X, 0.3).x_0, everywhere(X, 0.3).x_0)
 
 
 def test_they_are_pytrees_whose_numbers_do_not_retrace():
@@ -106,6 +114,5 @@ def test_they_are_pytrees_whose_numbers_do_not_retrace():
     for limit in (0.5, 1.0):
         call(denoisers.thresholded(mixture, SCHEDULE, limit=limit), X[:, :2])
     for factor in (0.5, 1.0):
-        guided = denoisers.classifier_free(mixture, mixture, 2.0 * factor)
-        call(denoisers.rescaled(guided, SCHEDULE, factor), X[:, :2])
+        call(denoisers.rescaled(mixture, mixture, SCHEDULE, 2.0 * factor, factor=factor), X[:, :2])
     assert len(traces) == 2

@@ -7,6 +7,7 @@ import pytest
 
 from diffax import denoisers, processes, schedules
 from diffax.denoisers import time_inputs
+from diffax.typing import Network
 from tests.cases import PARAMETERIZATIONS
 
 RNG = np.random.default_rng(0)
@@ -14,7 +15,7 @@ X = RNG.normal(size=(4, 3)).astype(np.float32)
 
 
 def affine(params, x, time_input, condition, *, key=None):
-    """A network that shows everything it was given."""
+    """A network that shows everything it receives."""
     out = params["gain"] * x + params["slope"] * time_input[:, None]
     if condition is not None:
         out = out + condition["shift"][:, None]
@@ -58,7 +59,7 @@ def test_params_schedule_and_condition_are_arguments_of_jit_and_not_baked_in():
         traces.append(1)
         return denoiser(x, t).eps
 
-    def made(gain, shift, beta_max):
+    def built(gain, shift, beta_max):
         condition, schedule = {"shift": jnp.full(4, shift)}, schedules.LinearBeta(0.1, beta_max)
         params = {"gain": gain, "slope": 0.0}
         return denoisers.from_network(
@@ -66,7 +67,7 @@ def test_params_schedule_and_condition_are_arguments_of_jit_and_not_baked_in():
         )
 
     for gain, shift, beta_max in ((1.0, 0.0, 20.0), (2.0, 0.5, 10.0)):
-        computed = eps_of(made(gain, shift, beta_max), jnp.asarray(X), jnp.float32(0.5))
+        computed = eps_of(built(gain, shift, beta_max), jnp.asarray(X), jnp.float32(0.5))
         np.testing.assert_allclose(computed, gain * X + shift, rtol=1e-6)
     assert len(traces) == 1
 
@@ -97,3 +98,29 @@ def test_time_inputs_are_the_papers():
 def test_an_index_needs_a_table_of_steps():
     with pytest.raises(ValueError, match="'index' needs a Discrete schedule, got Cosine"):
         time_inputs.index(schedules.Cosine(), 0.5)
+
+
+class Affine:
+    """A network as a user writes one."""
+
+    num_classes = 4
+
+    def init(self, key, sample_shape):
+        return {"gain": jax.random.normal(key, sample_shape), "slope": jnp.float32(0.25)}
+
+    def __call__(self, params, x, time_input, condition=None, *, key=None):
+        shift = 0 if condition is None else condition["label"].astype(x.dtype)[:, None]
+        return params["gain"][None] * x + params["slope"] * time_input[:, None] + shift
+
+
+def test_a_network_of_ones_own_has_the_protocol_and_becomes_a_denoiser():
+    network = Affine()
+    assert isinstance(network, Network)
+    assert not isinstance(affine, Network)
+    params = network.init(jax.random.key(0), (3,))
+    condition = {"label": jnp.array([0, 1, 2, 3])}
+    denoiser = denoisers.from_network(
+        network, params, schedules.Flow(), processes.X0(), time_input=time_inputs.scaled, condition=condition
+    )
+    expected = np.asarray(params["gain"]) * X + 0.25 * 999 * 0.5 + np.arange(4.0)[:, None]
+    np.testing.assert_allclose(denoiser(jnp.asarray(X), 0.5).x_0, expected, rtol=1e-6)

@@ -50,7 +50,7 @@ def test_a_mixture_is_bayes_rule_with_full_matrices(name):
         np.testing.assert_allclose(prediction.eps[i], eps, rtol=1e-3, atol=2e-4)
         assert log_density[i] == pytest.approx(np.logaddexp.reduce(logs), rel=1e-3, abs=1e-3)
         np.testing.assert_allclose(score[i], -eps / SCHEDULES[name].sigma(T[i]), rtol=1e-3, atol=1e-3)
-    assert prediction.variance is None
+    assert prediction.log_variance_fraction is None
 
 
 def test_a_mixture_s_score_is_the_derivative_of_its_log_density(x64):

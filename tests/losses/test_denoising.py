@@ -51,7 +51,7 @@ def half(x_t, t, *, key):
 def every_weight(log_snr, log_density):
     """A weighting that weighs the first part of its batch by the first of WEIGHTS, and so on."""
     parts = zip(jnp.split(log_snr, len(WEIGHTS)), jnp.split(log_density, len(WEIGHTS)), strict=True)
-    return jnp.concatenate([made(*part) for (made, _), part in zip(WEIGHTS.values(), parts, strict=True)])
+    return jnp.concatenate([rule(*part) for (rule, _), part in zip(WEIGHTS.values(), parts, strict=True)])
 
 
 def losses_by_weight(schedule, name, output, t):
@@ -130,7 +130,7 @@ def test_at_no_noise_a_score_network_pays_for_the_eps_it_leaves_out():
     np.testing.assert_allclose(loss, (eps.astype(np.float64) ** 2).mean(1), rtol=1e-5)
 
 
-def mean_and_error(schedule, made, density, std):
+def mean_and_error(schedule, rule, density, std):
     """The mean loss of the exact denoiser of N(0, std^2) data over eight batches, and its standard error."""
 
     def eps_of(x_t, t, *, key):
@@ -142,7 +142,7 @@ def mean_and_error(schedule, made, density, std):
     for batch in keys:
         x_0, eps = (jnp.asarray(scale * rng.normal(size=(1000, 16)), jnp.float32) for scale in (std, 1))
         t = time_sampling.Stratified(density).sample(batch, schedule)
-        settings = {"weighting": made, "time_density": density, "eps": eps, "t": t}
+        settings = {"weighting": rule, "time_density": density, "eps": eps, "t": t}
         means.append(losses.denoising(batch, eps_of, schedule, processes.Eps(), x_0, **settings).mean())
     return np.mean(means), np.std(means, ddof=1) / np.sqrt(8)
 

@@ -12,9 +12,9 @@ SNR = np.exp(LOG_SNR)
 LOG_DENSITY = np.cos(LOG_SNR)
 
 
-def weight(made):
+def weight(rule):
     """The weight of the squared error of eps."""
-    return np.exp(np.asarray(made(jnp.asarray(LOG_SNR, jnp.float32), jnp.asarray(LOG_DENSITY, jnp.float32)), float))
+    return np.exp(np.asarray(rule(jnp.asarray(LOG_SNR, jnp.float32), jnp.asarray(LOG_DENSITY, jnp.float32)), float))
 
 
 def assert_close(computed, expected):
@@ -23,7 +23,7 @@ def assert_close(computed, expected):
 
 
 @pytest.mark.parametrize(
-    ("made", "expected"),
+    ("rule", "expected"),
     [
         (weighting.Uniform(), 1),  # DDPM, eq. 14
         (weighting.P2(), 1 / (1 + SNR)),  # arXiv:2204.00227, eq. 8, on DDPM's eps loss
@@ -36,12 +36,12 @@ def assert_close(computed, expected):
         (weighting.Variational(), 0.5 / np.exp(LOG_DENSITY)),  # arXiv:2107.00630, eq. 17
     ],
 )
-def test_stated_for_eps(made, expected):
-    assert_close(weight(made), expected)
+def test_stated_for_eps(rule, expected):
+    assert_close(weight(rule), expected)
 
 
 @pytest.mark.parametrize(
-    ("made", "expected"),
+    ("rule", "expected"),
     [
         (weighting.Snr(), SNR),  # arXiv:2202.00512, eq. 9
         (weighting.TruncatedSnr(), np.maximum(SNR, 1)),  # its eq. 10
@@ -50,9 +50,9 @@ def test_stated_for_eps(made, expected):
         (weighting.MinSnr(gamma=2.0), np.minimum(SNR, 2)),
     ],
 )
-def test_stated_for_x_0(made, expected):
+def test_stated_for_x_0(rule, expected):
     # |error of eps|^2 = SNR |error of x_0|^2.
-    assert_close(weight(made) * SNR, expected)
+    assert_close(weight(rule) * SNR, expected)
 
 
 def test_min_snr_stated_for_eps_and_v():
@@ -96,7 +96,7 @@ def test_log_weights_are_finite_at_the_limits_and_so_are_their_derivatives():
 
     @jax.jit
     def values_and_slopes(log_snr):
-        return jax.jvp(lambda x: [made(x, jnp.zeros(3)) for made in every], (log_snr,), (jnp.ones(3),))
+        return jax.jvp(lambda x: [rule(x, jnp.zeros(3)) for rule in every], (log_snr,), (jnp.ones(3),))
 
     assert np.isfinite(values_and_slopes(ends)).all()
 
@@ -105,9 +105,9 @@ def test_a_weighting_s_numbers_do_not_retrace():
     traces = []
 
     @jax.jit
-    def log_weight(made):
+    def log_weight(rule):
         traces.append(1)
-        return made(jnp.full(1, 2.0), jnp.zeros(1))
+        return rule(jnp.full(1, 2.0), jnp.zeros(1))
 
     expected = [0.0, np.log(5) - 2]
     np.testing.assert_allclose([log_weight(weighting.MinSnr(g))[0] for g in (10.0, 5.0)], expected, rtol=1e-6)

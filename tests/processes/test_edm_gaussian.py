@@ -1,4 +1,4 @@
-"""EDM's output over the exact denoiser of a Gaussian, held against the oracle of one."""
+"""EDM's output over the exact denoiser of a Gaussian, compared with the oracle of one."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 MIXING = np.concatenate([RNG.normal(size=(6, 5)) / 3, np.zeros((6, 1))], axis=1)
 DATA = (RNG.normal(size=(500, 6)) @ MIXING + [0.5, -0.3, 0.0, 0.2, 0.1, -1.0]).reshape(500, 2, 3, 1).astype(np.float32)
 FLAT = DATA.reshape(500, 6).astype(np.float64)
-GAUSSIAN = processes.edm_gaussian(DATA, 0.6)
+GAUSSIAN = processes.edm_gaussian(processes.moments(DATA), 0.6)
 
 
 def oracle(schedule):
@@ -25,12 +25,12 @@ def oracle(schedule):
 def test_an_output_of_0_is_the_gaussian_s_denoiser(name):
     schedule, t = SCHEDULES[name], np.linspace(0.05, 0.95, 7).astype(np.float32)
     x_t = oracle(schedule).sample(jax.random.split(jax.random.key(0), 7), t)
-    x_0, eps, variance = GAUSSIAN.predict(schedule, jnp.zeros((7, 2, 3, 1)), x_t.reshape(7, 2, 3, 1), t)
+    x_0, eps, log_variance_fraction = GAUSSIAN.predict(schedule, jnp.zeros((7, 2, 3, 1)), x_t.reshape(7, 2, 3, 1), t)
     exact = oracle(schedule)(x_t, t)
     # The number that never varies has the smallest eigenvalue allowed, 1e-6 of the largest, for the oracle's 0.
     np.testing.assert_allclose(x_0.reshape(7, 6), exact.x_0, atol=2e-3)
     np.testing.assert_allclose(eps.reshape(7, 6), exact.eps, atol=2e-3 * float(np.max(1 / schedule.sigma(t))))
-    assert variance is None and x_0.dtype == eps.dtype == jnp.float32
+    assert log_variance_fraction is None and x_0.dtype == eps.dtype == jnp.float32
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
@@ -113,7 +113,7 @@ def test_an_untrained_network_samples_the_gaussian():
         return GAUSSIAN.predict(schedule, jnp.zeros_like(x_t), x_t, jnp.broadcast_to(t, (len(x_t),)))
 
     prior_keys, keys = jax.random.split(jax.random.key(1), (2, num))
-    drawn = samplers.run(table, denoiser, samplers.prior(table, prior_keys, (2, 3, 1)), keys).reshape(num, 6)
+    drawn = samplers.run(keys, denoiser, table, samplers.prior(prior_keys, table, (2, 3, 1))).reshape(num, 6)
     covariance = np.cov(FLAT.T, bias=True)
     scale = covariance.diagonal().max()
     np.testing.assert_allclose(drawn.mean(0), FLAT.mean(0), atol=4 * np.sqrt(scale / num))
@@ -121,8 +121,24 @@ def test_an_untrained_network_samples_the_gaussian():
     np.testing.assert_allclose(np.cov(drawn.T), covariance, atol=(0.01 + 4 * np.sqrt(2 / num)) * scale)
 
 
+def test_moments_are_those_of_the_data():
+    moments = processes.moments(DATA)
+    assert all(value.dtype == np.float64 for value in moments)
+    assert (
+        moments.mean.shape == (2, 3, 1) and moments.eigenvalues.shape == (6,) and moments.eigenvectors.shape == (6, 6)
+    )
+    np.testing.assert_allclose(moments.mean.ravel(), FLAT.mean(0), rtol=1e-12)
+    covariance = moments.eigenvectors @ np.diag(moments.eigenvalues) @ moments.eigenvectors.T
+    np.testing.assert_allclose(covariance[:5, :5], np.cov(FLAT.T, bias=True)[:5, :5], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(moments.eigenvectors.T @ moments.eigenvectors, np.eye(6), atol=1e-12)
+    # The number that never varies has the smallest eigenvalue allowed.
+    assert moments.eigenvalues.min() == 1e-6 * moments.eigenvalues.max()
+    for ours, theirs in zip(moments, (GAUSSIAN.mean, GAUSSIAN.eigenvalues, GAUSSIAN.eigenvectors), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_data_without_a_covariance_to_invert_are_refused():
     with pytest.raises(ValueError, match="needs data that vary"):
-        processes.edm_gaussian(np.ones((5, 2, 2, 1), np.float32))
+        processes.moments(np.ones((5, 2, 2, 1), np.float32))
     with pytest.raises(ValueError, match="at most 4,096 numbers, got 4,800: use edm"):
-        processes.edm_gaussian(np.zeros((2, 40, 40, 3), np.float32))
+        processes.moments(np.zeros((2, 40, 40, 3), np.float32))

@@ -128,7 +128,7 @@ def test_in_x64_mode_diffuse_keeps_the_dtype_of_its_sample(x64):
 def test_samples_have_the_mean_and_variance_stated(conditional):
     schedule, t, s = schedules.LinearBeta(), jnp.array([0.2, 0.7]), jnp.array([0.1, 0.4])
     x, y = jnp.ones((2, 20_000)), jnp.full((2, 20_000), -0.5)
-    made = {
+    distribution = {
         "marginal": lambda: processes.marginal(schedule, x, t),
         "transition": lambda: processes.transition(schedule, x, s, t),
         "posterior": lambda: processes.posterior(schedule, x, y, s, t),
@@ -138,7 +138,7 @@ def test_samples_have_the_mean_and_variance_stated(conditional):
         "transition": gaussian.transition_coefficients(schedule, s, t),
         "posterior": (lambda a, b, v: (-0.5 * a + b, v))(*gaussian.posterior_coefficients(schedule, s, t)),
     }[conditional]
-    draws = np.asarray(made.sample(jax.random.split(jax.random.key(0), 2)), np.float64)
+    draws = np.asarray(distribution.sample(jax.random.split(jax.random.key(0), 2)), np.float64)
     mean, variance = (np.asarray(c) for c in coefficients)
     # Five standard errors: sqrt(v / n) of the mean, v sqrt(2 / n) of the variance.
     np.testing.assert_array_less(np.abs(draws.mean(1) - mean), 5 * np.sqrt(variance / 20_000))

@@ -66,15 +66,15 @@ def tolerances(name, alpha, sigma):
 def test_prediction_to_target_to_prediction(name, schedule_name):
     """v, flow and EDM at every t, both ends included; eps, score and x_0 wherever they do not divide by 0."""
     schedule, t = SCHEDULES[schedule_name], GRID.astype(np.float32).astype(np.float64)
-    target, (x_0, eps, variance) = there_and_back(schedule_name)[name]
+    target, (x_0, eps, log_variance_fraction) = there_and_back(schedule_name)[name]
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     divisors = {"eps": alpha, "x_0": sigma, "score": alpha * sigma}
     allowed = divisors.get(name, np.ones_like(alpha)) > 0
     assert allowed[1:-1].all() and (allowed.all() or name in divisors)
-    assert variance is None
+    assert log_variance_fraction is None
 
-    for value, given, tolerance in zip((x_0, eps), (X_0, NOISE), tolerances(name, alpha, sigma), strict=True):
-        worst = np.abs(value - given).max((1, 2))
+    for value, exact, tolerance in zip((x_0, eps), (X_0, NOISE), tolerances(name, alpha, sigma), strict=True):
+        worst = np.abs(value - exact).max((1, 2))
         np.testing.assert_array_less(worst[allowed], tolerance[allowed])
 
     exact = target_by_the_papers(name, expand(alpha), expand(sigma), X_0.astype(float), NOISE.astype(float))

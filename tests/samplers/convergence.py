@@ -25,7 +25,7 @@ def errors(schedule, table_of, steps):
     """
     halves, x, reference = exact(schedule)
     tables = [table_of(samplers.grids.log_snr(schedule, n, start=0.98, end=0.02)) for n in steps]
-    ends = [samplers.by_definition(table, halves, x, None)[-1] for table in tables]
+    ends = [samplers.reference_run(halves, table, x, None)[-1] for table in tables]
     return np.array([np.abs(end - reference).max() for end in ends])
 
 
@@ -36,7 +36,7 @@ def runge_kutta(schedule, halves, x, num_steps):
     h = log_ratio[1] - log_ratio[0]
 
     def slope(z, u):
-        t = schedule.time_of(np.float64(-2 * u))
+        t = schedule.t_of_log_snr(np.float64(-2 * u))
         return np.exp(u) * halves(z * float(schedule.alpha(t)), t)[1]
 
     z = x / float(schedule.alpha(0.98))

@@ -9,11 +9,11 @@ from tests.samplers.convergence import SCHEDULES, slopes
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-@pytest.mark.parametrize("form", ["x_0", "eps"])
+@pytest.mark.parametrize("predict", ["x_0", "eps"])
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
-def test_order(schedule, form, order):
+def test_order(schedule, predict, order):
     def table(times):
-        return samplers.adams(schedule, times, order=order, form=form, start="singlestep")
+        return samplers.adams(schedule, times, order=order, predict=predict, start="singlestep")
 
     assert np.all(slopes(schedule, table, (320, 640, 1280) if order == 4 else (80, 160, 320)) >= order - 0.2)
 
@@ -44,21 +44,21 @@ def test_second_order_weights_against_the_closed_form():
 
 def test_both_ends_are_finite_and_lower_order_final_ends_in_ddim():
     times = samplers.grids.uniform(6)  # from pure noise to pure data: lambda is infinite at both ends
-    for form in ("x_0", "eps"):
-        table = samplers.adams(schedules.Cosine(), times, order=3, form=form, lower_order_final=True)
+    for predict in ("x_0", "eps"):
+        table = samplers.adams(schedules.Cosine(), times, order=3, predict=predict, lower_order_final=True)
         assert all(np.isfinite(column).all() for column in jax.tree.leaves(table))
         np.testing.assert_array_equal(table.b[-1], [1, *np.zeros(table.b.shape[1] - 1)])
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"order": 5}, "order must be 1, 2, 3 or 4, got 5"),
         ({"order": 4}, "order 4 needs at least 4 steps, got 3"),
-        ({"form": "v"}, "form must be 'x_0' or 'eps', got 'v'"),
+        ({"predict": "v"}, "predict must be 'x_0' or 'eps', got 'v'"),
         ({"start": "warm"}, "start must be 'ramp' or 'singlestep', got 'warm'"),
     ],
 )
-def test_errors(options, said):
-    with pytest.raises(ValueError, match=said):
+def test_errors(options, message):
+    with pytest.raises(ValueError, match=message):
         samplers.adams(schedules.Cosine(), samplers.grids.uniform(3), **options)

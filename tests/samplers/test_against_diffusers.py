@@ -40,23 +40,21 @@ TABLES = {
     "pndm": samplers.pndm,
     "lms": samplers.lms,
     "euler": samplers.euler,
-    "euler_ancestral": lambda schedule, times: samplers.ddim(schedule, times, eta=1.0),
+    "euler_ancestral": samplers.euler_ancestral,
     "heun": samplers.heun,
     "dpm_2m_midpoint": multistep(),
     "dpm_2m_heun": multistep(weights="exact"),
     "dpm_3m_published": multistep(order=3, weights="published"),
-    "dpm_2m_eps": multistep(form="eps"),
+    "dpm_2m_eps": multistep(predict="eps"),
     "sde_dpm_2m_midpoint": multistep(tau=1.0),
     "sde_dpm_2m_heun": multistep(weights="exact", tau=1.0),
     "sa_solver": sa_solver,
     "ipndm": ipndm,
-    "edm_euler": lambda schedule, times: samplers.edm(schedule, times, second_order=False, to_zero=True),
-    "edm_dpm_2m": lambda schedule, times: samplers.dpm_solver_multistep(
-        schedule, times, lower_order_final=False, to_zero=True
-    ),
+    "edm_euler": lambda schedule, times: samplers.to_data(samplers.edm(schedule, times, second_order=False), times[-1]),
+    "edm_dpm_2m": lambda schedule, times: samplers.to_data(multistep()(schedule, times), times[-1]),
 }
 for order in (1, 2, 3):
-    TABLES[f"deis_{order}"] = lambda schedule, times, p=order: samplers.adams(schedule, times, order=p, form="eps")
+    TABLES[f"deis_{order}"] = lambda schedule, times, p=order: samplers.adams(schedule, times, order=p, predict="eps")
     for variant in ("bh1", "bh2"):
         TABLES[f"unipc_{order}_{variant}"] = lambda schedule, times, p=order, v=variant: samplers.unipc(
             schedule, times, order=p, variant=v
@@ -64,13 +62,12 @@ for order in (1, 2, 3):
 
 
 def grid_of(name, schedule):
-    """Their noise levels as our times, each once, and whether a row to pure data follows."""
+    """Their noise levels as our times, each once. On EDM, the last step to sigma = 0 is a row of samplers.to_data."""
     ratios = GOLDENS[f"{name}/ratios"]
     ratios = ratios[np.append(True, np.diff(ratios) != 0)]
     finite = np.isfinite(ratios) & (ratios > 0)
-    times = schedule.time_of(-2 * np.log(ratios[finite]))
-    to_zero = ratios[-1] == 0 and schedule is EDM
-    ends = [] if to_zero or ratios[-1] > 0 else [0.0]
+    times = schedule.t_of_log_snr(-2 * np.log(ratios[finite]))
+    ends = [] if schedule is EDM or ratios[-1] > 0 else [0.0]
     return np.concatenate([[1.0] if np.isinf(ratios[0]) else [], np.clip(times, 0, 1), ends])
 
 
@@ -81,7 +78,7 @@ def test_step_by_step(name):
     times = grid_of(name, schedule)
     table = TABLES[group](schedule, times)
     start = START * (np.hypot(1, 80.0) if schedule is EDM else 1.0)
-    ours = samplers.by_definition(table, mixture_halves(schedule, WEIGHTS, MEANS, STDS), start, GOLDENS["noise"])
+    ours = samplers.reference_run(mixture_halves(schedule, WEIGHTS, MEANS, STDS), table, start, GOLDENS["noise"])
     theirs, ratios = GOLDENS[f"{name}/states"], GOLDENS[f"{name}/ratios"]
     if schedule is EDM:  # whose states are stored times the alpha of a variance-preserving process
         theirs = theirs * np.hypot(1, ratios[1:])[:, None, None]

@@ -39,18 +39,18 @@ def eps_of(x, i):
 def noise_of(rows):
     """The noise of every row: what a table shows that puts out nothing else."""
     table = samplers.make_table("noise", SCHEDULE, np.linspace(1, 0.1, rows), c=np.ones(rows))
-    _, noise = run(table, denoiser, jnp.zeros_like(START), KEYS, save_every=1)
+    _, noise = run(KEYS, denoiser, table, jnp.zeros_like(START), save_every=1)
     return np.asarray(noise, np.float64)
 
 
 def states_of(table):
-    _, states = run(table, denoiser, START, KEYS, save_every=1)
+    _, states = run(KEYS, denoiser, table, START, save_every=1)
     return np.asarray(states, np.float64)
 
 
 def steps_of(num_steps, spacing):
     """[(number of steps behind x, number of steps behind the next x)], from noise down to data."""
-    i = np.round(samplers.grids.discrete(1000, num_steps, spacing) * 1000).astype(int)
+    i = np.round(samplers.grids.discrete(1000, num_steps, spacing=spacing) * 1000).astype(int)
     return list(itertools.pairwise(i))
 
 
@@ -84,7 +84,7 @@ def ddim_states(steps, noise, eta):
 @pytest.mark.parametrize("variance", ["small", "large"])
 @pytest.mark.parametrize(("num_steps", "spacing"), GRIDS)
 def test_ddpm_is_the_paper_s_step_by_step(num_steps, spacing, variance):
-    table = samplers.ddpm(SCHEDULE, samplers.grids.discrete(1000, num_steps, spacing), variance=variance)
+    table = samplers.ddpm(SCHEDULE, samplers.grids.discrete(1000, num_steps, spacing=spacing), variance=variance)
     expected = ddpm_states(steps_of(num_steps, spacing), noise_of(num_steps), variance)
     assert table.num_evaluations == num_steps
     np.testing.assert_allclose(states_of(table), expected, rtol=1e-5, atol=1e-5)
@@ -93,7 +93,7 @@ def test_ddpm_is_the_paper_s_step_by_step(num_steps, spacing, variance):
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize(("num_steps", "spacing"), GRIDS)
 def test_ddim_is_the_paper_s_step_by_step(num_steps, spacing, eta):
-    table = samplers.ddim(SCHEDULE, samplers.grids.discrete(1000, num_steps, spacing), eta=eta)
+    table = samplers.ddim(SCHEDULE, samplers.grids.discrete(1000, num_steps, spacing=spacing), eta=eta)
     expected = ddim_states(steps_of(num_steps, spacing), noise_of(num_steps), eta)
     assert table.num_evaluations == num_steps
     assert table.is_stochastic == (eta > 0 and num_steps > 1)
@@ -123,7 +123,7 @@ def test_on_the_flow_schedule_ddim_is_euler_s_method_of_rectified_flow():
         time_input=lambda schedule, t: t,
     )
     _, states = jax.jit(samplers.run, static_argnames="save_every")(
-        samplers.ddim(schedules.Flow(), times), network, START, save_every=1
+        None, network, samplers.ddim(schedules.Flow(), times), START, save_every=1
     )
     x = START.astype(np.float64)
     for state, t, s in zip(states, times[:-1], times[1:], strict=True):
@@ -131,12 +131,13 @@ def test_on_the_flow_schedule_ddim_is_euler_s_method_of_rectified_flow():
         np.testing.assert_allclose(state, x, rtol=1e-5, atol=1e-5)
 
 
-def test_the_last_row_to_zero_is_the_predicted_data():
+def test_the_row_that_to_data_appends_gives_the_predicted_data():
     schedule = schedules.VarianceExploding(0.01, 10.0)
     times = samplers.grids.karras(schedule, 5)
-    for table in (samplers.ddim(schedule, times, to_zero=True), samplers.ddpm(schedule, times, to_zero=True)):
+    for method in (samplers.ddim, samplers.ddpm):
+        table = samplers.to_data(method(schedule, times), times[-1])
         assert table.num_evaluations == 6 and table.times[-1] == 0
-        _, states = run(table, denoiser, START, KEYS, save_every=1)
+        _, states = run(KEYS, denoiser, table, START, save_every=1)
         np.testing.assert_allclose(states[-1], denoiser(states[-2], 0.0).x_0, atol=1e-6)
 
 
@@ -153,7 +154,7 @@ def test_euler_for_variance_exploding_is_k_diffusion_s():
         return Prediction(denoised(x, sigma), (x - denoised(x, sigma)) / sigma)
 
     x, sigmas = 10 * START.astype(np.float64), [*0.01 * 1000**times, 0.0]
-    result = run(samplers.ddim(schedule, times, to_zero=True), of_sigma, jnp.float32(x))
+    result = run(None, of_sigma, samplers.to_data(samplers.ddim(schedule, times), 0.0), jnp.float32(x))
     for sigma, then in itertools.pairwise(sigmas):
         x = x + (then - sigma) * (x - denoised(x, sigma)) / sigma
     np.testing.assert_allclose(result, x, atol=1e-5)

@@ -19,12 +19,12 @@ def indices(times, num_train_steps):
 
 
 def test_spacings_of_ten_steps_in_a_thousand():
-    assert indices(grids.discrete(1000, 10, "leading"), 1000).tolist() == list(range(0, 1000, 100))
-    assert indices(grids.discrete(1000, 10, "trailing"), 1000).tolist() == list(range(99, 1000, 100))
-    assert indices(grids.discrete(1000, 10, "linspace"), 1000).tolist() == list(range(0, 1000, 111))
+    assert indices(grids.discrete(1000, 10, spacing="leading"), 1000).tolist() == list(range(0, 1000, 100))
+    assert indices(grids.discrete(1000, 10, spacing="trailing"), 1000).tolist() == list(range(99, 1000, 100))
+    assert indices(grids.discrete(1000, 10, spacing="linspace"), 1000).tolist() == list(range(0, 1000, 111))
     # int((j sqrt(800) / 9)^2)
     quadratic = [0, 9, 39, 88, 158, 246, 355, 483, 632, 800]
-    np.testing.assert_allclose(indices(grids.discrete(1000, 10, "quadratic"), 1000), quadratic, atol=1)
+    np.testing.assert_allclose(indices(grids.discrete(1000, 10, spacing="quadratic"), 1000), quadratic, atol=1)
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 7, 20, 48, 50, 64, 333, 999, 1000])
@@ -39,17 +39,17 @@ def test_spacings_are_those_of_diffusers_and_ddim(num_steps):
         "linspace": np.linspace(0, 999, num_steps).round() if num_steps > 1 else [999],
     }
     for spacing, index in expected.items():
-        np.testing.assert_array_equal(indices(grids.discrete(1000, num_steps, spacing), 1000), index)
+        np.testing.assert_array_equal(indices(grids.discrete(1000, num_steps, spacing=spacing), 1000), index)
     if num_steps <= 20:  # with more, the repository's steps repeat
         index = [int(s) for s in np.linspace(0, np.sqrt(1000 * 0.8), num_steps) ** 2]
-        np.testing.assert_array_equal(indices(grids.discrete(1000, num_steps, "quadratic"), 1000), index)
+        np.testing.assert_array_equal(indices(grids.discrete(1000, num_steps, spacing="quadratic"), 1000), index)
 
 
 @pytest.mark.parametrize("spacing", grids.SPACINGS)
 @pytest.mark.parametrize("num_train_steps", [1, 2, 10, 97])
 def test_any_number_of_steps_gives_as_many_different_ones(spacing, num_train_steps):
     for num_steps in range(1, num_train_steps + 1):
-        times = grids.discrete(num_train_steps, num_steps, spacing)
+        times = grids.discrete(num_train_steps, num_steps, spacing=spacing)
         assert times.shape == (num_steps + 1,) and times.dtype == np.float64
         assert np.all(np.diff(times) < 0) and times[0] <= 1
         on_steps = times * num_train_steps
@@ -57,7 +57,7 @@ def test_any_number_of_steps_gives_as_many_different_ones(spacing, num_train_ste
 
 
 def test_only_trailing_and_linspace_start_at_noise():
-    first = {spacing: grids.discrete(1000, 20, spacing)[0] for spacing in grids.SPACINGS}
+    first = {spacing: grids.discrete(1000, 20, spacing=spacing)[0] for spacing in grids.SPACINGS}
     assert first["trailing"] == first["linspace"] == 1
     assert first["leading"] < 1 and first["quadratic"] < 1
 
@@ -104,7 +104,7 @@ def test_a_learned_schedule_s_grid_is_computed_in_float64():
         (lambda: grids.discrete(1000, -3), "num_steps must be >= 1, got -3"),
         (lambda: grids.discrete(1000, 1001), "at most the 1000 steps of the schedule, got 1001"),
         (
-            lambda: grids.discrete(1000, 10, "cubic"),
+            lambda: grids.discrete(1000, 10, spacing="cubic"),
             "spacing must be one of leading, trailing, linspace, quadratic, got 'cubic'",
         ),
         (lambda: grids.log_snr(schedules.Cosine(), 10), r"finite log-SNR, but alpha\(1\) = 0 for Cosine"),

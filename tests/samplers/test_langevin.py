@@ -56,11 +56,11 @@ def test_a_corrector_mends_what_a_predictor_gets_wrong():
     schedule = schedules.VarianceExploding(0.01, 10.0)
     gaussian = denoisers.gaussian_mixture(schedule, [1.0], np.zeros((1, dim)), [0.8])
     table = samplers.ddpm(schedule, samplers.grids.log_snr(schedule, 10, start=1.0, end=0.0))
-    x = samplers.prior(table, KEYS[:num], (dim,))
-    plain = samplers.run(table, gaussian, x, KEYS[:num])
-    mended = samplers.predictor_corrector(KEYS[:num], table, gaussian, schedule, x, snr=0.3, corrections=4)
-    wanted = 0.8**2 + 0.01**2
-    off = [abs(float(np.var(np.asarray(drawn, float))) - wanted) for drawn in (plain, mended)]
+    x = samplers.prior(KEYS[:num], table, (dim,))
+    plain = samplers.run(KEYS[:num], gaussian, table, x)
+    mended = samplers.predictor_corrector(KEYS[:num], gaussian, schedule, table, x, snr=0.3, corrections=4)
+    exact = 0.8**2 + 0.01**2
+    off = [abs(float(np.var(np.asarray(drawn, float))) - exact) for drawn in (plain, mended)]
     assert off[1] < 0.5 * off[0]
 
 
@@ -68,7 +68,7 @@ def test_no_correction_at_sigma_0():
     schedule = schedules.Cosine()
     gaussian = denoisers.gaussian_mixture(schedule, [1.0], [[0.0]], [0.5])
     table = samplers.ddpm(schedule, [0.5, 0.0])
-    drawn = samplers.predictor_corrector(KEYS[:4], table, gaussian, schedule, jnp.ones((4, 1)))
+    drawn = samplers.predictor_corrector(KEYS[:4], gaussian, schedule, table, jnp.ones((4, 1)))
     np.testing.assert_allclose(drawn, gaussian(jnp.ones((4, 1)), 0.5).x_0, rtol=1e-6)
 
 
@@ -81,6 +81,9 @@ def test_errors():
         samplers.langevin(KEYS[:2], lambda x: -x, x, step_size=0.1, num_steps=1)
     with pytest.raises(ValueError, match="must be decreasing"):
         samplers.annealed_langevin(KEYS[:3], gaussian, schedule, x, [0.1, 0.9], step_size=0.1, steps_per_time=1)
-    with pytest.raises(ValueError, match="needs a table without a memory"):
+    with pytest.raises(ValueError, match="needs the table of a one-step sampler"):
         table = samplers.unipc(schedule, samplers.grids.uniform(4))
-        samplers.predictor_corrector(KEYS[:3], table, gaussian, schedule, x)
+        samplers.predictor_corrector(KEYS[:3], gaussian, schedule, table, x)
+    with pytest.raises(ValueError, match="needs the table of a one-step sampler"):
+        table = samplers.ancestral(schedule, samplers.grids.uniform(4))
+        samplers.predictor_corrector(KEYS[:3], gaussian, schedule, table, x)

@@ -19,9 +19,9 @@ def mixture(schedule, shift=0.0):
 def test_what_ddim_makes_of_the_inverted_is_the_data(x64, schedule):
     times, data = np.linspace(0.0, 0.98, 26), jnp.asarray(X)
     down = samplers.ddim(schedule, times[::-1])
-    exact = samplers.invert(schedule, times, mixture(schedule), data, sweeps=30)
-    plain = samplers.run(samplers.ddim(schedule, times), mixture(schedule), data)
-    back, roughly = (samplers.run(down, mixture(schedule), x) for x in (exact.x, plain))
+    exact = samplers.invert(mixture(schedule), schedule, data, times, sweeps=30)
+    plain = samplers.run(None, mixture(schedule), samplers.ddim(schedule, times), data)
+    back, roughly = (samplers.run(None, mixture(schedule), down, x) for x in (exact.x, plain))
     assert np.abs(back - data).max() < 1e-7
     assert np.all(exact.residual < 1e-7)
     assert np.abs(roughly - data).max() > 1e-3
@@ -29,7 +29,7 @@ def test_what_ddim_makes_of_the_inverted_is_the_data(x64, schedule):
 
 def test_fewer_sweeps_are_told_by_the_residual(x64):
     times = np.linspace(0.0, 0.98, 26)
-    residuals = [samplers.invert(COSINE, times, mixture(COSINE), jnp.asarray(X), sweeps=n).residual for n in (1, 3, 9)]
+    residuals = [samplers.invert(mixture(COSINE), COSINE, jnp.asarray(X), times, sweeps=n).residual for n in (1, 3, 9)]
     assert np.all(residuals[0] > 3 * residuals[1]) and np.all(residuals[1] > 3 * residuals[2])
 
 
@@ -39,16 +39,18 @@ def test_a_better_table_inverts_better(x64):
 
     def error(method):
         up, down = method(COSINE, times), method(COSINE, times[::-1])
-        return np.abs(samplers.run(down, mixture(COSINE), samplers.run(up, mixture(COSINE), data)) - data).max()
+        return np.abs(
+            samplers.run(None, mixture(COSINE), down, samplers.run(None, mixture(COSINE), up, data)) - data
+        ).max()
 
-    assert error(lambda s, t: samplers.adams(s, t, order=2, form="eps")) < 0.5 * error(samplers.ddim)
+    assert error(lambda s, t: samplers.adams(s, t, order=2, predict="eps")) < 0.5 * error(samplers.ddim)
 
 
 def test_an_edit_inverts_under_one_and_generates_under_another(x64):
     """Two data sets that differ by a shift: what is inverted under the first comes out shifted under the second."""
     times, data = np.linspace(0.0, 0.98, 51), jnp.asarray(X)
-    latent = samplers.invert(COSINE, times, mixture(COSINE), data, sweeps=30).x
-    edited = samplers.run(samplers.ddim(COSINE, times[::-1]), mixture(COSINE, 2.0), latent)
+    latent = samplers.invert(mixture(COSINE), COSINE, data, times, sweeps=30).x
+    edited = samplers.run(None, mixture(COSINE, 2.0), samplers.ddim(COSINE, times[::-1]), latent)
     moved = np.asarray(edited - data)
     assert np.all(np.abs(moved[:, 0] - 2.0) < 0.5) and np.all(np.abs(moved[:, 1]) < 0.5)
 
@@ -59,7 +61,7 @@ def test_sdedit_keeps_more_the_earlier_it_starts():
     kept = []
     for t in (0.1, 0.5, 0.9):
         start = processes.diffuse(COSINE, guide, noise, jnp.full(500, t))
-        edited = samplers.run(samplers.ddpm(COSINE, np.linspace(t, 0.0, 51)), mixture(COSINE), start, keys)
+        edited = samplers.run(keys, mixture(COSINE), samplers.ddpm(COSINE, np.linspace(t, 0.0, 51)), start)
         kept.append(float(jnp.abs(edited - guide).mean()))
     assert kept[0] < kept[1] < kept[2]
 
@@ -89,8 +91,8 @@ def test_slerp_of_noise_is_noise():
 def test_errors():
     x = jnp.asarray(X, jnp.float32)
     with pytest.raises(ValueError, match="must be increasing"):
-        samplers.invert(COSINE, [0.9, 0.1], mixture(COSINE), x)
+        samplers.invert(mixture(COSINE), COSINE, x, [0.9, 0.1])
     with pytest.raises(ValueError, match="pure noise \\(alpha = 0\\): end below t = 1"):
-        samplers.invert(COSINE, [0.1, 1.0], mixture(COSINE), x)
+        samplers.invert(mixture(COSINE), COSINE, x, [0.1, 1.0])
     with pytest.raises(ValueError, match="sweeps must be >= 1, got 0"):
-        samplers.invert(COSINE, [0.1, 0.9], mixture(COSINE), x, sweeps=0)
+        samplers.invert(mixture(COSINE), COSINE, x, [0.1, 0.9], sweeps=0)

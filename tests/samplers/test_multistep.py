@@ -1,6 +1,6 @@
 """UniPC, multistep DPM-Solver++, SA-Solver, LMS, iPNDM and PNDM: orders, shared weights, ends, errors.
 
-What each computes, step by step, is held against diffusers in test_against_diffusers.py.
+What each computes, step by step, is compared with diffusers in test_against_diffusers.py.
 """
 
 import jax
@@ -31,14 +31,14 @@ def sa_ode(order):
 CLAIMED = {
     "2M midpoint": (multistep(), 2),
     "2M exact": (multistep(weights="exact"), 2),
-    "2M in eps": (multistep(form="eps"), 2),
+    "2M in eps": (multistep(predict="eps"), 2),
     "3M exact": (multistep(order=3), 2),
     "3M published": (multistep(order=3, weights="published"), 2),
     **{
-        f"UniPC{order} {variant} {form}": (unipc(order=order, variant=variant, form=form), min(order + 1, 3))
+        f"UniPC{order} {variant} {predict}": (unipc(order=order, variant=variant, predict=predict), min(order + 1, 3))
         for order in (1, 2, 3)
         for variant in ("bh1", "bh2")
-        for form in ("x_0", "eps")
+        for predict in ("x_0", "eps")
     },
     "SA(2, 2) of the ODE": (sa_ode(2), 2),
     "SA(3, 3) of the ODE": (sa_ode(3), 2),
@@ -49,7 +49,7 @@ CLAIMED = {
     "iPNDM": (samplers.ipndm, 2),
     "PNDM": (samplers.pndm, 2),
     "EDM without churn": (samplers.edm, 2),
-    "restart without restarts": (lambda schedule, times: samplers.restart(schedule, times, restarts=()), 2),
+    "restart without restarts": (samplers.restart, 2),
 }
 
 
@@ -113,7 +113,7 @@ def test_both_ends_are_finite():
 
 
 def test_lower_orders_at_the_end():
-    """UniPC ends in DDIM's step; DPM-Solver++ does so below 15 steps unless told."""
+    """UniPC ends in DDIM's step; DPM-Solver++ does so below 15 steps by default."""
     times = samplers.grids.log_snr(COSINE, 6, start=0.97, end=0.03)
     table = samplers.unipc(COSINE, times)
     assert np.count_nonzero(table.q[-1]) == 1
@@ -124,11 +124,11 @@ def test_lower_orders_at_the_end():
 
 
 @pytest.mark.parametrize(
-    ("method", "options", "said"),
+    ("method", "options", "message"),
     [
         (samplers.unipc, {"order": 4}, "order must be 1, 2 or 3, got 4"),
         (samplers.unipc, {"variant": "bh3"}, "variant must be 'bh1' or 'bh2', got 'bh3'"),
-        (samplers.unipc, {"form": "v"}, "form must be"),
+        (samplers.unipc, {"predict": "v"}, "predict must be"),
         (samplers.lms, {}, "order 4 needs at least 4 steps, got 3"),
         (samplers.ipndm, {"order": 5}, "order must be 1, 2, 3 or 4, got 5"),
         (
@@ -147,8 +147,8 @@ def test_lower_orders_at_the_end():
         (samplers.sa_solver, {"weights": "half"}, "weights must be 'exact' or 'published', got 'half'"),
     ],
 )
-def test_errors(method, options, said):
-    with pytest.raises(ValueError, match=said):
+def test_errors(method, options, message):
+    with pytest.raises(ValueError, match=message):
         method(COSINE, samplers.grids.uniform(3), **options)
     with pytest.raises(ValueError, match="PNDM needs at least 2 steps, got 1"):
         samplers.pndm(COSINE, [0.9, 0.1])

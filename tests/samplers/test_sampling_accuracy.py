@@ -23,8 +23,8 @@ def mixture(schedule):
 
 
 def sampled(schedule, table):
-    x = samplers.prior(table, KEYS, (2,))
-    return np.asarray(run(table, mixture(schedule), x, NOISE_KEYS), np.float64)
+    x = samplers.prior(KEYS, table, (2,))
+    return np.asarray(run(NOISE_KEYS, mixture(schedule), table, x), np.float64)
 
 
 CASES = {
@@ -33,7 +33,7 @@ CASES = {
     "ddim_100": ("cosine_betas", lambda s: samplers.ddim(s, samplers.grids.discrete(1000, 100))),
     "ddim_100_eta_1": ("linear", lambda s: samplers.ddim(s, samplers.grids.discrete(1000, 100), eta=1.0)),
     "flow_100": ("flow", lambda s: samplers.ddim(s, samplers.grids.uniform(100))),
-    "edm_100": ("edm", lambda s: samplers.ddim(s, samplers.grids.karras(s, 99), to_zero=True)),
+    "edm_100": ("edm", lambda s: samplers.to_data(samplers.ddim(s, samplers.grids.karras(s, 99)), 0.0)),
 }
 
 
@@ -60,7 +60,7 @@ def test_ddim_is_of_first_order(x64):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(8, 2)))
 
     def end(num_steps):
-        return run(samplers.ddim(schedule, samplers.grids.uniform(num_steps)), mixture(schedule), x)
+        return run(None, mixture(schedule), samplers.ddim(schedule, samplers.grids.uniform(num_steps)), x)
 
     exact = 2 * end(1280) - end(640)
     errors = [float(jnp.abs(end(num_steps) - exact).max()) for num_steps in (80, 160)]
@@ -75,8 +75,8 @@ def test_inversion_on_increasing_times_comes_back():
 
     def there_and_back(num_steps):
         times = samplers.grids.uniform(num_steps, end=1e-3)
-        noise = run(samplers.ddim(schedule, times[::-1]), oracle, data)
-        return noise, run(samplers.ddim(schedule, times), oracle, noise)
+        noise = run(None, oracle, samplers.ddim(schedule, times[::-1]), data)
+        return noise, run(None, oracle, samplers.ddim(schedule, times), noise)
 
     coarse, fine = (there_and_back(num_steps) for num_steps in (100, 200))
     errors = [float(jnp.abs(back - data).mean()) for _, back in (coarse, fine)]
@@ -90,8 +90,8 @@ def test_inversion_of_a_discrete_model_starts_at_its_first_step():
     schedule = SCHEDULES["linear"]
     oracle, times = mixture(schedule), samplers.grids.discrete(1000, 200)[:-1]
     data = oracle.sample(KEYS[:64])
-    noise = run(samplers.ddim(schedule, times[::-1]), oracle, data)
-    back = run(samplers.ddim(schedule, times), oracle, noise)
+    noise = run(None, oracle, samplers.ddim(schedule, times[::-1]), data)
+    back = run(None, oracle, samplers.ddim(schedule, times), noise)
     assert times[-1] == 5 / 1000
     assert float(jnp.abs(back - data).mean()) < 0.02
 
@@ -114,7 +114,7 @@ def test_ddpm_with_the_exact_denoiser_of_one_gaussian_has_the_variance_it_can_be
             expected = slope**2 * expected + added
         keys = jax.random.split(jax.random.key(2), num)
         oracle = denoisers.gaussian_mixture(schedule, [1.0], [[0.0]], [std])
-        drawn = np.asarray(run(table, oracle, samplers.prior(table, keys, (1,)), keys), np.float64)
+        drawn = np.asarray(run(keys, oracle, table, samplers.prior(keys, table, (1,))), np.float64)
         assert drawn.var() == pytest.approx(expected, rel=5 * np.sqrt(2 / num))
 
 
@@ -125,14 +125,14 @@ def test_a_network_that_knows_the_data_samples_the_data():
     oracle = denoisers.empirical(schedule, data)
 
     def raw(params, x, time_input, condition, *, key=None):
-        t = schedule.time_of(-8 * time_input)
+        t = schedule.t_of_log_snr(-8 * time_input)
         sigma = schedule.sigma(t)[:, None]
         x_t = x * jnp.sqrt(sigma**2 + 0.25)
         x_0, eps, _ = oracle(x_t, t)
         return edm.target(schedule, x_0, eps, t)
 
     network = denoisers.from_network(raw, None, schedule, edm, time_input=denoisers.time_inputs.quarter_log_sigma)
-    table = samplers.ddim(schedule, samplers.grids.karras(schedule, 17), to_zero=True)
-    drawn = np.asarray(run(table, network, samplers.prior(table, KEYS[:200], (2,))))
+    table = samplers.to_data(samplers.ddim(schedule, samplers.grids.karras(schedule, 17)), 0.0)
+    drawn = np.asarray(run(None, network, table, samplers.prior(KEYS[:200], table, (2,))))
     nearest = np.abs(drawn[:, None] - data).max(-1).min(1)
     assert np.quantile(nearest, 0.9) < 1e-3

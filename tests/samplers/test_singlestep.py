@@ -15,7 +15,7 @@ MIXTURE = denoisers.gaussian_mixture(COSINE, [0.4, 0.6], [[1.0, -0.5], [-0.5, 0.
 
 def one_step(table):
     """The result of a table from X under MIXTURE, float64."""
-    return np.asarray(jax.jit(samplers.run)(table, MIXTURE, jax.numpy.asarray(X)))
+    return np.asarray(jax.jit(samplers.run)(None, MIXTURE, table, jax.numpy.asarray(X)))
 
 
 def predicted(x, t):
@@ -25,10 +25,10 @@ def predicted(x, t):
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("method", [samplers.heun, samplers.midpoint], ids=lambda m: m.__name__)
-@pytest.mark.parametrize(("variable", "form"), KINDS)
-def test_order_2(schedule, method, variable, form):
+@pytest.mark.parametrize(("variable", "predict"), KINDS)
+def test_order_2(schedule, method, variable, predict):
     def table(times):
-        return method(schedule, times, variable=variable, form=form)
+        return method(schedule, times, variable=variable, predict=predict)
 
     assert np.all(slopes(schedule, table, (160, 320, 640)) >= 2 - 0.2)
 
@@ -39,11 +39,11 @@ def test_euler_in_t_is_of_order_1(schedule):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-@pytest.mark.parametrize("form", ["x_0", "eps"])
+@pytest.mark.parametrize("predict", ["x_0", "eps"])
 @pytest.mark.parametrize("order", [2, 3])
-def test_order_of_dpm_solver(schedule, form, order):
+def test_order_of_dpm_solver(schedule, predict, order):
     def table(times):
-        return samplers.dpm_solver(schedule, times, order=order, form=form)
+        return samplers.dpm_solver(schedule, times, order=order, predict=predict)
 
     assert np.all(slopes(schedule, table, (80, 160, 320)) >= order - 0.2)
 
@@ -79,7 +79,12 @@ def lambdas(t, s, fractions):
     """alpha, sigma and time at these fractions of the way from t to s in lambda, and the whole step h."""
     lam_t, lam_s = (float(COSINE.log_snr(np.float64(u))) / 2 for u in (t, s))
     lam = lam_t + np.array([0.0, *fractions, 1.0]) * (lam_s - lam_t)
-    return 1 / np.sqrt(1 + np.exp(-2 * lam)), 1 / np.sqrt(1 + np.exp(2 * lam)), COSINE.time_of(2 * lam), lam_s - lam_t
+    return (
+        1 / np.sqrt(1 + np.exp(-2 * lam)),
+        1 / np.sqrt(1 + np.exp(2 * lam)),
+        COSINE.t_of_log_snr(2 * lam),
+        lam_s - lam_t,
+    )
 
 
 def test_dpm_solver_2_is_that_of_the_paper(x64):
@@ -109,26 +114,26 @@ def test_euler_is_ddim_but_for_t():
     times = samplers.grids.uniform(6)
     ddim = samplers.ddim(COSINE, times)
     x = jax.numpy.asarray(X, "float32")
-    expected = samplers.run(ddim, MIXTURE, x)
+    expected = samplers.run(None, MIXTURE, ddim, x)
     for variable in ("sigma", "log_snr"):
-        result = samplers.run(samplers.euler(COSINE, times, variable=variable), MIXTURE, x)
+        result = samplers.run(None, MIXTURE, samplers.euler(COSINE, times, variable=variable), x)
         np.testing.assert_allclose(result, expected, atol=1e-5)
-    assert np.abs(samplers.run(samplers.euler(COSINE, times, variable="t"), MIXTURE, x) - expected).max() > 1e-3
+    assert np.abs(samplers.run(None, MIXTURE, samplers.euler(COSINE, times, variable="t"), x) - expected).max() > 1e-3
     flow, mixture = schedules.Flow(), denoisers.gaussian_mixture(schedules.Flow(), [1.0], [[0.3, 0.1]], [0.5])
     np.testing.assert_allclose(
-        samplers.run(samplers.euler(flow, times, variable="t"), mixture, x),
-        samplers.run(samplers.ddim(flow, times), mixture, x),
+        samplers.run(None, mixture, samplers.euler(flow, times, variable="t"), x),
+        samplers.run(None, mixture, samplers.ddim(flow, times), x),
         atol=1e-5,
     )
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("method", [samplers.euler, samplers.heun, samplers.midpoint], ids=lambda m: m.__name__)
-@pytest.mark.parametrize(("variable", "form"), KINDS)
-def test_from_pure_noise_to_pure_data_and_back(schedule, method, variable, form):
+@pytest.mark.parametrize(("variable", "predict"), KINDS)
+def test_from_pure_noise_to_pure_data_and_back(schedule, method, variable, predict):
     """lambda is infinite at both ends; nothing is evaluated at the data on the way down."""
-    down = method(schedule, samplers.grids.uniform(5), variable=variable, form=form)
-    up = method(schedule, samplers.grids.uniform(5)[::-1], variable=variable, form=form)
+    down = method(schedule, samplers.grids.uniform(5), variable=variable, predict=predict)
+    up = method(schedule, samplers.grids.uniform(5)[::-1], variable=variable, predict=predict)
     for table in (down, up):
         assert all(np.isfinite(column).all() for column in jax.tree.leaves(table))
     if method is samplers.heun and float(schedule.sigma(0.0)) == 0:
@@ -139,7 +144,7 @@ def test_errors():
     times = samplers.grids.uniform(3)
     with pytest.raises(ValueError, match="variable must be 't', 'sigma' or 'log_snr', got 'x'"):
         samplers.heun(COSINE, times, variable="x")
-    with pytest.raises(ValueError, match="form must be"):
-        samplers.midpoint(COSINE, times, variable="log_snr", form="v")
+    with pytest.raises(ValueError, match="predict must be"):
+        samplers.midpoint(COSINE, times, variable="log_snr", predict="v")
     with pytest.raises(ValueError, match="order must be 1, 2 or 3, got 4"):
         samplers.dpm_solver(COSINE, times, order=4)

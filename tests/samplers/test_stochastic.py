@@ -27,11 +27,11 @@ def sde(**options):
 METHODS = {
     "DDPM": (samplers.ddpm, 1),
     "DDIM(eta = 1/2)": (lambda schedule, times: samplers.ddim(schedule, times, eta=0.5), 1),
-    "Euler ancestral": (lambda schedule, times: samplers.ddim(schedule, times, eta=1.0), 1),
+    "Euler ancestral": (samplers.euler_ancestral, 1),
     "Euler-Maruyama": (samplers.euler_maruyama, 1),
     "SDE 2M midpoint": (sde(), 2),
     "SDE 2M exact": (sde(weights="exact"), 2),
-    "SDE 2M in eps": (sde(form="eps"), 2),
+    "SDE 2M in eps": (sde(predict="eps"), 2),
     "SDE 3M": (sde(order=3), 2),
     "SA(2, 2)": (samplers.sa_solver, 2),
     "SA(3, 3), tau = 1/2": (
@@ -74,7 +74,7 @@ def test_the_law_is_what_sampling_gives():
     table = samplers.sa_solver(COSINE, times)
     mixture = denoisers.gaussian_mixture(COSINE, [1.0], MEAN[None], np.diag(VARIANCE)[None])
     prior_keys, keys = jax.random.split(jax.random.key(0), (2, 200_000))
-    drawn = np.asarray(samplers.run(table, mixture, samplers.prior(table, prior_keys, (2,)), keys), float)
+    drawn = np.asarray(samplers.run(keys, mixture, table, samplers.prior(prior_keys, table, (2,))), float)
     mean, variance = samplers.gaussian_law(table, COSINE, MEAN, VARIANCE)
     np.testing.assert_array_less(np.abs(drawn.mean(0) - mean), 4 * np.sqrt(variance / 200_000))
     np.testing.assert_array_less(np.abs(drawn.var(0) / variance - 1), 4 * np.sqrt(2 / 200_000))
@@ -94,7 +94,7 @@ def test_one_path_at_any_number_of_steps(x64, name):
         times = samplers.grids.log_snr(schedule, steps, start=0.98, end=0.02)
         table = METHODS[name][0](schedule, times)
         noise = samplers.brownian(schedule, times) if shared else None
-        return jax.jit(lambda: samplers.run(table, mixture, x, keys, noise=noise))()
+        return jax.jit(lambda: samplers.run(keys, mixture, table, x, noise=noise))()
 
     ends = [end(steps) for steps in (20, 80, 320)]
     first, second = (float(jnp.sqrt(((a - b) ** 2).sum(-1).mean())) for a, b in itertools.pairwise(ends))
@@ -119,7 +119,7 @@ def test_edm_s_churn_is_that_of_the_paper():
     """arXiv:2206.00364, algorithm 2, two steps of it in float64 with an affine denoiser."""
     schedule = schedules.VarianceExploding(0.01, 100.0)
     sigmas = np.array([20.0, 5.0, 1.0])
-    table = samplers.edm(schedule, schedule.time_of(-2 * np.log(sigmas)), churn=0.6, noise_scale=1.007)
+    table = samplers.edm(schedule, schedule.t_of_log_snr(-2 * np.log(sigmas)), churn=0.6, noise_scale=1.007)
     gamma, variance = 0.3, 0.5
 
     def slope(x, sigma):  # d = (x - D) / sigma for data N(0, variance)
@@ -142,8 +142,54 @@ def test_edm_s_churn_is_that_of_the_paper():
     assert table.initial_noise == pytest.approx(1.007 * np.sqrt(26.0**2 - 20.0**2))
     assert table.prior_std == pytest.approx(20.0)
     noise = np.stack([0 * z[1], z[1], 0 * z[1], 0 * z[1]])
-    ours = samplers.by_definition(table, halves, x + table.initial_noise * z[0], noise)[-1]
+    ours = samplers.reference_run(halves, table, x + table.initial_noise * z[0], noise)[-1]
     np.testing.assert_allclose(ours, expected, rtol=1e-9)
+
+
+def test_edm_s_churn_down_to_zero_is_that_of_the_paper():
+    """arXiv:2206.00364, algorithm 2, N = 3 with sigma_3 = 0; S_tmin above the last sigma, as in the paper's table 5."""
+    schedule = schedules.VarianceExploding(0.01, 100.0)
+    sigmas = np.array([20.0, 5.0, 1.0])
+    times = schedule.t_of_log_snr(-2 * np.log(sigmas))
+    table = samplers.to_data(
+        samplers.edm(schedule, times, churn=0.6, churn_range=(2.0, np.inf), churn_steps=3), times[-1]
+    )
+    gamma, variance = 0.2, 0.5
+
+    def denoised(x, sigma):  # D for data N(0, variance)
+        return variance / (variance + sigma**2) * x
+
+    rng = np.random.default_rng(0)
+    x, z = rng.normal(size=5) * 20, rng.normal(size=(3, 5))
+    expected = x
+    for (sigma, after), noise in zip([(20.0, 5.0), (5.0, 1.0), (1.0, 0.0)], z, strict=True):
+        raised = sigma * (1 + gamma) if sigma > 2 else sigma
+        expected = expected + np.sqrt(raised**2 - sigma**2) * noise
+        first = (expected - denoised(expected, raised)) / raised
+        euler = expected + (after - raised) * first
+        if after > 0:
+            second = (euler - denoised(euler, after)) / after
+            euler = expected + (after - raised) * (first + second) / 2
+        expected = euler
+
+    def halves(x, t):
+        sigma = float(schedule.sigma(np.float64(t)))
+        return denoised(x, sigma), (x - denoised(x, sigma)) / sigma
+
+    assert table.num_evaluations == 2 * 3 - 1
+    noise = np.stack([0 * z[1], z[1], 0 * z[1], 0 * z[1], z[2]])
+    ours = samplers.reference_run(halves, table, x + table.initial_noise * z[0], noise)[-1]
+    np.testing.assert_allclose(ours, expected, rtol=1e-9)
+
+
+def test_a_restart_may_be_a_plain_tuple():
+    times = samplers.grids.log_snr(COSINE, 8, start=0.98, end=0.02)
+    part = (float(times[4]), float(times[2]), 3, 2)
+    one, other = (samplers.restart(COSINE, times, restarts=[part]) for part in (part, samplers.Restart(*part)))
+    for first, second in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(first, second)
+    # 8 + 2 * 3 steps of Heun.
+    assert one.num_evaluations == 2 * 14
 
 
 def test_consistency_gives_what_a_perfect_consistency_model_has():
@@ -155,10 +201,11 @@ def test_consistency_gives_what_a_perfect_consistency_model_has():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: samplers.edm(COSINE, [0.9, 0.1], churn=-1.0), "churn must be >= 0"),
         (lambda: samplers.edm(COSINE, [0.9, 0.1], noise_scale=0.0), "noise_scale must be > 0"),
+        (lambda: samplers.edm(COSINE, [0.9, 0.1], churn_steps=0), "churn_steps must be >= 1, got 0"),
         (lambda: samplers.edm(COSINE, [0.9, 0.1], churn=1.0), "at t = 0.9, would change alpha: start at t = 1"),
         (lambda: samplers.edm(COSINE, [0.1, 0.9]), "times must be decreasing"),
         (
@@ -174,6 +221,6 @@ def test_consistency_gives_what_a_perfect_consistency_model_has():
         (lambda: samplers.consistency(COSINE, [0.1, 0.9]), "times must be decreasing"),
     ],
 )
-def test_errors(make, said):
-    with pytest.raises(ValueError, match=said):
+def test_errors(make, message):
+    with pytest.raises(ValueError, match=message):
         make()

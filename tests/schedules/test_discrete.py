@@ -111,7 +111,7 @@ def test_a_beta_of_0_changes_nothing_and_a_beta_of_1_leaves_noise():
     np.testing.assert_allclose(schedule.alpha(t) ** 2, [1, 1, 0.5, 0.5, 0.5, 0, 0], atol=1e-15)
     np.testing.assert_allclose(schedule.sigma(t) ** 2, [0, 0, 0.5, 0.5, 0.5, 1, 1], atol=1e-15)
     # The first time on a plateau.
-    assert schedule.time_of(0.0) == pytest.approx(2 / 6)
+    assert schedule.t_of_log_snr(0.0) == pytest.approx(2 / 6)
 
     def values_at(t):
         return schedule.alpha(t), schedule.sigma(t), schedule.log_snr(t)
@@ -127,15 +127,15 @@ def test_a_beta_of_0_changes_nothing_and_a_beta_of_1_leaves_noise():
 def test_a_single_step_is_a_schedule():
     schedule = Discrete([0.3])
     assert schedule.alpha(1.0) ** 2 == pytest.approx(0.7)
-    assert schedule.time_of(schedule.log_snr(0.4)) == pytest.approx(0.4)
+    assert schedule.t_of_log_snr(schedule.log_snr(0.4)) == pytest.approx(0.4)
     assert Discrete.linear(1).betas[0] == 1e-4
     assert np.isfinite(Discrete([1.0]).log_snr(np.linspace(0, 1, 11))).all()
 
 
-def test_time_of_is_at_an_end_beyond_it():
+def test_t_of_log_snr_is_at_an_end_beyond_it():
     schedule = DISCRETE["scaled_linear"]
-    assert schedule.time_of(schedule.log_snr(1.0) - 5) == 1
-    assert schedule.time_of(80.0) == pytest.approx(0, abs=1e-15)
+    assert schedule.t_of_log_snr(schedule.log_snr(1.0) - 5) == 1
+    assert schedule.t_of_log_snr(80.0) == pytest.approx(0, abs=1e-15)
 
 
 def test_zero_terminal_snr_keeps_the_first_step_and_ends_at_noise():
@@ -144,6 +144,19 @@ def test_zero_terminal_snr_keeps_the_first_step_and_ends_at_noise():
     assert rescaled.betas[0] == pytest.approx(schedule.betas[0], rel=1e-12)
     assert rescaled.betas[-1] == 1
     assert rescaled.alpha(1.0) == 0
+
+
+@pytest.mark.parametrize("name", ["linear", "scaled_linear", "cosine", "sigmoid"])
+def test_zero_terminal_snr_is_an_option_of_every_constructor(name):
+    build = getattr(Discrete, name)
+    rescaled = build(50, zero_terminal_snr=True)
+    assert rescaled.alpha(1.0) == 0 and rescaled.betas[-1] == 1
+    np.testing.assert_array_equal(rescaled.betas, build(50).zero_terminal_snr().betas)
+    assert build(50).alpha(1.0) > 0
+    # arXiv:2305.08891, algorithm 1, on sqrt(alpha_bar) of the steps.
+    roots = np.sqrt(np.cumprod(1 - build(50).betas))
+    expected = (roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])
+    np.testing.assert_allclose(rescaled.alpha(np.arange(1, 51) / 50), expected, rtol=1e-9, atol=1e-12)
 
 
 def test_a_table_too_steep_for_float32_stays_finite():

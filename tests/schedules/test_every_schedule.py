@@ -26,7 +26,7 @@ def test_nothing_is_infinite_or_negative_up_to_the_ends(name):
     schedule, t = SCHEDULES[name], TIMES.astype(np.float64)
     log_snr = schedule.log_snr(t)
     with np.errstate(all="raise"):
-        in_float64 = schedule.alpha(t), schedule.sigma(t), log_snr, schedule.time_of(log_snr)
+        in_float64 = schedule.alpha(t), schedule.sigma(t), log_snr, schedule.t_of_log_snr(log_snr)
     for values in (in_float64, in_float32(name)):
         assert np.isfinite(values).all()
         assert np.all(values[0] >= 0) and np.all(values[1] >= 0)
@@ -69,10 +69,10 @@ def test_log_snr_is_that_of_alpha_and_sigma(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_time_of_inverts_log_snr(name):
+def test_t_of_log_snr_inverts_log_snr(name):
     schedule = SCHEDULES[name]
     t = np.linspace(1e-4, 1 - 1e-4, 401)
-    np.testing.assert_allclose(schedule.time_of(schedule.log_snr(t)), t, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(schedule.t_of_log_snr(schedule.log_snr(t)), t, rtol=0, atol=1e-11)
 
     slope = change_over_one_ulp(schedule.log_snr, INNER) / (np.nextafter(INNER, np.float32(2)) - INNER) / 2
     size = np.maximum(1, np.abs(schedule.log_snr(INNER.astype(np.float64))))
@@ -82,14 +82,14 @@ def test_time_of_inverts_log_snr(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_log_snr_inverts_time_of(name):
+def test_log_snr_inverts_t_of_log_snr(name):
     schedule = SCHEDULES[name]
     log_snr = schedule.log_snr(np.linspace(0.99, 0.01, 201))
-    np.testing.assert_allclose(schedule.log_snr(schedule.time_of(log_snr)), log_snr, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(schedule.log_snr(schedule.t_of_log_snr(log_snr)), log_snr, rtol=0, atol=1e-10)
     _, _, there, t = in_float32(name)
     again = np.asarray(evaluate(schedule, jnp.asarray(t))[2])
     inner = (TIMES > 9e-6) & (TIMES < 1 - 9e-6)
-    # time_of's few ulp of t (of Shifted's base time as well), magnified by the slope there.
+    # t_of_log_snr's few ulp of t (of Shifted's base time as well), magnified by the slope there.
     tolerance = 8 * EPS * np.maximum(1, np.abs(there)) + 6 * change_over_one_ulp(schedule.log_snr, TIMES)
     assert np.all(np.abs(again - there)[inner] <= tolerance[inner])
 
@@ -97,9 +97,11 @@ def test_log_snr_inverts_time_of(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_any_log_snr_has_a_finite_time(name):
     with np.errstate(all="raise"):
-        t = SCHEDULES[name].time_of(np.linspace(-80, 80, 41))
+        t = SCHEDULES[name].t_of_log_snr(np.linspace(-80, 80, 41))
     assert np.isfinite(t).all() and np.all(np.diff(t) <= 0)
-    t = np.asarray(jax.jit(lambda schedule, log_snr: schedule.time_of(log_snr))(SCHEDULES[name], np.float32([-80, 80])))
+    t = np.asarray(
+        jax.jit(lambda schedule, log_snr: schedule.t_of_log_snr(log_snr))(SCHEDULES[name], np.float32([-80, 80]))
+    )
     assert np.isfinite(t).all()
 
 
@@ -139,7 +141,7 @@ def test_derivatives_in_parameters_are_those_of_differences_and_finite_at_the_en
 @pytest.mark.parametrize("name", NAMES)
 def test_the_type_given_is_the_type_returned(name):
     schedule = SCHEDULES[name]
-    for function in (schedule.alpha, schedule.sigma, schedule.log_snr, schedule.time_of):
+    for function in (schedule.alpha, schedule.sigma, schedule.log_snr, schedule.t_of_log_snr):
         assert np.asarray(function(0.25)).dtype == np.float64
         assert function(np.float32([0.25])).dtype == np.float32
         assert isinstance(function(np.full((2, 3), 0.25)), np.ndarray)

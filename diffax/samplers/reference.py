@@ -1,7 +1,8 @@
-"""The definition of a table, executed as it stands: NumPy, float64, whole histories, noise handed in.
+"""A reference implementation of the sampling loop, in NumPy and float64, for tests and analysis.
 
-samplers.run does the same on any device, compiled and with no history longer than needed. This one is for analysis:
-nothing is compiled, the denoiser may be any function, and the states need not be samples.
+It follows the definition of a table (samplers.table) literally: it keeps whole histories and takes its noise as an
+argument. samplers.run computes the same on any device, compiled, with histories no longer than needed. Here nothing is
+compiled, the denoiser may be any function, and the state may have any shape.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,19 @@ from diffax.samplers.table import SamplerTable
 Halves = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 
 
-def by_definition(table: SamplerTable, halves: Halves, x: np.ndarray, noise: np.ndarray | None) -> np.ndarray:
-    """The states after every row, (rows, *x.shape); noise is (rows, *x.shape), None for none."""
+def reference_run(halves: Halves, table: SamplerTable, x: np.ndarray, noise: np.ndarray | None) -> np.ndarray:
+    """Runs a sampler table in float64 and returns the states after every row, (rows, *x.shape).
+
+    Args:
+      halves: a denoiser in NumPy, (x, t) to (x_0, eps).
+      x: the state at the table's first time.
+      noise: (rows, *x.shape), standard normal noise for every row; None for no noise.
+
+    Raises:
+      ValueError: a table with a learned variance, whose noise depends on more than x_0 and eps.
+    """
+    if table.c_large is not None:
+        raise ValueError(f"reference_run takes no table with a learned variance, got {table.name}: use ddpm")
     anchor = query = np.asarray(x, np.float64)
     x_0s: list[np.ndarray] = []
     epss: list[np.ndarray] = []
@@ -40,7 +52,7 @@ def _combined(
     epss: list[np.ndarray],
     noise: np.ndarray | None,
 ) -> np.ndarray:
-    """One of the two lines of samplers.table: the columns of own state, x_0s, eps and noise by their names."""
+    """The anchor's or the query's line of samplers.table; names are its columns: own state, x_0s, eps and noise."""
     own, of_x_0, of_eps, of_noise = (getattr(table, name) for name in names)
     result = np.zeros_like(state) if own is None else own[j] * state
     for column, history in ((of_x_0, x_0s), (of_eps, epss)):

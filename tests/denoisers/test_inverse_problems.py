@@ -32,9 +32,9 @@ def posterior(precision_of_x, x_0, noise_std, y):
 @pytest.mark.parametrize("noise_std", [0.05, 1.0])
 def test_pigdm_is_the_exact_posterior_mean_of_gaussian_data(schedule, noise_std):
     t, x = np.array([0.1, 0.5, 0.9]), RNG.normal(size=(3, 4))
-    told = denoisers.pigdm(gaussian(schedule), schedule, measure, Y, noise_std=noise_std, data_std=STD)
+    guided = denoisers.pigdm(gaussian(schedule), schedule, measure, Y, noise_std=noise_std, data_std=STD)
     with jax.enable_x64(True):
-        x_0, eps, _ = map(np.asarray, jax.jit(lambda x, t: (*told(x, t)[:2], t))(jnp.asarray(x), jnp.asarray(t)))
+        x_0, eps, _ = map(np.asarray, jax.jit(lambda x, t: (*guided(x, t)[:2], t))(jnp.asarray(x), jnp.asarray(t)))
     for i in range(3):
         alpha, sigma = float(schedule.alpha(t[i])), float(schedule.sigma(t[i]))
         precision = 1 / STD**2 + alpha**2 / sigma**2
@@ -46,22 +46,22 @@ def test_pigdm_is_the_exact_posterior_mean_of_gaussian_data(schedule, noise_std)
 
 def test_pigdm_without_measurement_noise_meets_the_measurement():
     schedule = schedules.Cosine()
-    told = denoisers.pigdm(gaussian(schedule), schedule, measure, jnp.asarray(Y, jnp.float32), data_std=STD)
+    guided = denoisers.pigdm(gaussian(schedule), schedule, measure, jnp.asarray(Y, jnp.float32), data_std=STD)
     x = jnp.asarray(RNG.normal(size=(3, 4)), jnp.float32)
     for t in (0.01, 0.5):
-        np.testing.assert_allclose(measure(told(x, t).x_0), Y, atol=2e-4)
+        np.testing.assert_allclose(measure(guided(x, t).x_0), Y, atol=2e-4)
     for t in (0.0, 1.0):
-        assert np.isfinite(told(x, t).x_0).all()
+        assert np.isfinite(guided(x, t).x_0).all()
 
 
 def test_sampling_with_pigdm_draws_the_posterior_of_gaussian_data():
     schedule, num, noise_std = schedules.Cosine(), 4000, 0.5
     y = jnp.broadcast_to(jnp.asarray(Y[0], jnp.float32), (num, 2))
-    told = denoisers.pigdm(gaussian(schedule), schedule, measure, y, noise_std=noise_std, data_std=STD)
+    guided = denoisers.pigdm(gaussian(schedule), schedule, measure, y, noise_std=noise_std, data_std=STD)
     table = samplers.ddpm(schedule, samplers.grids.log_snr(schedule, 300, start=0.99, end=0.01))
     keys = jax.random.split(jax.random.key(0), num)
     drawn = np.asarray(
-        jax.jit(lambda keys: samplers.run(table, told, samplers.prior(table, keys, (4,)), keys))(keys), float
+        jax.jit(lambda keys: samplers.run(keys, guided, table, samplers.prior(keys, table, (4,))))(keys), float
     )
     mean, covariance = posterior(1 / STD**2, MEAN, noise_std, Y[0])
     spread = np.sqrt(np.diag(covariance))
@@ -82,8 +82,8 @@ def test_dps_under_ddpm_is_the_paper_s_step():
         keys = jax.random.split(jax.random.key(0), 3)
         with jax.enable_x64(True):
             exact = gaussian(schedule)
-            told = denoisers.dps(exact, schedule, measure, jnp.asarray(Y), step_size=step_size, num_steps=num_steps)
-            got = samplers.run(table, told, jnp.asarray(x), keys) - samplers.run(table, exact, jnp.asarray(x), keys)
+            guided = denoisers.dps(exact, schedule, measure, jnp.asarray(Y), step_size=step_size, num_steps=num_steps)
+            got = samplers.run(keys, guided, table, jnp.asarray(x)) - samplers.run(keys, exact, table, jnp.asarray(x))
         alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
         slope = alpha * STD**2 / (alpha**2 * STD**2 + sigma**2)
         x_0 = MEAN + slope * (x - alpha * MEAN)
@@ -103,9 +103,9 @@ def test_a_sample_does_not_know_its_batch(method):
 @pytest.mark.parametrize("method", [denoisers.pigdm, denoisers.dps])
 def test_a_measurement_of_the_wrong_shape_is_refused(method):
     schedule = schedules.Cosine()
-    told = method(gaussian(schedule), schedule, measure, jnp.zeros((3, 3)))
+    guided = method(gaussian(schedule), schedule, measure, jnp.zeros((3, 3)))
     with pytest.raises(ValueError, match=r"makes \(3, 2\) of x_t \(3, 4\), and y has shape \(3, 3\)"):
-        told(jnp.zeros((3, 4)), 0.5)
+        guided(jnp.zeros((3, 4)), 0.5)
 
 
 def test_the_operators():

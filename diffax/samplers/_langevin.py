@@ -1,4 +1,4 @@
-"""Langevin dynamics: samples from a score alone, at one noise level or down a ladder of them."""
+"""Langevin dynamics: unadjusted, annealed over noise levels, and as the corrector of a predictor-corrector sampler."""
 
 from collections.abc import Callable
 
@@ -18,15 +18,15 @@ Score = Callable[[Sample], Sample]
 
 
 def langevin(keys: Keys, score: Score, x: Sample, *, step_size: Numeric, num_steps: int) -> Sample:
-    """Unadjusted Langevin dynamics: num_steps times x + step_size score(x) + sqrt(2 step_size) z.
+    """Unadjusted Langevin dynamics: num_steps updates x <- x + step_size score(x) + sqrt(2 step_size) z.
 
-    Its law is off by O(step_size) from the density whose score it is, which is not corrected (arXiv:1907.05600, eq. 4,
-    step_size = epsilon / 2). One compiled body; sample i depends on x[i] and keys[i] alone.
+    arXiv:1907.05600, eq. 4, with step_size = epsilon / 2. The stationary distribution differs by O(step_size) from the
+    density that the score belongs to; there is no Metropolis correction. Sample i depends on x[i] and keys[i] alone.
 
     Args:
-      keys: one per sample, (batch,).
-      score: x to the gradient of its log density, both (batch, *dims).
-      x: where the chains begin.
+      keys: (batch,) typed keys, one per sample.
+      score: maps x to the gradient of the log density, both (batch, *dims).
+      x: the initial state of the chains.
 
     Raises:
       ValueError: num_steps < 1, keys not one per sample.
@@ -50,19 +50,20 @@ def annealed_langevin(
     steps_per_time: int,
     denoise: bool = True,
 ) -> Sample:
-    """Langevin dynamics at one noise level after the other (arXiv:1907.05600, algorithm 1).
+    """Annealed Langevin dynamics, at a decreasing sequence of noise levels (arXiv:1907.05600, algorithm 1).
 
-    Steps at time t are step_size sigma_t^2, so that a step moves the score's length, 1 / sigma, by the same share of
-    the noise everywhere.
+    The step size at time t is step_size sigma_t^2. As the score is of size 1 / sigma_t, each step then moves x by the
+    same fraction of the noise at every level.
 
     Args:
-      x: at times[0].
+      keys: (batch,) typed keys, one per sample.
+      x: the state at times[0].
       times: strictly decreasing.
-      step_size: in units of sigma_t^2; the paper's epsilon / (2 sigma_L^2).
-      denoise: ends with x_0 at the last time, a step that takes its noise away (arXiv:2009.05475).
+      step_size: in units of sigma_t^2; epsilon / (2 sigma_L^2) in the paper.
+      denoise: ends with the predicted x_0 at the last time, which removes the remaining noise (arXiv:2009.05475).
 
     Raises:
-      ValueError: times not strictly decreasing, steps_per_time < 1, keys not one per sample.
+      ValueError: times not strictly decreasing in [0, 1], steps_per_time < 1, keys not one per sample.
     """
     times = check_times(times, decreasing=True)
     _check(keys, x, steps_per_time)
@@ -83,31 +84,38 @@ def annealed_langevin(
 
 def predictor_corrector(
     keys: Keys,
-    table: SamplerTable,
     denoiser: Denoiser,
     schedule: Schedule,
+    table: SamplerTable,
     x: Sample,
     *,
     end: Numeric = 0.0,
     snr: Numeric = 0.16,
     corrections: int = 1,
 ) -> Sample:
-    """A row of a table, then steps of Langevin dynamics at the time it leads to (arXiv:2011.13456, algorithms 2 to 5).
+    """Predictor-corrector sampling: after every row of a table, Langevin steps at the time that the row leads to.
 
-    A correction is x + d s + sqrt(2 d) z with d = 2 (snr |z| / |s|)^2, the norms those of each sample: the step whose
-    score is `snr` of its noise. It is for samples of many numbers: in a few dimensions |s| may be near 0 by chance, and
-    the step then has no bounds. There is none where sigma = 0. Costs 1 + corrections evaluations a row.
+    arXiv:2011.13456, algorithms 2 to 5. A correction is x + d s + sqrt(2 d) z with the score s and
+    d = 2 (snr |z| / |s|)^2, the norms taken per sample, which makes the drift `snr` times as large as the noise. In few
+    dimensions |s| can be near 0 by chance, and the step size is then unbounded; use it for samples of many numbers.
+    There is no correction where sigma = 0. The cost is 1 + corrections evaluations per row.
 
     Args:
-      table: of rows that look at nothing but their own prediction, as those of ddpm, ddim and euler_maruyama.
+      keys: (batch,) typed keys, one per sample.
+      table: of a one-step sampler with query = anchor, such as ddpm, ddim or euler_maruyama.
+      x: the state at the table's first time.
       end: the time that the last row leads to.
+      snr: the signal-to-noise ratio of a correction step.
+      corrections: the number of Langevin steps after each row.
 
     Raises:
-      ValueError: a table with a memory or a query, corrections < 1, keys not one per sample.
+      ValueError: a multistep or singlestep table or one with a learned variance, corrections < 1, keys not one per
+        sample.
     """
     _check(keys, x, corrections)
-    if table.p is not None or any(column is not None and column.shape[-1] > 1 for column in (table.b, table.e)):
-        raise ValueError(f"predictor_corrector needs a table without a memory, such as ddpm's, got {table.name}")
+    has_history = any(column is not None and column.shape[-1] > 1 for column in (table.b, table.e))
+    if has_history or table.p is not None or table.c_large is not None:
+        raise ValueError(f"predictor_corrector needs the table of a one-step sampler such as ddpm, got {table.name}")
     zeros = np.zeros(table.num_evaluations)
     a, c = (zeros if column is None else column for column in (table.a, table.c))
     b, e = (zeros if column is None else column[:, 0] for column in (table.b, table.e))
@@ -116,7 +124,7 @@ def predictor_corrector(
 
     def step(x: Sample, row: tuple[tuple[jax.Array, ...], jax.Array]) -> tuple[Sample, None]:
         (now, then, a, b, e, c), index = row
-        x_0, eps, _ = denoiser(x, now)
+        x_0, eps, *_ = denoiser(x, now)
         x = a * x + b * x_0 + e * eps + c * _noise(keys, index, 0, x)
         return jax.lax.fori_loop(0, corrections, lambda k, x: corrected(x, then, index, k + 1), x), None
 
@@ -129,12 +137,13 @@ def predictor_corrector(
 
 
 def _score(denoiser: Denoiser, schedule: Schedule, x: Sample, t: jax.Array) -> Sample:
-    """-eps / sigma; 0 where sigma is."""
+    """The score -eps / sigma; 0 where sigma = 0."""
     sigma = jnp.asarray(schedule.sigma(t), x.dtype)
     return jnp.where(sigma > 0, -denoiser(x, t).eps / jnp.where(sigma > 0, sigma, 1), 0)
 
 
 def _moved(x: Sample, score: Sample, step_size: Array | float, noise: Sample) -> Sample:
+    """One Langevin step."""
     size = arrays.expand_to(jnp.asarray(step_size, x.dtype), x)
     return x + size * score + jnp.sqrt(2 * size) * noise
 
@@ -144,7 +153,7 @@ def _norm(x: Sample) -> Float[jax.Array, " batch"]:
 
 
 def _noise(keys: Keys, row: jax.Array, inner: jax.Array | int, x: Sample) -> Sample:
-    """Noise of its own for every row and every step within it."""
+    """Independent noise for every row and every step within it."""
     folded = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, row), inner))(keys)
     return arrays.normal_like(folded, x)
 

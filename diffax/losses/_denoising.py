@@ -1,4 +1,4 @@
-"""The denoising loss: how well a network names what was mixed into x_t."""
+"""The denoising loss (denoising score matching) for any parameterization and loss weighting."""
 
 from typing import Protocol, runtime_checkable
 
@@ -17,7 +17,7 @@ PerSample = Float[jax.Array, " batch"]
 
 @runtime_checkable
 class Predict(Protocol):
-    """A network's raw output at x_t; key holds one key per sample, for dropout."""
+    """A network as the loss calls it: the raw output at x_t. key has one PRNG key per sample, for dropout."""
 
     def __call__(self, x_t: Sample, t: PerSample, /, *, key: Keys) -> Sample: ...
 
@@ -35,19 +35,24 @@ def denoising(
     t: PerSample | None = None,
     teacher: Denoiser | None = None,
 ) -> PerSample:
-    """The weighted squared error of one noisy view of every sample, averaged over its dimensions.
+    """The denoising loss: the weighted squared error of the prediction at one noisy version of every sample.
 
-    w(log_snr_t) |eps_hat - eps|^2, computed as exp(log w + 2 log scale) |net_out - target|^2 with the scale between the
-    two errors in closed form, so that it is finite and exact where alpha or sigma is 0.
+    The loss of a sample is w(log_snr_t) |eps_hat - eps|^2, averaged over its dimensions. It is computed as
+    exp(log w + 2 log scale) |net_out - target|^2, with the ratio `scale` of the two errors in closed form, so that it
+    is finite and exact where alpha or sigma is 0.
 
     Args:
-      keys: one key per sample; sample i's time, noise and dropout depend on keys[i] (and on i, B for a Stratified
-        density) alone.
-      predict: (x_t, t) to raw output; denoisers.raw_network makes one from a network.
-      eps: noise to use instead of drawing it: stored pairs, couplings. Shape of x_0.
-      t: times to use instead of drawing them: (batch,). For parts of a batch whose times were drawn together.
-      teacher: whose prediction at x_t to learn, instead of the (x_0, eps) that x_t was made of. The exact denoiser of
-        the data has the same minimum, without the noise of single pairs (stable targets, arXiv:2302.00670).
+      keys: (batch,) typed keys. The time, noise and dropout of sample i depend on keys[i] alone; with a Stratified
+        density also on i and the batch size.
+      predict: (x_t, t) to the raw output; denoisers.raw_network makes one from a network.
+      x_0: the data, (batch, *dims).
+      weighting: the loss weighting, see losses.weighting.
+      time_density: the distribution of training times, see processes.time_sampling.
+      eps: noise of x_0's shape to use instead of drawing it, for stored pairs and couplings.
+      t: times (batch,) to use instead of drawing them, for parts of a batch whose times were drawn together.
+      teacher: a denoiser whose prediction at x_t is the target, instead of the (x_0, eps) that x_t was made of. With
+        the exact denoiser of the data the loss has the same minimum, but its target does not have the noise of single
+        pairs (stable targets, arXiv:2302.00670).
 
     Returns:
       (batch,), in units of eps squared.
@@ -59,15 +64,15 @@ def denoising(
         eps = arrays.normal_like(noise_keys, x_0)
     x_t = processes.diffuse(schedule, x_0, eps, t)
     if teacher is not None:
-        x_0, eps, _ = jax.lax.stop_gradient(teacher(x_t, t))
+        x_0, eps, *_ = jax.lax.stop_gradient(teacher(x_t, t))
     error = predict(x_t, t, key=network_keys) - parameterization.target(schedule, x_0, eps, t)
     log_weight = log_error_weight(schedule, parameterization, weighting, time_density, t)
-    # Weighed before it is squared: a score's error squared passes float32's range where sigma = 0.
+    # The weight is applied before squaring, because the squared error of a score overflows float32 where sigma = 0.
     return arrays.mean_per_sample((arrays.expand_to(jnp.exp(log_weight / 2), error) * error) ** 2)
 
 
 def draw_times(keys: Keys, schedule: Schedule, time_density: TimeDensity) -> PerSample:
-    """The times that `denoising` draws by the keys of a whole batch."""
+    """The training times (batch,) that `denoising` draws with the keys of a whole batch."""
     time_keys, _, _ = arrays.split_keys(keys, 3)
     return time_density.sample(time_keys, schedule)
 
@@ -79,7 +84,7 @@ def log_error_weight(
     time_density: TimeDensity,
     t: PerSample,
 ) -> PerSample:
-    """The log weight of the squared error of the raw output: log w + 2 log scale."""
+    """The log weight of the squared error of the raw output, log w + 2 log scale, (batch,)."""
     log_snr = schedule.log_snr(t)
     log_norm = jnp.log(jnp.hypot(schedule.alpha(t), schedule.sigma(t)))
     log_weight = weighting(log_snr, time_density.log_density(schedule, t))

@@ -1,7 +1,7 @@
-"""EDM's output over a better skip connection: the exact denoiser of a Gaussian with the data's mean and covariance."""
+"""EDM preconditioning whose skip connection is the exact denoiser of a Gaussian with the data's mean and covariance."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,33 +10,34 @@ from jaxtyping import Float
 
 from diffax import arrays
 from diffax.processes.parameterizations import Edm
-from diffax.typing import Array, Node, Numeric, Prediction, Schedule
+from diffax.typing import Array, Numeric, Prediction, Schedule
 
 Sample = Float[Array, "batch *dims"]
-# Of the largest eigenvalue. Directions in which the data do not vary at all would ask for float32's rounding errors
-# divided by sigma.
+# Relative to the largest eigenvalue. In directions in which the data do not vary at all, eps would otherwise be float32
+# rounding errors divided by sigma.
 _SMALLEST_EIGENVALUE = 1e-6
-# Their eigenvectors are 134 MB in float64, and take a minute.
+# The eigenvectors of this many take 134 MB in float64, and a minute to compute.
 MOST_NUMBERS = 4096
 
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EdmGaussian(Edm):
-    """F of Edm, added to the posterior means of x_0 and eps that the data's first two moments already tell.
+    """EDM preconditioning with a Gaussian skip: the network outputs the correction F to a Gaussian's posterior means.
 
-    With C = V diag(lambda) V^T, r = V^T (x_t - alpha mean) / (alpha^2 lambda + sigma^2) and S as in Edm:
+    With the covariance C = V diag(lambda) V^T of the data, r = V^T (x_t - alpha mean) / (alpha^2 lambda + sigma^2) and
+    S = sigma^2 + alpha^2 sd^2:
       x_0 = mean + V (alpha lambda r) + sigma sd F / sqrt(S),   eps = V (sigma r) - alpha sd F / sqrt(S).
-    Edm is the case mean = 0, C = sd^2 I. A network that outputs 0 samples the Gaussian, so that nothing is left to
-    learn where there is almost only noise; Gaussian scores are close to learned ones there (arXiv:2412.09726).
+    Edm is the case mean = 0, C = sd^2 I. A network that outputs 0 samples the Gaussian, so that there is little left to
+    learn at high noise levels, where learned scores are close to Gaussian ones (arXiv:2412.09726). The cost is two
+    products with the eigenvectors per prediction.
 
-    mean (*dims), eigenvalues (d,) and eigenvectors (d, d), columns, of the d = prod(dims) numbers of an example; see
-    edm_gaussian. Costs two products with the eigenvectors per prediction.
+    mean, eigenvalues, eigenvectors: those of processes.Moments; `edm_gaussian` sets them.
     """
 
-    mean: Node[Array]
-    eigenvalues: Node[Array]
-    eigenvectors: Node[Array]
+    mean: Array
+    eigenvalues: Array
+    eigenvectors: Array
 
     def target(self, schedule: Schedule, x_0: Sample, eps: Sample, t: Numeric) -> Sample:
         alpha, sigma = (arrays.expand_to(value(t), x_0) for value in (schedule.alpha, schedule.sigma))
@@ -49,7 +50,7 @@ class EdmGaussian(Edm):
         return Prediction(known.x_0 + learned.x_0, known.eps + learned.eps)
 
     def _known(self, schedule: Schedule, x_t: Sample, t: Numeric) -> Prediction:
-        """What the Gaussian says of x_t."""
+        """The exact prediction at x_t for Gaussian data."""
         xp, flat = arrays.namespace(x_t, t), x_t.reshape(len(x_t), -1)
         alpha, sigma = (arrays.expand_to(value(t), flat) for value in (schedule.alpha, schedule.sigma))
         leaves = (self.mean, self.eigenvalues, self.eigenvectors)
@@ -61,10 +62,31 @@ class EdmGaussian(Edm):
         return Prediction(x_0.reshape(x_t.shape), eps.reshape(x_t.shape))
 
 
-def edm_gaussian(data: Float[np.ndarray, "n *dims"], sigma_data: Numeric = 0.5) -> EdmGaussian:
-    """EdmGaussian with the mean and covariance of `data`, (n, *dims) as the network sees them, in float64.
+class Moments(NamedTuple):
+    """The mean and covariance of data with examples of shape dims, d = prod(dims) numbers each; float64 NumPy.
 
-    sigma_data scales the learned part as in Edm. Memory d^2 and time d^3 for examples of d numbers.
+    mean: (*dims).
+    eigenvalues: (d,), those of the covariance, in ascending order and at least 1e-6 of the largest.
+    eigenvectors: (d, d), those of the covariance, one per column.
+    """
+
+    mean: np.ndarray
+    eigenvalues: np.ndarray
+    eigenvectors: np.ndarray
+
+
+def edm_gaussian(moments: Moments, sigma_data: Numeric = 0.5) -> EdmGaussian:
+    """EDM preconditioning with a Gaussian skip: EdmGaussian with these moments of the data.
+
+    Args:
+      moments: of the data in the network's range; `processes.moments` computes them.
+      sigma_data: the scale of the learned part, as in Edm.
+    """
+    return EdmGaussian(sigma_data, **moments._asdict())
+
+
+def moments(data: Float[np.ndarray, "n *dims"]) -> Moments:
+    """The mean and covariance of data (n, *dims), for edm_gaussian. Memory d^2 and time d^3 for examples of d numbers.
 
     Raises:
       ValueError: examples of more than MOST_NUMBERS numbers, or all alike.
@@ -78,9 +100,9 @@ def edm_gaussian(data: Float[np.ndarray, "n *dims"], sigma_data: Numeric = 0.5) 
     if not values.max() > 0:
         raise ValueError("edm_gaussian needs data that vary, got examples that are all alike: use edm")
     values = np.maximum(values, _SMALLEST_EIGENVALUE * values.max())
-    return EdmGaussian(sigma_data, mean=flat.mean(0).reshape(data.shape[1:]), eigenvalues=values, eigenvectors=vectors)
+    return Moments(flat.mean(0).reshape(data.shape[1:]), values, vectors)
 
 
 def _product(xp: Any, x: Array, matrix: Array) -> Array:
-    """x @ matrix in full precision: accelerators default to 8 or 11 bits of mantissa."""
+    """x @ matrix in full precision; accelerators use 8 or 11 bits of mantissa by default."""
     return x @ matrix if xp is np else jnp.matmul(x, matrix, precision=jax.lax.Precision.HIGHEST)

@@ -1,4 +1,4 @@
-"""Euler-Maruyama: the reverse SDE with its coefficients frozen over each step."""
+"""The Euler-Maruyama method for the reverse SDE (arXiv:2011.13456)."""
 
 import itertools
 
@@ -12,21 +12,21 @@ from diffax.samplers.table import SamplerTable
 from diffax.typing import Schedule
 
 
-def euler_maruyama(schedule: Schedule, times: npt.ArrayLike, *, to_zero: bool = False) -> SamplerTable:
-    """x_s = x_t + (s - t) (f x_t + g^2 eps / sigma_t) + g sqrt(t - s) z (arXiv:2011.13456, eq. 6).
+def euler_maruyama(schedule: Schedule, times: npt.ArrayLike) -> SamplerTable:
+    """The Euler-Maruyama method for the reverse SDE: x_s = x_t + (s - t) (f x_t + g^2 eps / sigma_t) + g sqrt(t - s) z.
 
-    f = alpha' / alpha and g^2 = 2 sigma (sigma' - f sigma), with derivatives in t, so that the order depends on what t
-    is; ddpm is exact in both and always better. A step from alpha = 0 draws x_s from q(x_s | x_0) with the predicted
-    x_0; one to sigma = 0 adds no noise.
+    arXiv:2011.13456, eq. 6, with f = alpha' / alpha and g^2 = 2 sigma (sigma' - f sigma). The derivatives are in t, so
+    the error depends on the time parameterization of the schedule; `ddpm`, which integrates both terms exactly, is
+    better at every step count. A step from alpha = 0 draws x_s from q(x_s | x_0) with the predicted x_0. A step to
+    sigma = 0 adds no noise.
 
     Args:
       times: strictly decreasing; one row for each interval.
-      to_zero: a last row from times[-1] to pure data, for schedules that end at sigma_min.
 
     Raises:
-      ValueError: times not strictly decreasing.
+      ValueError: times not strictly decreasing in [0, 1].
     """
-    schedule, points = exponential.points_of(schedule, times, to_zero=True)
+    schedule, points = exponential.points_of(schedule, times, decreasing=True)
     rows: list[Row] = []
     for now, after in itertools.pairwise(points):
         if now.alpha == 0:
@@ -38,4 +38,4 @@ def euler_maruyama(schedule: Schedule, times: npt.ArrayLike, *, to_zero: bool = 
         growth = 2 * now.sigma * (sigma_slope - drift * now.sigma)
         noise = np.sqrt(max(-h * growth, 0.0)) if after.sigma > 0 else 0.0
         rows.append(Row(now.t, 1 + h * drift, e=(h * growth / now.sigma,), c=float(noise)))
-    return table_of("Euler-Maruyama", schedule, rows, to_zero_from=points[-1] if to_zero else None)
+    return table_of("Euler-Maruyama", schedule, rows)
