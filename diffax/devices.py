@@ -1,6 +1,6 @@
-"""What has to be settled about the machine before JAX starts: compiler flags, the compilation cache, and what it is.
+"""Compiler flags, the persistent compilation cache, and a description of the machine.
 
-Importing this module imports nothing of JAX and changes nothing. Call configure() first, before anything computes.
+Importing this module does not import JAX and changes no setting. Call configure() before JAX computes anything.
 """
 
 import importlib.metadata
@@ -14,22 +14,23 @@ import tempfile
 import warnings
 from typing import Any
 
-# Keeps XLA's CPU compiler from taking single convolutions away from its fast library: their weight gradients run up
-# to 4 times faster, a training step of the DDPM CIFAR UNet 1.6 times.
+# Keeps XLA's CPU compiler from turning single convolutions into YNN fusions, which bypass its faster library. Weight
+# gradients of convolutions run up to 4 times faster with the flag, and a training step of DDPM's CIFAR UNet 1.6 times.
 CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 CPU_FLAG_VALUE = "-individual_convolution"
-# An unknown XLA flag aborts the process, so a version is listed only after it was seen to accept the flag.
+# An unknown XLA flag aborts the process, so a version is listed only after a test that it accepts the flag.
 JAXLIB_WITH_CPU_FLAG = ("0.10.2",)
 
 PACKAGES = ("diffax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
 
 
 def configure() -> bool:
-    """Adds the CPU compiler flag to XLA_FLAGS where that is safe and useful; True if this call added it.
+    """Adds the CPU compiler flag to XLA_FLAGS if it is safe and useful; True if this call added it.
 
-    It is left out when jaxlib is not a version known to accept it, when an accelerator's plugin is installed and
-    JAX_PLATFORMS is not "cpu" (the plugin reads XLA_FLAGS too, and need not know the flag), and when the user has set
-    the flag or keeps XLA's flags in a file. Too late, once JAX has started a backend, it warns.
+    The flag is not added if jaxlib is not a version known to accept it, if the user has set the flag, or if the user
+    keeps XLA's flags in a file. It is not added either if an accelerator's plugin is installed and JAX_PLATFORMS is not
+    "cpu": the plugin reads XLA_FLAGS too, and may not know the flag. Once JAX has started a backend it is too late, and
+    the call warns.
     """
     flags = os.environ.get("XLA_FLAGS", "").strip()
     is_file = bool(flags) and not flags.startswith("-")
@@ -47,17 +48,19 @@ def configure() -> bool:
 
 
 def enable_compilation_cache(*, enabled: bool = True) -> pathlib.Path | None:
-    """Lets JAX keep compiled programs on disk, so that the next start compiles nothing; returns the directory in use.
+    """Enables JAX's persistent compilation cache, so that the next start compiles nothing; returns its directory.
 
-    The directory is the user's own (JAX_COMPILATION_CACHE_DIR or jax.config) where there is one, else
-    $XDG_CACHE_HOME/diffax/jax or ~/.cache/diffax/jax. None, and no cache, if `enabled` is False, if the user switched
-    it off (JAX_ENABLE_COMPILATION_CACHE=false, or an empty JAX_COMPILATION_CACHE_DIR), or, with a warning, if the
+    The directory is the user's own (JAX_COMPILATION_CACHE_DIR or jax.config) if there is one, else
+    $XDG_CACHE_HOME/diffax/jax or ~/.cache/diffax/jax.
+
+    The cache is off and the result None if `enabled` is False, or if the user disabled it
+    (JAX_ENABLE_COMPILATION_CACHE=false, or an empty JAX_COMPILATION_CACHE_DIR). The same holds, with a warning, if the
     directory cannot be written.
     """
     import jax
     from jax.experimental.compilation_cache import compilation_cache
 
-    # JAX looks at these settings once, at its first compilation, which may have been.
+    # JAX reads these settings once, at its first compilation, which may have happened already.
     compilation_cache.reset_cache()
 
     config: Any = jax.config
@@ -66,21 +69,24 @@ def enable_compilation_cache(*, enabled: bool = True) -> pathlib.Path | None:
     if not config.jax_enable_compilation_cache or os.environ.get("JAX_COMPILATION_CACHE_DIR") == "":
         return None
     directory = pathlib.Path(config.jax_compilation_cache_dir or _default_cache_directory())
-    # A remote directory (gs://...) is JAX's to check.
+    # JAX itself checks a remote directory (gs://...).
     if "://" not in str(config.jax_compilation_cache_dir) and (problem := _why_unwritable(directory)):
         warnings.warn(f"compiled programs are not kept: cannot write to {directory} ({problem})", stacklevel=2)
         config.update("jax_enable_compilation_cache", False)
         return None
     if not config.jax_compilation_cache_dir:
         config.update("jax_compilation_cache_dir", str(directory))
-    # JAX's default of a second leaves out the many small programs of a start, which together take as long.
+    # JAX's default minimum of one second leaves out the many small programs of a start, which together take as long.
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return directory
 
 
 def describe() -> dict[str, Any]:
-    """What a run ran on, as JSON-ready values for environment.json. Starts JAX's backend."""
+    """The environment of a run, as JSON-ready values: versions, git commit, processor and devices.
+
+    Starts JAX's backend.
+    """
     import jax
 
     source = pathlib.Path(__file__).resolve().parent
@@ -101,7 +107,7 @@ def describe() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor, as it names itself."""
+    """The model name of the processor."""
     info = pathlib.Path("/proc/cpuinfo")
     if not info.exists():
         return platform.processor() or platform.machine()
@@ -110,8 +116,8 @@ def _processor() -> str:
 
 
 def git_commit(source: pathlib.Path) -> str | None:
-    """The commit checked out in the repository whose top level holds the folder `source`, or None without one."""
-    # An installed package may lie inside a repository of somebody else, whose commit says nothing about it.
+    """The git commit of the repository whose top level contains the folder `source`; None without one."""
+    # An installed package may lie inside an unrelated repository, whose commit says nothing about the package.
     top_level = _git(source, "rev-parse", "--show-toplevel")
     if top_level is None or pathlib.Path(top_level).resolve() != source.resolve().parent:
         return None
@@ -119,7 +125,7 @@ def git_commit(source: pathlib.Path) -> str | None:
 
 
 def git_modified(source: pathlib.Path) -> bool | None:
-    """Whether tracked files of `source` differ from its git_commit; None without one."""
+    """Whether tracked files in `source` differ from its git commit; None without one."""
     if git_commit(source) is None:
         return None
     status = _git(source, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--", ".")
@@ -149,14 +155,14 @@ def _may_use_accelerator() -> bool:
 
 
 def _backend_started() -> bool:
-    # Asked of a module that is already there, so that asking does not import JAX.
+    # Looks only at a module that is already imported, so that this check does not import JAX.
     bridge = sys.modules.get("jax._src.xla_bridge")
     return bridge is not None and bridge.backends_are_initialized()
 
 
 def _default_cache_directory() -> pathlib.Path:
     root = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG standard has relative paths ignored.
+    # The XDG standard says that relative paths are ignored.
     base = pathlib.Path(root) if os.path.isabs(root) else pathlib.Path.home() / ".cache"
     return base / "diffax" / "jax"
 

@@ -1,6 +1,6 @@
-"""Several processes as one run: how they find each other, and how the others end when one dies.
+"""Multi-process (multi-host) runs: initialization, barriers, and shutdown when another process has died.
 
-Importing this starts nothing; `start` comes before JAX computes anything.
+Importing this module starts nothing. Call `start` before JAX computes anything.
 """
 
 import importlib.util
@@ -11,29 +11,30 @@ from typing import NoReturn
 
 import jax
 
-# A process that says nothing for so long is dead to the others. JAX's 100 s are too long to wait for news; a network
-# out for longer than this ends a run, which goes on from its last checkpoint.
+# The heartbeat timeout after which the other processes consider a process dead. JAX's default of 100 s delays the
+# reaction too long. A network failure longer than this ends the run, which can be resumed from its last checkpoint.
 HEARTBEAT_SECONDS = 30
 
 
 def start(coordinator: str | None = None, num_processes: int | None = None, process_id: int | None = None) -> bool:
-    """Joins the other processes of this run, if there are any; True if there are.
+    """Initializes JAX's distributed runtime; True if this run has several processes.
 
-    Told nothing, it joins where JAX knows the cluster (SLURM, Open MPI, Kubernetes, Cloud TPU) and there is more than
-    one process in it; num_processes = 1 is one process whatever the cluster.
+    Without arguments the processes are found through the cluster, if JAX supports it (SLURM, Open MPI, Kubernetes,
+    Cloud TPU) and it has more than one process. num_processes = 1 is a single process on any cluster.
 
     Args:
-      coordinator: HOST:PORT of process 0, the same for all.
-      process_id: 0 .. num_processes - 1.
+      coordinator: HOST:PORT of process 0, the same for all processes.
+      num_processes: the number of processes of the run.
+      process_id: the rank of this process, 0 .. num_processes - 1.
 
     Raises:
-      ValueError: some of the three without the others, or numbers that cannot be.
-      RuntimeError: the others were not met.
+      ValueError: some of the three arguments without the others, or invalid values.
+      RuntimeError: the other processes did not connect.
     """
     if num_processes == 1 and coordinator is None:
         return False
-    given = (coordinator, num_processes, process_id)
-    if all(value is None for value in given):
+    arguments = (coordinator, num_processes, process_id)
+    if all(value is None for value in arguments):
         if not _is_one_of_several():
             return False
     elif coordinator is None or num_processes is None or process_id is None:
@@ -45,19 +46,19 @@ def start(coordinator: str | None = None, num_processes: int | None = None, proc
         raise ValueError(f"--process_id must be in 0..{num_processes - 1}, got {process_id}")
     elif not coordinator.rpartition(":")[2].isdecimal():
         raise ValueError(f"--coordinator must be HOST:PORT, got {coordinator}")
-    # For five minutes at most; JAX then aborts the process, which ought not to have waited in silence.
+    # JAX waits for up to five minutes and then aborts the process, hence a message before the wait.
     print(f"Meeting the other processes{f' at {coordinator}' if coordinator else ''}", flush=True)
     try:
-        jax.distributed.initialize(*given, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+        jax.distributed.initialize(*arguments, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
     except ValueError:
         if coordinator is not None:
             raise
-        return False  # a TPU that is no part of a cluster
+        return False  # a TPU that is not part of a cluster
     return jax.process_count() > 1
 
 
 def meet(name: str) -> None:
-    """Returns when every process has come here; at once where there is only one."""
+    """A barrier: returns when every process has called it; at once in a run of a single process."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -65,34 +66,34 @@ def meet(name: str) -> None:
 
 
 def is_first() -> bool:
-    """Whether this is the process that prints and writes for all."""
+    """Whether this is process 0, which prints and writes for all processes."""
     return jax.process_index() == 0
 
 
 def lost_another(error: BaseException) -> bool:
-    """Whether this is how JAX, Gloo, NCCL or the coordinator report that another process is gone."""
+    """Whether an error of JAX, Gloo, NCCL or the coordination service means that another process has died."""
     signs = ("gloo", "nccl", "connection closed", "connection reset", "heartbeat", "coordination", "unavailable")
     return jax.process_count() > 1 and any(sign in str(error).lower() for sign in signs)
 
 
 def leave(exit_code: int) -> NoReturn:
-    """Ends this process without the farewell that JAX waits for at exit: the other one will not say it."""
+    """Exits immediately, without JAX's shutdown barrier, which would wait for the process that has died."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(exit_code)
 
 
 def _is_one_of_several() -> bool:
-    """Whether JAX would find a cluster here, with more processes than this one. JAX itself has no public question."""
+    """Whether JAX would detect a cluster with several processes; JAX has no public function for this."""
     environment = os.environ
     slurm = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS")
-    if all(name in environment for name in slurm):  # inside srun, that is
+    if all(name in environment for name in slurm):  # inside srun
         return int(environment["SLURM_NTASKS"]) > 1
     if "OMPI_MCA_orte_hnp_uri" in environment:
         return int(environment.get("OMPI_COMM_WORLD_SIZE", "1")) > 1
-    # A pod of an indexed Job or JobSet; JAX asks the cluster for the rest through the package kubernetes.
+    # A pod of an indexed Job or JobSet. JAX gets the rest from the cluster through the package kubernetes.
     if "KUBERNETES_SERVICE_HOST" in environment and "JOB_COMPLETION_INDEX" in environment:
         return importlib.util.find_spec("kubernetes") is not None
-    # Also true of a TPU with one host, on which a run of one process starts as well.
+    # Also true on a TPU with one host, where a run of one process is initialized as well.
     has_tpu = any(pathlib.Path(path).exists() for path in ("/dev/accel0", "/dev/vfio/0"))
     return has_tpu and importlib.util.find_spec("libtpu") is not None

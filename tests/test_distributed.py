@@ -1,4 +1,4 @@
-"""Who has to be met before a run begins; meeting them is in tests/jobs/test_scaling.py."""
+"""Detection of multi-process runs; runs of several processes are in tests/jobs/test_scaling.py."""
 
 import pytest
 
@@ -27,11 +27,11 @@ def test_a_cluster_is_one_where_others_were_started_too(monkeypatch, environment
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(distributed.importlib.util, "find_spec", lambda name: None)
-    asked = []
-    monkeypatch.setattr(distributed.jax.distributed, "initialize", lambda *given, **_: asked.append(given))
+    calls = []
+    monkeypatch.setattr(distributed.jax.distributed, "initialize", lambda *arguments, **_: calls.append(arguments))
     distributed.start()
-    assert asked == ([(None, None, None)] if expected else [])
-    assert not distributed.start(num_processes=1) and len(asked) == expected
+    assert calls == ([(None, None, None)] if expected else [])
+    assert not distributed.start(num_processes=1) and len(calls) == expected
 
 
 def test_a_tpu_without_a_cluster_is_alone(monkeypatch):

@@ -1,4 +1,4 @@
-"""Which arrays are split over which devices, and what a mesh has to be."""
+"""Device meshes and FSDP shardings."""
 
 import types
 
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
 
-from diffax import sharding
-from experiments.benchmarks import scaling
+from diffax import losses, networks, processes, schedules, sharding, training
+from diffax.processes import time_sampling
+from diffax.runs import packing
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,10 @@ from experiments.benchmarks import scaling
         ((4096, 3), 8, PartitionSpec("fsdp")),
         ((1001, 512), 8, PartitionSpec(None, "fsdp")),  # the largest does not divide
         ((1001, 999), 8, PartitionSpec()),
-        ((4095,), 3, PartitionSpec()),  # too small to be worth it
+        ((1, 4096), 8, PartitionSpec(None, "fsdp")),
+        ((1, 4095), 3, PartitionSpec()),  # too small to be worth it
+        ((4095,), 3, PartitionSpec()),
+        ((65536,), 8, PartitionSpec()),  # one axis, however long
         ((3, 3, 128, 256), 1, PartitionSpec()),
         ((), 8, PartitionSpec()),
     ],
@@ -32,9 +36,48 @@ def test_the_largest_axis_that_divides_is_split(shape, fsdp, expected):
     assert (leaf.shape, leaf.dtype, leaf.sharding.spec) == (shape, jnp.float32, expected)
 
 
-def test_eight_devices_need_a_seventh_of_the_memory_of_one():
+@pytest.fixture(scope="module", params=[lambda params: params, packing.pack])
+def cifar(request):
+    """The shapes of a training state of DDPM's CIFAR-10 network, its parameters plain, and packed as in a run."""
+    network, optimizer = networks.Linen(networks.UNet(dropout=0.1)), training.adam()
+    hyperparameters = training.Hyperparameters(
+        learning_rate=2e-4,
+        averagings=(training.ema.Constant(0.9999),),
+        schedule=schedules.LinearBeta(),
+        parameterization=processes.Eps(),
+        weighting=losses.weighting.Uniform(),
+        time_density=time_sampling.Uniform(),
+    )
+
+    def init(key):
+        return request.param(network.init(key, (32, 32, 3)))
+
+    return jax.eval_shape(lambda: training.init_state(0, init, optimizer, hyperparameters))
+
+
+def state_bytes(state, fsdp):
+    """What one of fsdp devices holds: (parameters, whole state)."""
+
+    def local(leaf):
+        return int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+
+    sizes = jax.tree.map(local, sharding.placed(AbstractMesh((1, fsdp), ("data", "fsdp")), state))
+    return sum(jax.tree.leaves(sizes.params)), sum(jax.tree.leaves(sizes))
+
+
+def test_biases_and_scales_are_replicated_and_kernels_are_split(cifar):
+    """All but a fiftieth of the parameters are in arrays that are split."""
+    placed = jax.tree.leaves(sharding.placed(AbstractMesh((1, 8), ("data", "fsdp")), cifar))
+    vectors = [leaf for leaf in placed if len(leaf.shape) < 2]
+    assert any(leaf.size >= sharding.SMALLEST_SPLIT for leaf in vectors) == isinstance(cifar.params, packing.Packed)
+    assert all(leaf.sharding.is_fully_replicated for leaf in vectors)
+    split = sum(leaf.size for leaf in placed if not leaf.sharding.is_fully_replicated)
+    assert split > 0.98 * sum(leaf.size for leaf in placed)
+
+
+def test_eight_devices_need_a_seventh_of_the_memory_of_one(cifar):
     """The CIFAR UNet: 35,746,307 parameters, their two moments and their average."""
-    (alone, alone_all), (shared, shared_all) = scaling.state_bytes(1), scaling.state_bytes(8)
+    (alone, alone_all), (shared, shared_all) = state_bytes(cifar, 1), state_bytes(cifar, 8)
     assert alone == 35_746_307 * 4 and alone_all == pytest.approx(4 * alone, rel=1e-4)
     assert shared <= alone / 7 and shared_all <= alone_all / 7
 

@@ -1,16 +1,17 @@
-"""Datasets in memory or on disk and the batches drawn from them: no schedule, no network."""
+"""Datasets, data augmentation and input pipelines, on the host or on the device; no schedule and no network."""
 
 from diffax.data import (
     augment,
     dataset,
+    device_dataset,
     digits,
+    examples,
     files,
     folder,
     order,
     parquet,
     pipeline,
     prepare,
-    resident,
     source,
     tfds,
     toy,
@@ -19,14 +20,15 @@ from diffax.data import (
 __all__ = [
     "augment",
     "dataset",
+    "device_dataset",
     "digits",
+    "examples",
     "files",
     "folder",
     "order",
     "parquet",
     "pipeline",
     "prepare",
-    "resident",
     "source",
     "tfds",
     "toy",

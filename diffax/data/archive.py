@@ -1,4 +1,4 @@
-"""What the official files of a dataset hold, and where they are."""
+"""Descriptions of datasets that are downloaded as official files: their URLs, checksums, layout and labels."""
 
 import pathlib
 from collections.abc import Callable, Sequence
@@ -11,16 +11,20 @@ from diffax.data.download import Remote
 
 
 class Split(NamedTuple):
-    """Images and, in columns, their labels; the last column is the class."""
+    """Decoded images of one split and their labels; the last column of the labels is the class."""
 
     images: UInt8[np.ndarray, "n height width channels"]
     labels: Int32[np.ndarray, "n num_labels"]
 
 
 class Archive(NamedTuple):
-    """version: TFDS's. read: a folder with the files to (splits by name, names of the classes).
+    """A dataset in its official files.
 
-    label_keys: what TFDS calls the columns of labels. shape: of an image.
+    version: the version that TFDS gives the dataset.
+    remotes: the files to download.
+    read: reads a folder with these files into (splits by name, names of the classes).
+    label_keys: the TFDS feature names of the columns of labels.
+    shape: (height, width, channels) of an image.
     """
 
     version: str

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from their official binary archives, read in memory: nothing is unpacked to disk."""
+"""CIFAR-10 and CIFAR-100, read from the official binary archives in memory; nothing is unpacked to disk."""
 
 import dataclasses
 import functools
@@ -17,7 +17,14 @@ _PIXELS = 32 * 32 * 3
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where things are in an archive: records are label bytes, the last the class, then 3 planes of 32 x 32 bytes."""
+    """The file layout of an archive.
+
+    A record is num_labels bytes, of which the last is the class, then 3 planes of 32 x 32 bytes.
+
+    folder: the only folder in the archive.
+    splits: the files of each split.
+    names: the text file with the names of the classes.
+    """
 
     folder: str
     splits: dict[str, tuple[str, ...]]
@@ -27,32 +34,36 @@ class Layout:
 
 
 def read(path: pathlib.Path, layout: Layout) -> tuple[dict[str, Split], list[str]]:
-    """The splits of an archive (or of the only archive in a folder) by name, and the names of its classes.
+    """Reads the splits of an archive, by name, and the names of its classes.
+
+    Args:
+      path: the archive, or a folder with exactly one archive.
 
     Raises:
-      ValueError: not this archive, a damaged one, or one whose members point outside of it.
+      ValueError: another archive, a damaged one, or one with a member whose path points outside of it.
     """
     path = _archive_in(path) if path.is_dir() else path
-    wanted = {name for files in layout.splits.values() for name in files} | {layout.names}
-    found: dict[str, bytes] = {}
+    required = {name for files in layout.splits.values() for name in files} | {layout.names}
+    contents: dict[str, bytes] = {}
     try:
         with tarfile.open(path, "r:*") as archive:
             for member in archive:
                 parts = pathlib.PurePosixPath(member.name).parts
                 if member.name.startswith("/") or ".." in parts:
                     raise ValueError(f"{path}: refused, its member {member.name!r} points outside of the archive")
-                if member.isfile() and parts[:1] == (layout.folder,) and parts[-1] in wanted:
+                if member.isfile() and parts[:1] == (layout.folder,) and parts[-1] in required:
                     stream = archive.extractfile(member)
-                    found[parts[-1]] = stream.read() if stream is not None else b""
+                    contents[parts[-1]] = stream.read() if stream is not None else b""
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path}: not a tar archive, or a damaged one ({error})") from error
-    missing = sorted(wanted - set(found))
+    missing = sorted(required - set(contents))
     if missing:
         raise ValueError(f"{path}: expected {layout.folder}/{missing[0]} in it, the binary version")
     splits = {
-        split: _records(path, layout, [(name, found[name]) for name in files]) for split, files in layout.splits.items()
+        split: _records(path, layout, [(name, contents[name]) for name in files])
+        for split, files in layout.splits.items()
     }
-    names = found[layout.names].decode().split()
+    names = contents[layout.names].decode().split()
     if len(names) != layout.num_classes:
         raise ValueError(f"{path}: expected {layout.num_classes} names in {layout.names}, got {len(names)}")
     return splits, names

@@ -1,11 +1,12 @@
-"""A dataset held in memory: examples, perhaps labels, and how examples become what a network sees."""
+"""In-memory datasets: examples, optional class labels, and the scaling of examples to the network's input range."""
 
 import dataclasses
 from typing import final
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float32, Int64, Shaped
 
+from diffax.data.examples import Examples
 from diffax.typing import Array
 
 HELD_OUT_EVERY = 50
@@ -14,17 +15,17 @@ HELD_OUT_EVERY = 50
 @final
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
-    """Examples in memory, either images or points.
+    """An in-memory dataset of images or points; implements `data.examples.Examples`.
 
-    name: what reports call it.
+    name: the name in messages and reports.
     examples: uint8 images (n, height, width, channels) of values 0 .. num_levels - 1; or float32 points (n, *dims),
         already in the network's units.
     labels: int32 (n,), the class of each example, 0 .. num_classes - 1; or None.
-    num_classes: the number of classes; None exactly when labels is.
-    num_levels: how many values a pixel can take (256 for byte images, 17 for the digits); None for points.
-    num_replaced: how many examples could not be read, and are copies of the next that could.
+    num_classes: the number of classes; None exactly when labels is None.
+    num_levels: the number of values of a pixel (256 for byte images, 17 for the digits); None for points.
+    num_replaced: how many examples could not be decoded. Each of them is a copy of the next good example.
 
-    Nothing is checked here; `validate` checks everything.
+    The constructor checks nothing; `validate` checks everything.
     """
 
     name: str
@@ -42,12 +43,22 @@ class Dataset:
         """The shape of one example."""
         return self.examples.shape[1:]
 
-    def to_network_range(self, examples: Shaped[Array, "batch *dims"]) -> Float32[Array, "batch *dims"]:
-        """Examples of this dataset as a network sees them: images in [-1, 1], points as they are."""
-        return examples if self.num_levels is None else to_network_range(examples, self.num_levels)
+    @property
+    def in_memory(self) -> bool:
+        """Always True."""
+        return True
+
+    def to_network_range(self, batch: Shaped[Array, "batch *dims"]) -> Float32[Array, "batch *dims"]:
+        """Scales examples of this dataset to the network's input: images to [-1, 1], points unchanged."""
+        return batch if self.num_levels is None else to_network_range(batch, self.num_levels)
+
+    def batch(self, rows: Int64[np.ndarray, " rows"]) -> dict[str, np.ndarray]:
+        """Gathers {'x': (rows, *shape), 'label': int32 (rows,)}; no 'label' for a dataset without labels."""
+        batch = {"x": self.examples[rows]}
+        return batch if self.labels is None else batch | {"label": self.labels[rows]}
 
     def validate(self) -> "Dataset":
-        """Returns self, or raises a one-line ValueError that names what is wrong and where."""
+        """Returns self, or raises a one-line ValueError that says what is wrong and where."""
         if self.examples.ndim < 2 or len(self) == 0:
             raise ValueError(f"{self.name}: expected at least one example, (n, ...), got shape {self.examples.shape}")
         if self.examples.dtype == np.uint8:
@@ -63,8 +74,22 @@ class Dataset:
         return self
 
 
+def in_memory(what: str, examples: Examples) -> Dataset:
+    """Narrows `examples` to an in-memory dataset for a feature that needs all of it at once.
+
+    Args:
+      what: the name of that feature, with which the error message begins.
+
+    Raises:
+      ValueError: the examples are decoded from disk.
+    """
+    if not isinstance(examples, Dataset):
+        raise ValueError(f"{what} needs the data in memory: raise data.cache_gb")
+    return examples
+
+
 def only(dataset: Dataset, label: int) -> Dataset:
-    """The examples of one class, without labels.
+    """Selects the examples of one class; the result has no labels.
 
     Raises:
       ValueError: a dataset without labels, or no example of that class.
@@ -73,34 +98,38 @@ def only(dataset: Dataset, label: int) -> Dataset:
         raise ValueError(f"data.only_label = {label} needs labels, and {dataset.name} has none")
     if not 0 <= label < dataset.num_classes:
         raise ValueError(f"data.only_label must be in 0..{dataset.num_classes - 1}, got {label}")
-    kept = dataset.examples[dataset.labels == label]
+    of_class = dataset.examples[dataset.labels == label]
     return dataclasses.replace(
-        dataset, name=f"{dataset.name}, class {label}", examples=kept, labels=None, num_classes=None
+        dataset, name=f"{dataset.name}, class {label}", examples=of_class, labels=None, num_classes=None
     ).validate()
 
 
 def is_held_out(index: np.ndarray) -> np.ndarray:
-    """Which examples of data that have no split of their own are not trained on: every 50th."""
+    """The held-out mask for data without a split of their own: every 50th example is in the test split."""
     return index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
 
 
 def split_of(dataset: Dataset, split: str) -> Dataset:
-    """Train or test of a dataset that has no splits of its own.
+    """The train or test split of a dataset that has no splits of its own; see `is_held_out`.
 
     Raises:
-      ValueError: too few examples for one to be held out.
+      ValueError: the dataset has fewer than 50 examples, so that the test split is empty.
     """
-    kept = is_held_out(np.arange(len(dataset))) == (split == "test")
-    if not kept.any():
+    mask = is_held_out(np.arange(len(dataset))) == (split == "test")
+    if not mask.any():
         raise ValueError(
             f"{dataset.name}: expected at least {HELD_OUT_EVERY} examples, to hold one out, got {len(dataset)}"
         )
-    labels = None if dataset.labels is None else dataset.labels[kept]
-    return dataclasses.replace(dataset, name=f"{dataset.name}/{split}", examples=dataset.examples[kept], labels=labels)
+    labels = None if dataset.labels is None else dataset.labels[mask]
+    return dataclasses.replace(dataset, name=f"{dataset.name}/{split}", examples=dataset.examples[mask], labels=labels)
 
 
 def padded(dataset: Dataset, width: int) -> Dataset:
-    """Images with a frame of zeros `width` pixels wide: MNIST's 28 x 28 become 32 x 32 with 2."""
+    """Zero padding: adds `width` zero pixels on every side of the images (28 x 28 become 32 x 32 with width 2).
+
+    Raises:
+      ValueError: a negative width, or a dataset of points.
+    """
     if width < 0 or dataset.num_levels is None:
         raise ValueError(f"data.pad must be >= 0 and is for images, got {width} for {dataset.name}")
     frame = ((0, 0), (width, width), (width, width), (0, 0))
@@ -108,7 +137,10 @@ def padded(dataset: Dataset, width: int) -> Dataset:
 
 
 def to_network_range(pixels: Shaped[Array, "batch *dims"], num_levels: int) -> Float32[Array, "batch *dims"]:
-    """2 x / (num_levels - 1) - 1: x / 127.5 - 1 for bytes, x / 8 - 1 for the 17-level digits."""
+    """Scales pixels to [-1, 1]: 2 x / (num_levels - 1) - 1.
+
+    That is x / 127.5 - 1 for bytes and x / 8 - 1 for the 17-level digits.
+    """
     return pixels.astype(np.float32) / np.float32((num_levels - 1) / 2) - np.float32(1)
 
 

@@ -1,4 +1,4 @@
-"""Encoded images to bytes of one shape, by Pillow."""
+"""Image decoding with Pillow, to uint8 arrays of one shape."""
 
 import contextlib
 import io
@@ -16,47 +16,59 @@ File = str | os.PathLike | bytes
 
 
 class CorruptExample(ValueError):
-    """An example that cannot be decoded; the message names it."""
+    """Raised for an example that cannot be decoded; the message names it."""
 
 
 class Form(NamedTuple):
-    """What images are decoded to. resizes: whether those of other sizes are cropped and resized to it."""
+    """The target shape (height, width, channels) of image decoding.
+
+    resizes: whether images of other sizes are center-cropped and resized to it; otherwise they are an error.
+    """
 
     shape: tuple[int, int, int]
     resizes: bool
 
     def decode(self, file: File, where: str) -> UInt8[np.ndarray, "height width channels"]:
-        """Upright, in the mode of so many channels; where `resizes`, its central square, antialiased.
+        """Decodes an image, applies its EXIF orientation and converts it to grey or RGB.
+
+        Where `resizes`, the image is center-cropped and resized with antialiasing.
+
+        Args:
+          file: a path or the encoded bytes.
+          where: the name of the image in error messages.
 
         Raises:
-          CorruptExample: not an image, or a damaged one; it is called `where`.
-          ValueError: another size.
+          CorruptExample: not an image, or a damaged one.
+          ValueError: an image of another size, and `resizes` is False.
         """
         height, width, channels = self.shape
         with _opened(file, where) as image:
-            found = _upright(image)
-            if found.mode != _MODES[channels]:
-                found = found.convert(_MODES[channels])
-            if self.resizes and found.size != (width, height):
-                found = ImageOps.fit(found, (width, height), Image.Resampling.LANCZOS)
-            if found.size != (width, height):
+            upright = _upright(image)
+            if upright.mode != _MODES[channels]:
+                upright = upright.convert(_MODES[channels])
+            if self.resizes and upright.size != (width, height):
+                upright = ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)
+            if upright.size != (width, height):
                 raise ValueError(
-                    f"{where}: has {found.size[0]} x {found.size[1]} pixels and the first image {width} x {height}: "
+                    f"{where}: has {upright.width} x {upright.height} pixels and the first image {width} x {height}: "
                     "set data.size to crop and resize all to one size"
                 )
-            pixels = np.array(found)
+            pixels = np.array(upright)
         return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def form_of(first: File, where: str, *, size: int | None = None, channels: int | None = None) -> Form:
-    """What all images are decoded to, as the first one is: in its own size and colours unless told.
+    """The target shape of a dataset's images; by default the size and the channels of its first image.
 
     Args:
-      size: the side of the square that images are cropped and resized to.
-      channels: 1 for grey, 3 for colour.
+      first: the first image, a path or encoded bytes.
+      where: the name of the first image in error messages.
+      size: the side of the square that all images are center-cropped and resized to; None for the first image's size.
+      channels: 1 for grey, 3 for colour; None for the first image's.
 
     Raises:
-      CorruptExample: the first image, called `where`, cannot be read. ValueError: impossible size or channels.
+      CorruptExample: the first image cannot be decoded.
+      ValueError: an invalid size or number of channels.
     """
     if size is not None and size < 1:
         raise ValueError(f"data.size must be >= 1, got {size}")
@@ -70,7 +82,7 @@ def form_of(first: File, where: str, *, size: int | None = None, channels: int |
 
 @contextlib.contextmanager
 def _opened(file: File, where: str) -> Iterator[Image.Image]:
-    """A decoded image, or CorruptExample."""
+    """Decodes an image as it is stored. Raises CorruptExample."""
     try:
         # Read at once: Pillow asks a file for its parts by a dozen calls, as slow as decoding a small image.
         content = file if isinstance(file, bytes) else _read(file)
@@ -90,5 +102,8 @@ def _read(path: str | os.PathLike) -> bytes:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """As its EXIF orientation says; asking for it takes as long as decoding a small image, and few have one."""
+    """The image with its EXIF orientation applied.
+
+    Pillow's check takes as long as decoding a small image and few images have an orientation, hence the condition.
+    """
     return ImageOps.exif_transpose(image) if "exif" in image.info or image.format == "TIFF" else image

@@ -1,4 +1,4 @@
-"""The 1,797 handwritten 8x8 digits of scikit-learn: real images that need no download."""
+"""The digits dataset of scikit-learn: 1,797 handwritten digits, 8x8 pixels, that need no download."""
 
 import functools
 import importlib.util
@@ -13,10 +13,10 @@ SPLITS = {"train": slice(None, NUM_TRAIN), "test": slice(NUM_TRAIN, None), "all"
 
 
 def load(split: str = "train") -> dataset.Dataset:
-    """Images (n, 8, 8, 1) of 17 levels, 0 .. 16, with labels 0 .. 9.
+    """Loads images (n, 8, 8, 1) of 17 grey levels, 0 .. 16, with labels 0 .. 9.
 
-    'train' is the first 1,500 images, 'test' the last 297, 'all' both. The images are the test set of E. Alpaydin and
-    C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
+    The split 'train' is the first 1,500 images, 'test' the last 297, 'all' both. The images are the test set of
+    E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
 
     Raises:
         ValueError: an unknown split.
@@ -35,7 +35,7 @@ def load(split: str = "train") -> dataset.Dataset:
 
 @functools.cache
 def _table() -> np.ndarray:
-    """(1797, 65): the pixels of an image and its label."""
+    """uint8 (1797, 65): in each row the 64 pixels of an image and its label."""
     # The file is read without its package, which takes a second to import.
     package = importlib.util.find_spec("sklearn")
     assert package is not None and package.origin is not None, "scikit-learn is installed with diffax"

@@ -1,4 +1,4 @@
-"""Files from the network: whole and verified, or not there."""
+"""Resumable downloads with checksums: a file appears under its name only when it is complete and verified."""
 
 import dataclasses
 import errno
@@ -16,7 +16,7 @@ _TIMEOUT = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Remote:
-    """A file of known size (bytes) and SHA-256 (hexadecimal)."""
+    """A file to download, with its size in bytes and its SHA-256 in hexadecimal."""
 
     url: str
     size: int
@@ -24,19 +24,22 @@ class Remote:
 
     @property
     def name(self) -> str:
+        """The file name, the last part of the URL."""
         return self.url.rsplit("/", 1)[-1]
 
 
 def fetch(remote: Remote, folder: pathlib.Path, *, report: Callable[[int, int], None] | None = None) -> pathlib.Path:
-    """The path of the file in `folder`, downloaded if it is not there yet; size and checksum hold.
+    """Downloads a file into `folder`, unless it is there, verifies its size and checksum and returns its path.
 
-    What was downloaded before an interruption is kept as NAME.partial and continued, where the server can.
+    After an interruption the partial file stays as NAME.partial, and the next call continues it if the server supports
+    range requests.
 
     Args:
-      report: called with the bytes there are and the bytes there will be.
+      report: called with the bytes downloaded so far and the size of the file.
 
     Raises:
-      ValueError: no connection, a file that ends early or is not the one expected, no space; one line, with the way on.
+      ValueError: no connection, an incomplete file, another size or checksum, or no disk space. The message is one line
+        and says what to do.
     """
     path = folder / remote.name
     if path.exists():
@@ -75,20 +78,20 @@ def fetch(remote: Remote, folder: pathlib.Path, *, report: Callable[[int, int], 
 
 
 def check(remote: Remote, path: pathlib.Path) -> None:
-    """Raises ValueError unless the file has the size and the checksum of `remote`."""
+    """Verifies the size and the checksum of a downloaded file. Raises ValueError."""
     size = path.stat().st_size
     if size != remote.size:
         raise ValueError(
             f"{path}: expected {remote.size:,} bytes, as {remote.url} has, got {size:,}: damaged or another file"
         )
     with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != remote.sha256:
-        raise ValueError(f"{path}: expected SHA-256 {remote.sha256}, got {found}: damaged or another file; delete it")
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != remote.sha256:
+        raise ValueError(f"{path}: expected SHA-256 {remote.sha256}, got {digest}: damaged or another file; delete it")
 
 
 def _continue(remote: Remote, partial: pathlib.Path, report: Callable[[int, int], None] | None) -> None:
-    """Appends to `partial` what it lacks; from the beginning where the server does not continue."""
+    """Downloads the rest of `partial`; all of it if the server does not support range requests."""
     have = partial.stat().st_size if partial.exists() else 0
     if have >= remote.size:
         partial.unlink()

@@ -1,36 +1,41 @@
-"""Arrays in .npy and .npz files."""
+"""NumPy files as datasets: .npy and .npz archives."""
 
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from diffax.data import dataset
+from diffax.data import dataset, paths
 
 _IMAGE_KEYS, _LABEL_KEYS = ("images", "image", "x", "data", "samples", "arr_0"), ("labels", "label", "y", "arr_1")
 
 
-def load_arrays(path: pathlib.Path, split: str = "train") -> dataset.Dataset:
-    """A split of a .npy, or of a .npz with its labels: uint8 images (n, h, w[, c]) or float32 points (n, ...).
+def load_arrays(split: str, *, path: str = "") -> dataset.Dataset:
+    """Loads a split of a NumPy file: uint8 images (n, height, width[, channels]) or float points (n, *dims).
 
-    Every 50th example is held out as the split test. In a .npz the examples are named images, x, data or samples, and
-    the labels labels, label or y.
+    Every 50th example is held out as the test split. In a .npz archive the examples are the array images, image, x,
+    data, samples or arr_0, and the labels, if any, the array labels, label, y or arr_1.
+
+    Args:
+      split: train or test.
+      path: the .npy file, or the .npz archive.
 
     Raises:
-      ValueError: no such file, one with pickled objects, or arrays that are neither images nor points.
+      ValueError: no path, no such file, pickled objects in it, or arrays that are neither images nor points.
     """
-    if not path.is_file():
-        raise ValueError(f"data.path = {str(path)!r} is not a file")
+    file_path = paths.required(path, "arrays")
+    if not file_path.is_file():
+        raise ValueError(f"data.path = {str(file_path)!r} is not a file")
     try:
-        with open(path, "rb") as file:
+        with open(file_path, "rb") as file:
             content: Any = np.load(file, allow_pickle=False)
             arrays = {"images": content} if isinstance(content, np.ndarray) else {key: content[key] for key in content}
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not a .npy or .npz file of plain arrays ({error})") from error
+        raise ValueError(f"{file_path}: not a .npy or .npz file of plain arrays ({error})") from error
     examples = _first(arrays, _IMAGE_KEYS)
     if examples is None:
-        raise ValueError(f"{path}: expected an array named {', '.join(_IMAGE_KEYS[:-1])}, got {', '.join(arrays)}")
-    whole = _dataset(path, examples, _first(arrays, _LABEL_KEYS))
+        raise ValueError(f"{file_path}: expected an array named {', '.join(_IMAGE_KEYS[:-1])}, got {', '.join(arrays)}")
+    whole = _dataset(file_path, examples, _first(arrays, _LABEL_KEYS))
     return dataset.split_of(whole, split)
 
 

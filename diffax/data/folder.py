@@ -1,4 +1,4 @@
-"""A folder of image files, with one sub-folder for each class or none."""
+"""Image folders: image files with one sub-folder per class, or without classes."""
 
 import dataclasses
 import pathlib
@@ -8,6 +8,7 @@ from typing import final
 import numpy as np
 from PIL import Image
 
+from diffax.data import paths
 from diffax.data.dataset import HELD_OUT_EVERY, is_held_out
 from diffax.data.decoding import Form, form_of
 from diffax.data.source import Example
@@ -16,7 +17,7 @@ from diffax.data.source import Example
 @final
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """See open_folder."""
+    """An image folder as a `data.source.Source`; made by `open_folder`."""
 
     name: str
     form: Form
@@ -26,49 +27,56 @@ class Folder:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every decoded image."""
         return self.form.shape
 
     def __len__(self) -> int:
         return len(self.files)
 
     def example(self, index: int) -> Example:
+        """Decodes one image. Raises CorruptExample, whose message names the file."""
         path = self.files[index]
         pixels = self.form.decode(path, str(path))
         return Example(pixels, None if self.labels is None else self.labels[index])
 
 
-def open_folder(path: pathlib.Path, split: str, *, size: int | None = None, channels: int | None = None) -> Folder:
-    """The images under `path`, of any format that Pillow reads, in the order of their names.
+def open_folder(split: str, *, path: str = "", size: int | None = None, channels: int | None = None) -> Folder:
+    """Opens a split of an image folder; image files of any format that Pillow reads, in the order of their names.
 
-    A folder with sub-folders train and test (or val) has those splits; of any other, every 50th file is held out as
-    test. Sub-folders of a split are its classes, in the order of their names.
+    A folder with sub-folders train and test (or val) has those splits. In any other folder every 50th file is held out
+    as the test split. The sub-folders of a split are its classes, in the order of their names.
 
     Args:
       split: train or test.
-      size: the side of the square that every image is cropped and resized to, antialiased; None for images that all
-        have the size of the first.
-      channels: 1 for grey, 3 for colour; None for what the first has.
+      path: the folder.
+      size: the side of the square that every image is center-cropped and resized to, with antialiasing; None if all
+        images have the size of the first.
+      channels: 1 for grey, 3 for colour; None for the channels of the first image.
 
     Raises:
-      ValueError: no such folder, no images in it, or an empty class.
+      ValueError: no path, no such folder, no images in it, or a class without images.
     """
-    if not path.is_dir():
-        raise ValueError(f"data.path = {str(path)!r} is not a folder")
-    own = {name: path / name for name in ("train", "test", "val") if (path / name).is_dir()}
-    has_splits = "train" in own and len(own) > 1
-    root = path if not has_splits else own["train"] if split == "train" else own.get("test", own.get("val", path))
+    folder = paths.required(path, "folder")
+    if not folder.is_dir():
+        raise ValueError(f"data.path = {str(folder)!r} is not a folder")
+    splits = {name: folder / name for name in ("train", "test", "val") if (folder / name).is_dir()}
+    has_splits = "train" in splits and len(splits) > 1
+    if not has_splits:
+        root = folder
+    else:
+        root = splits["train"] if split == "train" else splits.get("test", splits.get("val", folder))
     names, files, labels = _listed(root)
     if not has_splits:
-        kept = np.flatnonzero(is_held_out(np.arange(len(files))) == (split == "test"))
-        if not len(kept):
+        indices = np.flatnonzero(is_held_out(np.arange(len(files))) == (split == "test"))
+        if not len(indices):
             raise ValueError(f"{root}: {len(files)} images are too few, one of {HELD_OUT_EVERY} is held out")
-        files, labels = [files[i] for i in kept], [labels[i] for i in kept]
+        files, labels = [files[i] for i in indices], [labels[i] for i in indices]
     form = form_of(files[0], str(files[0]), size=size, channels=channels)
-    return Folder(f"{path.name}/{split}", form, names, files, labels if names else None)
+    return Folder(f"{folder.name}/{split}", form, names, files, labels if names else None)
 
 
 def _listed(root: pathlib.Path) -> tuple[list[str] | None, list[pathlib.Path], list[int]]:
-    """The names of the classes, or None; all files; their classes."""
+    """(names of the classes or None, all files, the class of each file)."""
     classes = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     groups = [_images(folder) for folder in classes or [root]]
     for folder, group in zip(classes or [root], groups, strict=True):
@@ -85,6 +93,6 @@ def _listed(root: pathlib.Path) -> tuple[list[str] | None, list[pathlib.Path], l
 
 
 def _images(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The files whose suffix is that of an image format."""
+    """The files of a folder with the suffix of an image format, sorted by name."""
     known = Image.registered_extensions()
     return sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in known and entry.is_file())

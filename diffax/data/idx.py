@@ -1,4 +1,4 @@
-"""The idx format of MNIST and its relatives: a header of big-endian numbers, then bytes; gzip around it or not."""
+"""The idx file format of MNIST: a header of big-endian numbers, then bytes; optionally compressed by gzip."""
 
 import gzip
 import pathlib
@@ -11,10 +11,10 @@ _UNSIGNED_BYTE = 0x08
 
 
 def read(path: pathlib.Path) -> UInt8[np.ndarray, "..."]:
-    """The array in an idx file of unsigned bytes.
+    """Reads the array of an idx file of unsigned bytes.
 
     Raises:
-      ValueError: not such a file, or one that is damaged or ends early, naming it.
+      ValueError: another kind of file, or a damaged or truncated one; the message names it.
     """
     with open(path, "rb") as file:
         content = file.read()

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST from the four files of their official format."""
+"""MNIST and Fashion-MNIST, read from the four official idx files."""
 
 import pathlib
 
@@ -16,10 +16,10 @@ _CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ank
 
 
 def read(folder: pathlib.Path) -> dict[str, Split]:
-    """The splits in a folder with the four files, gzipped (as published) or not.
+    """Reads the splits, by name, from a folder with the four files, gzipped (as published) or not.
 
     Raises:
-      ValueError: a file that is missing, damaged, or not what its name says.
+      ValueError: a missing or damaged file, or images and labels whose shapes do not match.
     """
     splits = {}
     for split, names in _IMAGES_AND_LABELS.items():

@@ -1,4 +1,7 @@
-"""Batches from the host: each a pure function of (seed, step), so that a resumed run sees the same ones."""
+"""The input pipeline: shuffled batches from the host, and their prefetching to the device.
+
+Each batch is a pure function of (seed, step), so that a resumed run gets the batches of an uninterrupted one.
+"""
 
 import collections
 import dataclasses
@@ -11,9 +14,8 @@ import jax
 import numpy as np
 from jaxtyping import Int64
 
-from diffax.data import dataset as dataset_lib
 from diffax.data import order
-from diffax.data.source import Reader
+from diffax.data.examples import Examples
 
 Batch = dict[str, np.ndarray]
 # More steps than any run has.
@@ -23,17 +25,17 @@ _ENDLESS = 1 << 40
 @final
 @dataclasses.dataclass(frozen=True)
 class Pipeline:
-    """An endless stream of batches, shuffled anew every epoch.
+    """An endless stream of batches, reshuffled every epoch.
 
     Batches straddle epochs: every epoch visits every example once whatever batch_size is, and batch_size may exceed
-    the dataset. The global batch of a step does not depend on the number of processes, of which each has its
-    contiguous rows, nor on that of workers, nor on where the stream begins.
+    the dataset. The global batch of a step depends on (seed, step, batch_size) alone, not on the number of processes
+    or workers nor on the step at which the stream starts. Each process makes its contiguous rows of the global batch.
 
     Raises:
         ValueError: batch_size < 1 or not divisible by process_count, seed < 0, or an invalid dataset.
     """
 
-    examples: dataset_lib.Dataset | Reader
+    examples: Examples
     batch_size: int
     seed: int = 0
     process_index: int = 0
@@ -48,36 +50,29 @@ class Pipeline:
             )
         if self.seed < 0:
             raise ValueError(f"seed must be >= 0, got {self.seed}")
-        if isinstance(self.examples, dataset_lib.Dataset):
-            self.examples.validate()
+        self.examples.validate()
 
     def indices(self, step: int) -> Int64[np.ndarray, " batch"]:
-        """Which examples are in the global batch of a step (counted from 0)."""
+        """The indices of the examples in the global batch of a step (counted from 0)."""
         if step < 0:
             raise ValueError(f"step must be >= 0, got {step}")
         start = step * self.batch_size
         return order.indices(len(self.examples), self.seed, start, start + self.batch_size)
 
     def batch(self, step: int) -> Batch:
-        """{'x': (rows, *dims) as the dataset holds them, bytes for images; 'label': int32 (rows,) where there are any}.
+        """This process's rows of a step's batch: {'x': (rows, *shape), 'label': int32 (rows,)}.
 
-        rows are those of this process.
+        'x' is raw, bytes for images. There is a 'label' only for a dataset with labels.
         """
         local = self.batch_size // self.process_count
-        rows = self.indices(step)[self.process_index * local : (self.process_index + 1) * local]
-        if isinstance(self.examples, Reader):
-            return self.examples.batch(rows)
-        batch = {"x": self.examples.examples[rows]}
-        if self.examples.labels is not None:
-            batch["label"] = self.examples.labels[rows]
-        return batch
+        return self.examples.batch(self.indices(step)[self.process_index * local : (self.process_index + 1) * local])
 
     def batches(self, start_step: int = 0, *, num_workers: int = 0) -> Iterator[Batch]:
-        """The batches of start_step, start_step + 1, ...
+        """An endless iterator of the batches of start_step, start_step + 1, ...
 
         Args:
-          num_workers: processes beside this one that make them ahead of time, for decoding, which holds the
-            interpreter's lock and would keep this process from its training steps. They take some seconds to start.
+          num_workers: worker processes that prepare batches ahead of time. Decoding images holds the interpreter's
+            lock, which would delay the training steps of this process. Workers take some seconds to start.
         """
         if num_workers == 0:
             return map(self.batch, itertools.count(start_step))
@@ -92,27 +87,25 @@ class Pipeline:
         return iter(stream.mp_prefetch(workers))
 
 
-def stacked(batches: Iterator[Batch], num: int) -> Iterator[Batch]:
-    """Every `num` batches as one whose arrays have another first axis: (num, batch, ...)."""
-    while True:
-        group = [next(batches) for _ in range(num)]
-        yield {name: np.stack([batch[name] for batch in group]) for name in group[0]}
-
-
 def ahead(
     batches: Iterator[Batch], place: Callable[[Batch], Any] = jax.device_put, num_ahead: int = 4
 ) -> Iterator[dict[str, jax.Array]]:
-    """The batches on the device, or where `place` puts them, each made and sent by a thread while others are in use."""
+    """Prefetching: a thread makes the next batches and sends them to the device while earlier ones are in use.
+
+    Args:
+      place: copies a batch to the device, or to the devices of a mesh.
+      num_ahead: how many batches are prepared in advance.
+    """
     with futures.ThreadPoolExecutor(1, thread_name_prefix="batches") as executor:
-        upcoming = collections.deque(executor.submit(_sent, batches, place) for _ in range(num_ahead))
+        upcoming = collections.deque(executor.submit(_next_on_device, batches, place) for _ in range(num_ahead))
         try:
             while True:
-                upcoming.append(executor.submit(_sent, batches, place))
+                upcoming.append(executor.submit(_next_on_device, batches, place))
                 yield upcoming.popleft().result()
         finally:
             for waiting in upcoming:
                 waiting.cancel()
 
 
-def _sent(batches: Iterator[Batch], place: Callable[[Batch], Any]) -> dict[str, jax.Array]:
+def _next_on_device(batches: Iterator[Batch], place: Callable[[Batch], Any]) -> dict[str, jax.Array]:
     return place(next(batches))

@@ -1,7 +1,8 @@
-"""TFDS datasets made without TensorFlow: the same names, versions, features and files as its own builders make.
+"""Preparation of TFDS datasets without TensorFlow, with the names, versions, features and files of TFDS's own builders.
 
-TFDS reads array_record files with NumPy and Pillow alone, but its builders need TensorFlow to write them. For those of
-ARCHIVES there are builders here, whose examples already hold PNG bytes; tfds.data_source reads what they write.
+TFDS reads array_record files with NumPy and Pillow alone, but its builders need TensorFlow to write them. This module
+has builders for the datasets of ARCHIVES. Their examples hold PNG bytes already, so that writing them needs no
+TensorFlow. tfds.data_source reads the files.
 """
 
 import contextlib
@@ -23,17 +24,18 @@ ARCHIVES = {
     "mnist": mnist.MNIST,
     "fashion_mnist": mnist.FASHION_MNIST,
 }
+# The file's name, the bytes downloaded so far and its size.
 Report = Callable[[str, int, int], None]
 
 
 def builder(name: str, data_dir: pathlib.Path | None) -> Any:
-    """The tfds builder of one of ARCHIVES."""
+    """The TFDS builder of one of ARCHIVES; data_dir None is TFDS's default."""
     import tensorflow_datasets as tfds
 
-    made = types.new_class(
+    builder_class = types.new_class(
         name, (tfds.core.GeneratorBasedBuilder,), {"skip_registration": True}, lambda body: body.update(_body(name))
     )
-    return made(data_dir=None if data_dir is None else str(data_dir), file_format="array_record")
+    return builder_class(data_dir=None if data_dir is None else str(data_dir), file_format="array_record")
 
 
 def prepare(
@@ -43,30 +45,40 @@ def prepare(
     local: pathlib.Path | None = None,
     report: Report | None = None,
 ) -> Any:
-    """The builder of one of ARCHIVES, prepared: its files downloaded, verified and written in TFDS's format.
+    """Prepares one of ARCHIVES: downloads and verifies the official files and writes them in TFDS's format.
+
+    A dataset that is prepared already is left as it is.
 
     Args:
-      local: the official files, or a folder with them, to use instead of the network; their checksums are not asked.
-      report: called with a file's name, the bytes there are and the bytes there will be.
+      data_dir: the folder of all TFDS datasets; None for TFDS's default, ~/tensorflow_datasets.
+      local: the official archive or a folder with the official files, used instead of a download. Checksums are not
+        verified.
+      report: called in downloads with a file's name, the bytes downloaded so far and its size.
+
+    Returns:
+      The prepared TFDS builder.
 
     Raises:
-      ValueError: files that cannot be had or are not the right ones, or a full disk; nothing half-written stays.
+      ValueError: a failed download, wrong or damaged files, or a full disk. Nothing half-written stays.
     """
-    made = builder(name, data_dir)
-    if made.info.splits:
-        return made
-    source = local or _downloaded(ARCHIVES[name], pathlib.Path(made.data_dir).parents[1] / "downloads" / name, report)
-    made.contents = ARCHIVES[name].read(source)
-    with _full_disk(pathlib.Path(made.data_dir)):
-        made.download_and_prepare()
-    return made
+    prepared = builder(name, data_dir)
+    if prepared.info.splits:
+        return prepared
+    downloads = pathlib.Path(prepared.data_dir).parents[1] / "downloads" / name
+    prepared.contents = ARCHIVES[name].read(local or _downloaded(ARCHIVES[name], downloads, report))
+    with _full_disk(pathlib.Path(prepared.data_dir)):
+        prepared.download_and_prepare()
+    return prepared
 
 
 def read_local(name: str, path: pathlib.Path, split: str) -> dataset.Dataset:
-    """A split of one of ARCHIVES from its official files, with nothing written: path is the archive, or their folder.
+    """Loads a split of one of ARCHIVES from its official files into memory; writes nothing to disk.
+
+    Args:
+      path: the official archive, or the folder of the official files.
 
     Raises:
-      ValueError: files that are not there or not the right ones.
+      ValueError: missing, damaged or wrong files.
     """
     if not path.exists():
         raise ValueError(f"data.path = {str(path)!r} does not exist: expected the official files of {name}")
@@ -81,15 +93,16 @@ def read_local(name: str, path: pathlib.Path, split: str) -> dataset.Dataset:
     ).validate()
 
 
-def _downloaded(wanted: archive.Archive, folder: pathlib.Path, report: Report | None) -> pathlib.Path:
-    for remote in wanted.remotes:
-        said = None if report is None else lambda have, size, name=remote.name: report(name, have, size)
-        download.fetch(remote, folder, report=said)
+def _downloaded(files: archive.Archive, folder: pathlib.Path, report: Report | None) -> pathlib.Path:
+    for remote in files.remotes:
+        callback = None if report is None else lambda have, size, name=remote.name: report(name, have, size)
+        download.fetch(remote, folder, report=callback)
     return folder
 
 
 @contextlib.contextmanager
 def _full_disk(folder: pathlib.Path) -> Iterator[None]:
+    """Turns the error of a full disk into a ValueError of one line."""
     try:
         yield
     except OSError as error:
@@ -99,14 +112,14 @@ def _full_disk(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _body(name: str) -> dict[str, Any]:
-    """What a class of that name holds; tfds calls the methods."""
+    """The attributes and methods of the TFDS builder class of one of ARCHIVES."""
     import tensorflow_datasets as tfds
 
-    described = ARCHIVES[name]
+    official = ARCHIVES[name]
 
     def info(self: Any) -> Any:
-        features: dict[str, Any] = {"image": tfds.features.Image(shape=described.shape)}
-        features |= {key: tfds.features.ClassLabel(num_classes=_NUM_CLASSES[name, key]) for key in described.label_keys}
+        features: dict[str, Any] = {"image": tfds.features.Image(shape=official.shape)}
+        features |= {key: tfds.features.ClassLabel(num_classes=_NUM_CLASSES[name, key]) for key in official.label_keys}
         if name.startswith("cifar"):
             features["id"] = tfds.features.Text()
         return tfds.core.DatasetInfo(
@@ -124,14 +137,14 @@ def _body(name: str) -> dict[str, Any]:
     def examples(split: str, content: archive.Split) -> Iterator[tuple[int, dict[str, Any]]]:
         for index, (image, labels) in enumerate(zip(content.images, content.labels, strict=True)):
             example: dict[str, Any] = {"image": io.BytesIO(png(image))}
-            example |= {key: int(label) for key, label in zip(described.label_keys, labels, strict=True)}
+            example |= {key: int(label) for key, label in zip(official.label_keys, labels, strict=True)}
             if name.startswith("cifar"):
                 example["id"] = f"{split}_{index:05d}"
             yield index, example
 
     return {
         "name": name,
-        "VERSION": tfds.core.Version(described.version),
+        "VERSION": tfds.core.Version(official.version),
         "_info": info,
         "_split_generators": split_generators,
         "_generate_examples": examples,
@@ -149,7 +162,7 @@ _NUM_CLASSES = {
 
 
 def png(image: np.ndarray) -> bytes:
-    """An image (height, width, channels) as PNG."""
+    """Encodes an image (height, width, channels) as PNG."""
     file = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "png")
     return file.getvalue()

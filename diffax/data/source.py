@@ -1,4 +1,8 @@
-"""What images come from: anything that has a length and an example, decoded when asked for, at every index."""
+"""Sources of encoded images on disk, decoded on demand or loaded into memory as a whole.
+
+`Source` is the protocol of a folder, a Parquet file or a TFDS dataset. `Reader` makes batches of a source for the
+input pipeline. `load` decodes a whole source into a `data.dataset.Dataset`.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,7 +18,7 @@ from diffax.typing import Array
 
 
 class Example(NamedTuple):
-    """A decoded image (height, width, channels) and its class, None where there are none."""
+    """A decoded image (height, width, channels) and its class label, None in a source without labels."""
 
     image: UInt8[np.ndarray, "height width channels"]
     label: int | None
@@ -22,30 +26,33 @@ class Example(NamedTuple):
 
 @runtime_checkable
 class Source(Protocol):
-    """Byte images of one shape, on disk."""
+    """Random access to byte images of one shape that are stored encoded on disk."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name of the source in messages and reports."""
 
     @property
-    def shape(self) -> tuple[int, int, int]: ...
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every decoded image."""
 
     @property
     def class_names(self) -> Sequence[str] | None:
-        """None where there are no labels."""
+        """The names of the classes; None for a source without labels."""
 
     def __len__(self) -> int: ...
 
     def example(self, index: int) -> Example:
-        """Decodes one example. Raises CorruptExample naming it."""
+        """Decodes one example. Raises CorruptExample, whose message names it."""
 
 
 @final
 @dataclasses.dataclass
 class Reader:
-    """Examples of a source, where corrupt ones are in the way of nothing: with skip the next good one stands in.
+    """Batches of a source, decoded on demand; implements `data.examples.Examples`.
 
-    corrupt: the indices found so far that could not be decoded.
+    skip: whether the next good example replaces one that cannot be decoded; otherwise that is an error.
+    corrupt: the indices of the examples that this process has failed to decode so far.
     """
 
     source: Source
@@ -53,10 +60,10 @@ class Reader:
     corrupt: set[int] = dataclasses.field(default_factory=set)
 
     def example(self, index: int) -> Example:
-        """The example, or with skip the first good one after it, cyclically.
+        """Decodes an example; with skip, the first good one at or after `index`, cyclically.
 
         Raises:
-          CorruptExample: it cannot be decoded and skip is False, or nothing can.
+          CorruptExample: the example cannot be decoded and skip is False, or no example at all can be decoded.
         """
         for step in range(len(self.source)):
             try:
@@ -72,38 +79,61 @@ class Reader:
 
     @property
     def name(self) -> str:
+        """The name of the source."""
         return self.source.name
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
         return self.source.shape
 
     @property
     def num_classes(self) -> int | None:
+        """The number of classes; None for a source without labels."""
         return None if self.source.class_names is None else len(self.source.class_names)
 
     @property
     def num_levels(self) -> int:
-        """Of a byte."""
+        """The 256 values of a byte."""
         return 256
 
-    def to_network_range(self, examples: Array) -> Array:
-        """As that of a dataset in memory."""
-        return dataset.to_network_range(examples, self.num_levels)
+    @property
+    def num_replaced(self) -> int:
+        """How many examples this process has replaced so far; worker processes count their own."""
+        return len(self.corrupt)
+
+    @property
+    def in_memory(self) -> bool:
+        """Always False."""
+        return False
+
+    def to_network_range(self, batch: Array) -> Array:
+        """Scales bytes to [-1, 1], float32: x / 127.5 - 1."""
+        return dataset.to_network_range(batch, self.num_levels)
 
     def batch(self, rows: Int64[np.ndarray, " rows"]) -> dict[str, np.ndarray]:
-        """The examples of these rows: 'x', bytes (rows, height, width, channels), and 'label', int32, if there are."""
+        """Decodes {'x': uint8 (rows, height, width, channels), 'label': int32 (rows,)}; 'label' only with labels."""
         images, labels = zip(*(self.example(int(row)) for row in rows), strict=True)
         batch = {"x": np.stack(images)}
         return batch if self.num_classes is None else batch | {"label": np.asarray(labels, np.int32)}
 
+    def validate(self) -> "Reader":
+        """Returns self, or raises ValueError for a source without examples. Decodes nothing."""
+        if len(self) == 0:
+            raise ValueError(f"{self.name}: expected at least one example, got none")
+        return self
 
-# Handed to a thread at once: enough that a thread seldom waits for the interpreter.
+
+# Examples per task of the thread pool: enough that a thread seldom waits for the interpreter's lock.
 _CHUNK = 256
 
 
 def load(source: Source, *, skip: bool = False, num_threads: int = 8) -> dataset.Dataset:
-    """All examples in memory, as bytes.
+    """Decodes a whole source into memory, as bytes.
+
+    Args:
+      skip: whether the next good example replaces one that cannot be decoded.
+      num_threads: threads that decode at the same time.
 
     Raises:
       CorruptExample: an example that cannot be decoded, and skip is False.
@@ -112,7 +142,7 @@ def load(source: Source, *, skip: bool = False, num_threads: int = 8) -> dataset
     images = np.empty((len(source), *source.shape), np.uint8)
     labels = None if reader.num_classes is None else np.empty(len(source), np.int32)
 
-    def place(first: int) -> None:
+    def decode(first: int) -> None:
         for index in range(first, min(first + _CHUNK, len(source))):
             image, label = reader.example(index)
             images[index] = image
@@ -120,7 +150,7 @@ def load(source: Source, *, skip: bool = False, num_threads: int = 8) -> dataset
                 labels[index] = -1 if label is None else label
 
     with futures.ThreadPoolExecutor(num_threads, thread_name_prefix="decode") as executor:
-        for _ in executor.map(place, range(0, len(source), _CHUNK)):
+        for _ in executor.map(decode, range(0, len(source), _CHUNK)):
             pass
     whole = dataset.Dataset(
         name=source.name,
@@ -128,6 +158,6 @@ def load(source: Source, *, skip: bool = False, num_threads: int = 8) -> dataset
         labels=labels,
         num_classes=reader.num_classes,
         num_levels=reader.num_levels,
-        num_replaced=len(reader.corrupt),
+        num_replaced=reader.num_replaced,
     )
     return whole.validate()

@@ -1,12 +1,14 @@
-"""Datasets of TensorFlow Datasets, read without TensorFlow."""
+"""TensorFlow Datasets (TFDS) as data sources, read without TensorFlow."""
 
 import dataclasses
 import difflib
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any, final
 
 from diffax.data import prepare
+from diffax.data.dataset import Dataset
 from diffax.data.decoding import Form, form_of
 from diffax.data.source import Example
 
@@ -14,7 +16,10 @@ from diffax.data.source import Example
 @final
 @dataclasses.dataclass(frozen=True)
 class Tfds:
-    """See open_tfds. records: random access to the undecoded examples."""
+    """A split of a prepared TFDS dataset as a `data.source.Source`; made by `open_tfds` or `from_builder`.
+
+    records: random access to the examples as TFDS stores them, with images still encoded.
+    """
 
     name: str
     form: Form
@@ -23,78 +28,101 @@ class Tfds:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of every decoded image."""
         return self.form.shape
 
     def __len__(self) -> int:
         return len(self.records)
 
     def example(self, index: int) -> Example:
+        """Decodes one image. Raises CorruptExample, whose message names the dataset and the index."""
         record = self.records[index]
         pixels = self.form.decode(record["image"], f"{self.name}, example {index}")
         return Example(pixels, None if self.class_names is None else int(record["label"]))
 
 
 def open_tfds(
-    name: str,
     split: str,
     *,
-    data_dir: pathlib.Path | None = None,
+    name: str,
+    path: str = "",
     size: int | None = None,
     channels: int | None = None,
     report: prepare.Report | None = None,
-) -> Tfds:
-    """A split of a TFDS dataset with a feature `image`; its `label`, if it has one, is the class.
+) -> Tfds | Dataset:
+    """Opens a split of a TFDS dataset of images; its feature `label`, if there is one, is the class.
 
-    Prepares those of prepare.ARCHIVES; others have to be there already, in array_record format.
+    The datasets of `prepare.ARCHIVES` are read from their official files in `path`. Without a path they are downloaded
+    and prepared in TFDS's default data_dir, ~/tensorflow_datasets. Any other dataset must have been prepared before, in
+    array_record format.
 
     Args:
-      name: as TFDS has it, imagenet_resized/64x64 for one.
-      data_dir: where TFDS keeps its datasets, ~/tensorflow_datasets unless given.
-      size, channels: as for a folder of images.
+      split: train or test; where a dataset has no test split, test is its validation split.
+      name: the TFDS name, for example imagenet_resized/64x64.
+      path: of the datasets of `prepare.ARCHIVES`, the official archive or the folder of the official files; of any
+        other dataset, TFDS's data_dir. Empty: see above, or TFDS's default data_dir.
+      size: the side of the square that every image is center-cropped and resized to, with antialiasing; None if all
+        images have the size of the first.
+      channels: 1 for grey, 3 for colour; None for the channels of the first image.
+      report: called in downloads with a file's name, the bytes downloaded so far and its size.
 
     Raises:
-      ValueError: an unknown name (with the nearest ones), a dataset that is not prepared (with the way to do it), one
-        without images, or an unknown split.
+      ValueError: an unknown name (the message has the nearest names), a dataset that is not prepared (the message has
+        the command), a dataset without images, an unknown split, or a size or channels for official files in `path`.
     """
-    made = prepare.prepare(name, data_dir, report=report) if name in prepare.ARCHIVES else _on_disk(name, data_dir)
-    return opened(made, name, split, size=size, channels=channels)
+    root = pathlib.Path(path).expanduser() if path else None
+    if name not in prepare.ARCHIVES:
+        builder = _prepared_before(name, root)
+    elif root is None:
+        builder = prepare.prepare(name, None, report=report)
+    elif size is not None or channels is not None:
+        raise ValueError(
+            f"data.size and data.channels must be left unset for the official files of {name} in data.path"
+        )
+    else:
+        return prepare.read_local(name, root, split)
+    return from_builder(builder, split, name=name, size=size, channels=channels)
 
 
-def opened(made: Any, name: str, split: str, *, size: int | None = None, channels: int | None = None) -> Tfds:
-    """The split of a prepared builder."""
+# The datasets with official files by name, each a function (split, *, path, size, channels, report).
+OFFICIAL = {name: functools.partial(open_tfds, name=name) for name in prepare.ARCHIVES}
+
+
+def from_builder(builder: Any, split: str, *, name: str, size: int | None = None, channels: int | None = None) -> Tfds:
+    """Opens a split of a prepared TFDS builder; arguments and errors as for `open_tfds`."""
     import tensorflow_datasets as tfds
 
-    features = dict(made.info.features.items())
+    features = dict(builder.info.features.items())
     if not isinstance(features.get("image"), tfds.features.Image):
         raise ValueError(f"{name}: expected a feature 'image', got {', '.join(sorted(features))}")
-    if split == "test" and "test" not in made.info.splits and "validation" in made.info.splits:
+    if split == "test" and "test" not in builder.info.splits and "validation" in builder.info.splits:
         split = "validation"
-    if split not in made.info.splits:
-        raise ValueError(f"{name} has no split {split!r}, but {', '.join(made.info.splits)}")
+    if split not in builder.info.splits:
+        raise ValueError(f"{name} has no split {split!r}, but {', '.join(builder.info.splits)}")
     decoders = {"image": tfds.decode.SkipDecoding()}
-    records = made.as_data_source(split=split, decoders=decoders)
+    records = builder.as_data_source(split=split, decoders=decoders)
     label = features.get("label")
     names = list(label.names) if isinstance(label, tfds.features.ClassLabel) else None
     form = form_of(records[0]["image"], f"{name}, example 0", size=size, channels=channels)
     return Tfds(f"{name}/{split}", form, names, records)
 
 
-def _on_disk(name: str, data_dir: pathlib.Path | None) -> Any:
-    """The builder of a dataset that was prepared before."""
+def _prepared_before(name: str, data_dir: pathlib.Path | None) -> Any:
+    """The builder of a dataset that was prepared before, in array_record format."""
     import tensorflow_datasets as tfds
 
-    where = {} if data_dir is None else {"data_dir": str(data_dir)}
+    directory = {} if data_dir is None else {"data_dir": str(data_dir)}
     try:
-        made = tfds.builder(name, file_format="array_record", **where)
+        builder = tfds.builder(name, file_format="array_record", **directory)
     except (tfds.core.DatasetNotFoundError, tfds.core.registered.DatasetNotFoundError) as error:
         known = tfds.list_builders(with_community_datasets=False)
         nearest = difflib.get_close_matches(name.split("/")[0], known, 3) or ["cifar10", "mnist", "imagenet_resized"]
         raise ValueError(f"data.name = {name!r} is not a dataset; the nearest are {', '.join(nearest)}") from error
     except ValueError as error:  # an unknown config or version, whose message lists the known ones over many lines
         raise ValueError(f"data.name = {name!r}: {str(error).splitlines()[0]}") from error
-    if not made.info.splits:
+    if not builder.info.splits:
         raise ValueError(
-            f"{name} is not prepared in {made.data_dir}. Preparing it needs TensorFlow, reading it does not: "
+            f"{name} is not prepared in {builder.data_dir}. Preparing it needs TensorFlow, reading it does not: "
             f"pip install tensorflow, then tfds build {name} --file_format=array_record"
         )
-    return made
+    return builder

@@ -1,7 +1,7 @@
-"""Distributions in the plane, each with mean 0 and variance 1 along both axes.
+"""Two-dimensional toy distributions, standardised to mean 0 and variance 1 along both axes.
 
-They are standardised with the moments of the distribution, not of a sample, so that training and held-out points
-went through the same transform. The shapes are those of FFJORD (arXiv:1810.01367) and scikit-learn.
+The moments are those of the distribution, not of a sample, so that training and held-out points are transformed alike.
+The distributions are those of FFJORD (arXiv:1810.01367) and scikit-learn.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,13 @@ Points = Float[np.ndarray, "n 2"]
 
 
 def swiss_roll(rng: np.random.Generator, num_points: int) -> Points:
-    """t (cos t, sin t) for t uniform in [1.5 pi, 4.5 pi], plus noise of standard deviation 0.5."""
+    """Swiss roll: t (cos t, sin t) for t uniform in [1.5 pi, 4.5 pi], plus Gaussian noise of standard deviation 0.5."""
     t = rng.uniform(1.5 * np.pi, 4.5 * np.pi, num_points)
     return np.stack([t * np.cos(t), t * np.sin(t)], axis=1) + 0.5 * rng.standard_normal((num_points, 2))
 
 
 def two_moons(rng: np.random.Generator, num_points: int) -> Points:
-    """Two interlocking half circles of radius 1, plus noise of standard deviation 0.1."""
+    """Two moons: interlocking half circles of radius 1, plus Gaussian noise of standard deviation 0.1."""
     angle = rng.uniform(0, np.pi, num_points)
     upper = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     lower = np.array([1.0, 0.5]) - upper
@@ -31,20 +31,23 @@ def two_moons(rng: np.random.Generator, num_points: int) -> Points:
 
 
 def eight_gaussians(rng: np.random.Generator, num_points: int) -> Points:
-    """Eight Gaussians of standard deviation 0.1, evenly spaced on the unit circle."""
+    """A mixture of eight Gaussians of standard deviation 0.1, with means evenly spaced on the unit circle."""
     angle = rng.integers(0, 8, num_points) * (np.pi / 4)
     return np.stack([np.cos(angle), np.sin(angle)], axis=1) + 0.1 * rng.standard_normal((num_points, 2))
 
 
 def checkerboard(rng: np.random.Generator, num_points: int) -> Points:
-    """Uniform on every other unit square of [-2, 2] x [-2, 2]."""
+    """Checkerboard: uniform on every other unit square of [-2, 2] x [-2, 2]."""
     column = rng.integers(-2, 2, num_points)
     row = 2 * rng.integers(-1, 1, num_points) + column % 2
     return np.stack([column, row], axis=1) + rng.uniform(0, 1, (num_points, 2))
 
 
 def pinwheel(rng: np.random.Generator, num_points: int) -> Points:
-    """Five arms, each a Gaussian (0.3 along, 0.1 across) around (1, 0), twisted by 0.25 exp(distance along the arm)."""
+    """Pinwheel: five arms, each a Gaussian around (1, 0) with standard deviations 0.3 along and 0.1 across the arm.
+
+    A point at distance r along its arm is turned by 0.25 exp(r).
+    """
     along = 1 + 0.3 * rng.standard_normal(num_points)
     across = 0.1 * rng.standard_normal(num_points)
     angle = rng.integers(0, 5, num_points) * (2 * np.pi / 5) + 0.25 * np.exp(along)
@@ -53,7 +56,7 @@ def pinwheel(rng: np.random.Generator, num_points: int) -> Points:
 
 
 class Distribution(NamedTuple):
-    """How to draw points, and the mean and variance of each coordinate."""
+    """A sampler of raw points, and the mean and variance of each coordinate."""
 
     sample: Callable[[np.random.Generator, int], Points]
     mean: tuple[float, float]
@@ -74,9 +77,12 @@ SPLITS = ("train", "test")
 
 
 def load(name: str, split: str = "train", *, num_points: int = 20_000, seed: int = 0) -> dataset.Dataset:
-    """`num_points` standardised points (n, 2) of one distribution, without labels.
+    """Draws `num_points` standardised points (num_points, 2) of a toy distribution, without labels.
 
-    'train' and 'test' are independent draws; every point depends on (name, split, num_points, seed).
+    The splits 'train' and 'test' are independent draws. Every point is a function of (name, split, num_points, seed).
+
+    Args:
+        name: a key of DISTRIBUTIONS.
 
     Raises:
         ValueError: an unknown name or split, num_points < 1, or a negative seed.

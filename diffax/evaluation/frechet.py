@@ -1,11 +1,15 @@
-"""The Frechet distance between two sets, each taken for a Gaussian."""
+"""The Frechet distance between two sets of features, each fitted by a Gaussian; on Inception features it is the FID."""
 
 import numpy as np
 from jaxtyping import Float
 
 
 def moments(features: Float[np.ndarray, "n dim"]) -> tuple[Float[np.ndarray, " dim"], Float[np.ndarray, "dim dim"]]:
-    """Mean and unbiased covariance, in float64."""
+    """The mean and the unbiased covariance of features, in float64.
+
+    Raises:
+      ValueError: another shape, or fewer than 2 samples.
+    """
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or len(features) < 2:
         raise ValueError(f"features must have shape (n >= 2, dim), got {features.shape}")
@@ -18,10 +22,11 @@ def distance(
     mean_b: Float[np.ndarray, " dim"],
     covariance_b: Float[np.ndarray, "dim dim"],
 ) -> float:
-    """|mean_a - mean_b|^2 + trace(A + B - 2 (A B)^1/2), as in FID (arXiv:1706.08500, eq. 6).
+    """The squared Frechet distance of two Gaussians: |mean_a - mean_b|^2 + trace(A + B - 2 (A B)^1/2).
 
-    The trace of the root is the sum of the roots of the eigenvalues of A^1/2 B A^1/2, which is symmetric: no complex
-    matrix root, and singular covariances are no trouble.
+    A and B are the covariances. FID uses the same formula (arXiv:1706.08500, eq. 6). The trace of (A B)^1/2 is the sum
+    of the square roots of the eigenvalues of A^1/2 B A^1/2. That matrix is symmetric, so that no complex matrix root is
+    needed and singular covariances are allowed.
     """
     values, vectors = np.linalg.eigh(covariance_a)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
@@ -32,5 +37,5 @@ def distance(
 
 
 def distance_between(a: Float[np.ndarray, "n *dims"], b: Float[np.ndarray, "m *dims"]) -> float:
-    """The distance between two sets of samples, their own values as features."""
+    """The Frechet distance between two sets of samples, with their flattened values as features."""
     return distance(*moments(a.reshape(len(a), -1)), *moments(b.reshape(len(b), -1)))

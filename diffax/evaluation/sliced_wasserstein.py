@@ -1,4 +1,4 @@
-"""The sliced Wasserstein distance between two sets of points."""
+"""The sliced Wasserstein distance between two sets of points, a Monte Carlo average over 1-D projections."""
 
 import numpy as np
 from jaxtyping import Float
@@ -7,9 +7,13 @@ from jaxtyping import Float
 def distance(
     a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "m dim"], *, num_directions: int = 512, seed: int = 0
 ) -> float:
-    """Root mean square over random directions of the 2-Wasserstein distance between the projections (1304.7184, 2.2).
+    """The sliced 2-Wasserstein distance: root mean square over random directions of the distance between projections.
 
-    On a line, the distance of two sets of equal size pairs them in order. In the units of the points.
+    arXiv:1304.7184, section 2.2. In one dimension the optimal transport between two sets of equal size pairs the sorted
+    points. The distance is in the units of the points.
+
+    Args:
+      num_directions: the number of random directions, drawn uniformly with `seed`.
 
     Raises:
       ValueError: sets of different shapes.

@@ -1,4 +1,7 @@
-"""What a run leaves to look at: metrics, progress, pictures. matplotlib, Pillow and TensorBoard load only when used."""
+"""Logging and visualisation of a run: metrics, progress bars, image grids and plots.
+
+matplotlib, Pillow and TensorBoard are imported only when used.
+"""
 
 from diffax.reporting import atomic, images, metrics, plots, progress
 

@@ -1,4 +1,4 @@
-"""Files that are either the old one or the whole new one, whenever the process dies."""
+"""Atomic file writes: a path has either the old file or the complete new one, whenever the process dies."""
 
 import contextlib
 import os
@@ -9,10 +9,10 @@ from typing import IO
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
-    """A binary file to write to that becomes `path` when the block ends, and is removed if the block raises.
+    """An atomic write: yields a binary file that is renamed to `path` when the block ends.
 
-    Makes missing parent directories. The file is written beside its destination, so that the rename stays within one
-    file system.
+    If the block raises, the new file is removed and `path` stays as it was. Missing parent directories are created. The
+    file is written beside its destination, so that the rename stays within one file system.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Batches of images as one picture, a PNG file or an .npz archive."""
+"""Image grids of a batch of images, PNG files and .npz archives."""
 
 import math
 import os
@@ -10,14 +10,14 @@ from jaxtyping import UInt8
 
 from diffax.reporting import atomic
 
-# The grey between the images of a grid: both the black ground of digits and white images stand out against it.
+# The grey value between the images of a grid, which differs from black and from white backgrounds.
 PADDING_VALUE = 128
-# save_png enlarges images until they have about this many pixels.
+# Small images of a batch are enlarged to about this height, in pixels.
 VISIBLE_SIZE = 48
 
 
 def to_uint8(images: npt.ArrayLike) -> UInt8[np.ndarray, "*dims"]:
-    """Pixels (*dims) of [-1, 1] as 0 .. 255, rounded; values outside are clipped and NaN is black."""
+    """Converts pixels in [-1, 1] to 0 .. 255, rounded. Values outside are clipped and NaN becomes 0."""
     images = np.asarray(images, np.float32)
     return np.rint(np.clip(np.nan_to_num((images + 1) * 127.5, nan=0.0), 0, 255)).astype(np.uint8)
 
@@ -25,9 +25,12 @@ def to_uint8(images: npt.ArrayLike) -> UInt8[np.ndarray, "*dims"]:
 def grid(
     images: npt.ArrayLike, num_columns: int | None = None, pad: int = 1
 ) -> UInt8[np.ndarray, "rows columns channels"]:
-    """Images (n, height, width, 1 or 3) of [-1, 1], row by row in one picture with `pad` grey pixels around each.
+    """An image grid: images (n, height, width, 1 or 3) in [-1, 1], row by row, with `pad` grey pixels around each.
 
-    num_columns: None for about as many columns as rows. Places left over in the last row stay grey.
+    Unused places in the last row stay grey.
+
+    Args:
+        num_columns: None for about as many columns as rows.
 
     Raises:
         ValueError: another shape, no images, or num_columns < 1.
@@ -44,28 +47,21 @@ def grid(
     cells = np.full((num_rows * num_columns, height + pad, width + pad, channels), PADDING_VALUE, np.uint8)
     cells[:n, :height, :width] = to_uint8(images)
     rows = cells.reshape(num_rows, num_columns, height + pad, width + pad, channels).swapaxes(1, 2)
-    picture = rows.reshape(num_rows * (height + pad), num_columns * (width + pad), channels)
-    return np.pad(picture, ((pad, 0), (pad, 0), (0, 0)), constant_values=PADDING_VALUE)
+    joined = rows.reshape(num_rows * (height + pad), num_columns * (width + pad), channels)
+    return np.pad(joined, ((pad, 0), (pad, 0), (0, 0)), constant_values=PADDING_VALUE)
 
 
-def save_png(
-    path: str | os.PathLike,
-    images: npt.ArrayLike,
-    *,
-    scale: int | None = None,
-) -> None:
-    """Writes images (n, height, width, 1 or 3) of [-1, 1] as a grid, or one uint8 picture (height, width, 1 or 3).
+def picture(images: npt.ArrayLike, scale: int | None = None) -> UInt8[np.ndarray, "rows columns channels"]:
+    """The enlarged grid of images (n, height, width, 1 or 3) in [-1, 1], or an enlarged uint8 picture.
 
-    The file appears whole or not at all.
-
-    scale: every pixel becomes scale x scale pixels (nearest neighbour); None enlarges a batch of small images until
-    each has about 48 pixels, and leaves a picture as it is.
+    Args:
+        images: the batch, or one uint8 picture (height, width, 1 or 3).
+        scale: the enlargement: every pixel becomes scale x scale pixels (nearest neighbour). None enlarges a batch of
+            small images until each is about 48 pixels high, and leaves a picture as it is.
 
     Raises:
         ValueError: another shape or dtype, or scale < 1.
     """
-    from PIL import Image
-
     images = np.asarray(images)
     if images.ndim == 4:
         scale = max(1, round(VISIBLE_SIZE / images.shape[1])) if scale is None else scale
@@ -75,13 +71,28 @@ def save_png(
         raise ValueError(f"expected a uint8 picture (height, width, 1 or 3), got {images.dtype} {images.shape}")
     if scale < 1:
         raise ValueError(f"scale must be >= 1, got {scale}")
-    enlarged = images.repeat(scale, axis=0).repeat(scale, axis=1)
+    return images.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def save_png(path: str | os.PathLike, images: npt.ArrayLike, *, scale: int | None = None) -> None:
+    """Writes `picture(images, scale)` as a PNG file; the write is atomic.
+
+    Raises:
+        ValueError: as for `picture`.
+    """
+    from PIL import Image
+
+    pixels = picture(images, scale)
     with atomic.replacing(path) as file:
-        Image.fromarray(enlarged[..., 0] if enlarged.shape[-1] == 1 else enlarged).save(file, format="PNG")
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, format="PNG")
 
 
 def save_npz(path: str | os.PathLike, **arrays: npt.ArrayLike) -> None:
-    """Writes named arrays, compressed and never pickled; the file appears whole or not at all."""
+    """Writes named arrays as a compressed .npz archive without pickles; the write is atomic.
+
+    Raises:
+        ValueError: an array of Python objects.
+    """
     as_numpy: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in as_numpy.items():
         if array.dtype.hasobject:

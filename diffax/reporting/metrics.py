@@ -1,4 +1,4 @@
-"""Metrics of a run, as one JSON object a line in metrics.jsonl and as TensorBoard event files beside it."""
+"""Metrics logging: JSON Lines in metrics.jsonl, and TensorBoard event files beside it."""
 
 import json
 import math
@@ -18,11 +18,11 @@ FILENAME = "metrics.jsonl"
 
 @final
 class MetricsWriter:
-    """Appends metrics to a run directory; every line is on disk before write returns.
+    """A metrics logger that appends to a run directory; every line is flushed before `write` returns.
 
-    A line that a crash left half-written is dropped, and with resume_step = k so is every line of a step > k, because
-    the resumed run writes those steps again. TensorBoard is told the same. One that is not enabled writes nothing: of
-    several processes in one run, one writes.
+    On opening, a line that a crash left half-written is dropped. With resume_step = k every line of a step > k is
+    dropped too, because the resumed run writes those steps again; TensorBoard's event files get a purge marker for
+    them. A writer that is not enabled writes nothing: of the several processes of a run, one writes.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class MetricsWriter:
         self._file = open(path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115, closed by close
 
     def write(self, step: SupportsInt, metrics: Mapping[str, Any]) -> None:
-        """Adds the line {"step": step, **metrics}.
+        """Appends the line {"step": step, **metrics}.
 
-        Values are scalars (Python, NumPy or JAX) or strings. NaN and infinities, which JSON lacks, are written as the
-        strings "nan", "inf" and "-inf"; `read` turns them back. TensorBoard gets the numbers.
+        Values are scalars (Python, NumPy or JAX) or strings. JSON has no NaN and no infinities, which are written as
+        the strings "nan", "inf" and "-inf"; `read` converts them back. TensorBoard gets the numbers only.
 
         Raises:
-            ValueError: a value that is no scalar, or a metric called "step".
+            ValueError: a value that is not a scalar, or a metric called "step".
         """
         if "step" in metrics:
             raise ValueError('a metric cannot be called "step", which names the step of the line; rename it')
@@ -68,6 +68,7 @@ class MetricsWriter:
             self._add_to_tensorboard(int(step), numbers)
 
     def close(self) -> None:
+        """Closes the files; the writer cannot be used afterwards."""
         if self._file is not None:
             self._file.close()
         if self._tensorboard is not None:
@@ -84,7 +85,8 @@ class MetricsWriter:
         if self._tensorboard is None:
             import tensorboardX
 
-            # The name holds only the host and the second: without a suffix a quick restart truncates its forerunner.
+            # The file name has only the host and the second. Without a suffix a quick restart would truncate the file
+            # of the run before.
             suffix = f".{os.getpid()}.{time.time_ns() % 10**9}"
             purge_step = None if self._resume_step is None else self._resume_step + 1
             self._tensorboard = tensorboardX.SummaryWriter(
@@ -95,9 +97,9 @@ class MetricsWriter:
 
 
 def read(workdir: str | os.PathLike) -> list[dict[str, Any]]:
-    """The lines of a run directory's metrics.jsonl as dictionaries, without unreadable ones.
+    """Reads a run directory's metrics.jsonl, one dictionary a line; unreadable lines are left out.
 
-    Non-finite numbers are restored: a string metric that spells "nan", "inf" or "-inf" comes back as a number.
+    Non-finite numbers are restored: the strings "nan", "inf" and "-inf" become numbers.
     """
     non_finite = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
     records = (_parse(line) for line in _lines(pathlib.Path(workdir) / FILENAME))
@@ -127,7 +129,7 @@ def _to_json(value: int | float | str) -> int | float | str:
 
 
 def _lines(path: pathlib.Path) -> list[str]:
-    # A crash can cut a character in half; the line it was in is dropped as no JSON.
+    # A crash can cut a character in half; the line with that character is then invalid JSON and is dropped.
     text = path.read_text(encoding="utf-8", errors="replace")
     return text.removesuffix("\n").split("\n") if text else []
 
@@ -147,10 +149,10 @@ def _drop_lines(path: pathlib.Path, resume_step: int | None) -> None:
     if bad:
         warnings.warn(f"{path}: dropped unreadable lines {bad}, left by an interrupted write", stacklevel=3)
     last_step = math.inf if resume_step is None else resume_step
-    kept = [
+    remaining = [
         line for line, record in zip(lines, records, strict=True) if record is not None and record["step"] <= last_step
     ]
-    content = "".join(line + "\n" for line in kept).encode()
+    content = "".join(line + "\n" for line in remaining).encode()
     if content != path.read_bytes():
         with atomic.replacing(path) as file:
             file.write(content)

@@ -1,4 +1,4 @@
-"""Scatter plots of points in the plane, the columns of a table as curves, and measurements as lines."""
+"""Plots: scatter plots of 2-D points, sampler coefficients as curves, and measurements as line charts."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -6,22 +6,43 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from jaxtyping import UInt8
 
-from diffax.reporting import atomic
+from diffax.reporting import atomic, images
 
 
 def scatter(
     path: str | os.PathLike,
     generated: npt.ArrayLike,
-    real: npt.ArrayLike,
+    real: npt.ArrayLike | None = None,
     *,
     titles: tuple[str, str] = ("generated", "data"),
     max_points: int = 5000,
 ) -> None:
-    """Writes a PNG with generated points (n, 2) beside real ones (m, 2), on the same axes, which the real ones set.
+    """Writes `scatter_picture` of the same arguments as a PNG file; the write is atomic.
 
-    The first max_points of each are drawn; points outside the axes and non-finite points are not, and the title counts
-    them.
+    Raises:
+        ValueError: as for `scatter_picture`.
+    """
+    images.save_png(path, scatter_picture(generated, real, titles=titles, max_points=max_points))
+
+
+def scatter_picture(
+    generated: npt.ArrayLike,
+    real: npt.ArrayLike | None = None,
+    *,
+    titles: tuple[str, str] = ("generated", "data"),
+    max_points: int = 5000,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """A scatter plot of generated points (n, 2) beside real ones (m, 2) on the same axes, as a uint8 RGB picture.
+
+    The range of the axes is that of the real points plus a margin. Without real points the generated points are drawn
+    alone, and the range is from their 1st to their 99th percentile plus a margin. The first max_points inside the axes
+    are drawn. The title counts the points outside the axes, non-finite ones included.
+
+    Args:
+        real: None for the generated points alone.
+        titles: of the generated and of the real points.
 
     Raises:
         ValueError: arrays that are not (n, 2), or real points that are empty or not finite.
@@ -30,33 +51,48 @@ def scatter(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    generated, real = np.asarray(generated), np.asarray(real)
-    for name, points in (("generated", generated), ("real", real)):
+    panels = [np.asarray(points) for points in (generated, real) if points is not None]
+    for name, points in zip(("generated", "real"), panels, strict=False):
         if points.ndim != 2 or points.shape[1] != 2:
             raise ValueError(f"{name} points must be (n, 2), got shape {points.shape}")
-    if len(real) == 0 or not np.isfinite(real).all():
-        raise ValueError("real points must be finite and at least one")
-    low, high = real.min(axis=0), real.max(axis=0)
+    low, high = _percentile_range(panels[0]) if real is None else _range(panels[1])
     margin = 0.15 * max(float((high - low).max()), 1e-6)
     low, high = low - margin, high + margin
 
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, points, title in zip(figure.subplots(1, 2), (generated, real), titles, strict=True):
+    figure = Figure(figsize=(4 * len(panels), 4.2), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    for axes, points, title in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, titles, strict=False):
         inside = ((points >= low) & (points <= high)).all(axis=1)
         num_outside = len(points) - int(inside.sum())
-        shown = points[inside][:max_points]
-        axes.scatter(shown[:, 0], shown[:, 1], s=3, alpha=0.5, linewidths=0)
+        drawn = points[inside][:max_points]
+        axes.scatter(drawn[:, 0], drawn[:, 1], s=3, alpha=0.5, linewidths=0)
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
         axes.set_title(title + (f" ({num_outside} of {len(points)} outside)" if num_outside else ""))
-    with atomic.replacing(path) as file:
-        figure.savefig(file, format="png", dpi=120)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _range(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if len(points) == 0 or not np.isfinite(points).all():
+        raise ValueError("real points must be finite and at least one")
+    return points.min(axis=0), points.max(axis=0)
+
+
+def _percentile_range(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 1st and 99th percentiles of the finite points; without any, the square [-1, 1] x [-1, 1]."""
+    finite = points[np.isfinite(points).all(axis=1)]
+    if len(finite) == 0:
+        return -np.ones(2), np.ones(2)
+    # Without interpolation, which between a far outlier and its neighbour would stretch the axes.
+    low, high = np.percentile(finite, [1, 99], axis=0, method="nearest")
+    return low, high
 
 
 def curves(path: str | os.PathLike, title: str, columns: Mapping[str, npt.ArrayLike]) -> None:
-    """Writes a PNG with every column (rows,) drawn over the row number, t in a panel of its own below.
+    """Writes a line plot of the columns (rows,) of a table over the row number as a PNG file.
 
-    samplers.SamplerTable.columns() gives what to draw: which coefficients a sampler uses where.
+    The column t has a panel of its own below. samplers.SamplerTable.columns() gives the columns for a plot of a
+    sampler's coefficients.
 
     Raises:
         ValueError: columns of different lengths, or none.
@@ -64,13 +100,13 @@ def curves(path: str | os.PathLike, title: str, columns: Mapping[str, npt.ArrayL
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    drawn = {name: np.asarray(column, float) for name, column in columns.items()}
-    if len({column.shape for column in drawn.values()}) != 1:
-        raise ValueError(f"columns must be as long as each other, got { ({k: v.shape for k, v in drawn.items()}) }")
+    arrays = {name: np.asarray(column, float) for name, column in columns.items()}
+    if len({column.shape for column in arrays.values()}) != 1:
+        raise ValueError(f"columns must be as long as each other, got { ({k: v.shape for k, v in arrays.items()}) }")
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    for name, column in drawn.items():
+    for name, column in arrays.items():
         (lower if name == "t" else upper).plot(column, marker=".", ms=4, lw=1, label=name)
     upper.set(title=title, ylabel="coefficient")
     upper.legend(frameon=False, ncols=4, fontsize="small")
@@ -87,14 +123,14 @@ def lines(
     log: str = "",
     dashed: Collection[str] = (),
 ) -> None:
-    """Writes a PNG with a panel for each quantity, side by side, and in it a line (x, y) for each name.
+    """Writes a line chart as a PNG file: a panel for each quantity, side by side, with a line for each name.
 
     A name has the same colour in every panel. Points that are not finite are left out.
 
     Args:
-        panels: the quantity, which labels the panel's y axis, to name to (x, y), both (n,).
-        log: the axes that are logarithmic, of "x", "y" and "xy".
-        dashed: the names whose lines are.
+        panels: {quantity: {name: (x, y)}}, x and y (n,). The quantity is the label of the panel's y axis.
+        log: the logarithmic axes: "x", "y" or "xy".
+        dashed: the names whose lines are dashed.
     """
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -104,13 +140,13 @@ def lines(
     colours = colormaps["tab10" if len(names) <= 10 else "tab20"](range(10 if len(names) <= 10 else 20))
     figure = Figure(figsize=(2 + 4.5 * len(panels), 4.5), layout="constrained")
     FigureCanvasAgg(figure)
-    shown: dict[str, Any] = {}
+    handles: dict[str, Any] = {}
     for axes, (ylabel, panel) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name, (x, y) in panel.items():
             index = names.index(name)
             style = "--" if name in dashed else "-"
             marker = "os^D"[index // len(colours) % 4]
-            (shown[name],) = axes.plot(
+            (handles[name],) = axes.plot(
                 x, y, style, marker=marker, ms=3, lw=1.2, color=colours[index % len(colours)], label=name
             )
         axes.set(xlabel=xlabel, ylabel=ylabel)
@@ -118,6 +154,6 @@ def lines(
             if axis in log:
                 scale("log")
         axes.grid(alpha=0.3)
-    figure.legend(list(shown.values()), list(shown), loc="outside right upper", frameon=False, fontsize="small")
+    figure.legend(list(handles.values()), list(handles), loc="outside right upper", frameon=False, fontsize="small")
     with atomic.replacing(path) as file:
         figure.savefig(file, format="png", dpi=110)

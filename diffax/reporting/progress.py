@@ -1,4 +1,4 @@
-"""How far a long job is: a bar on a terminal, an occasional plain line in a log."""
+"""Progress reporting: a progress bar on a terminal, occasional plain lines in a log file."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ SECONDS_BETWEEN_REFRESHES = 0.2
 
 @runtime_checkable
 class Stream(Protocol):
-    """What progress is written to: sys.stderr or the like."""
+    """A text stream that progress is written to, such as sys.stderr."""
 
     def write(self, text: str, /) -> Any: ...
 
@@ -21,11 +21,11 @@ class Stream(Protocol):
 
 @final
 class Progress:
-    """Shows steps done, values such as the loss, steps per second and time left, on stderr.
+    """A progress display: steps done, values such as the loss, steps per second and time left.
 
-    On a terminal a tqdm bar, else one line at most every `seconds_between_lines` and one at the end; nothing if it is
-    not enabled. Values are formatted only when shown: a JAX array handed to update every step does not make the host
-    wait for the device.
+    On a terminal it is a tqdm bar. On any other stream it is one line at most every `seconds_between_lines`, and one at
+    the end. Nothing is written unless enabled. Values are formatted only when shown, so that passing a JAX array to
+    `update` every step does not make the host wait for the device.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class Progress:
         self._shown_step, self._shown_time = start_step, time.monotonic()
 
     def update(self, step: int, **values: Any) -> None:
-        """`step` steps are done; values are numbers (or scalar arrays) to show beside it, e.g. loss=0.1."""
+        """Reports that `step` steps are done; values are numbers or scalar arrays to show, e.g. loss=0.1."""
         self._step, self._values = step, values
         if self._enabled and time.monotonic() - self._shown_time >= self._interval:
             self._show()
 
     def close(self) -> None:
-        """Shows the last step, where that has not been shown, and ends the bar."""
+        """Shows the last step, unless it is shown already, and closes the bar."""
         if self._enabled and self._step != self._shown_step:
             self._show()
         if self._bar is not None:
@@ -70,7 +70,7 @@ class Progress:
 
     def _show(self) -> None:
         values = [f"{name} {float(value):.4g}" for name, value in self._values.items()]
-        # After the values: asking for them may wait for steps that were handed to the device and not done yet.
+        # The time is taken after the values: reading them may wait for steps that the device has not finished.
         now = time.monotonic()
         if self._bar is not None:
             self._bar.set_postfix_str(", ".join(values), refresh=False)
@@ -85,7 +85,10 @@ class Progress:
 
 
 def downloads(stream: Stream | None = None) -> Callable[[str, int, int], None]:
-    """report(name, bytes there are, bytes there will be) of downloads: a bar for each file, or a line every 10 s."""
+    """A download callback report(name, bytes so far, size in bytes) that shows a progress bar for each file.
+
+    On a stream that is not a terminal, each file has a line every 10 s.
+    """
     import tqdm
 
     out: Stream = sys.stderr if stream is None else stream
@@ -105,7 +108,7 @@ def downloads(stream: Stream | None = None) -> Callable[[str, int, int], None]:
 
 
 def duration(seconds: float | int) -> str:
-    """59s, 12m05s, 3h07m, or 'unknown' for infinity."""
+    """Formats a duration as 59s, 12m05s or 3h07m; infinity is 'unknown'."""
     if seconds == float("inf"):
         return "unknown"
     total = round(seconds)
@@ -119,7 +122,7 @@ def duration(seconds: float | int) -> str:
 def _bar(num_steps: int, start_step: int, description: str, stream: Stream):
     import tqdm
 
-    # Refreshes are spaced by Progress; tqdm's own spacing would leave out some of those.
+    # Progress limits the refresh rate itself; tqdm's own limit would leave out some of its refreshes.
     return tqdm.tqdm(
         total=num_steps,
         initial=start_step,

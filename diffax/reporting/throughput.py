@@ -1,4 +1,4 @@
-"""How fast a run is, beside how fast the device could be."""
+"""Throughput, FLOP utilization and peak memory of a run."""
 
 import sys
 import time
@@ -10,11 +10,14 @@ from jax.typing import DTypeLike
 
 
 def rates(steps_per_second: float, batch_size: int, flops_per_step: float | None, ceiling: float) -> dict[str, float]:
-    """The metrics steps_per_second, images_per_second, flops_utilization (the share of the ceiling) and memory_gb.
+    """Throughput metrics: steps_per_second, images_per_second, flops_utilization and memory_gb.
+
+    flops_utilization is the achieved FLOP/s as a share of `ceiling`. It is absent if flops_per_step is unknown.
+    memory_gb is the peak memory in use, absent if unknown.
 
     Args:
-      flops_per_step: operations of a step, as by `flops`; None if unknown.
-      ceiling: operations per second of a matrix product (`matmul_flops`).
+      flops_per_step: floating-point operations of a training step (`flops`); None if unknown.
+      ceiling: FLOP/s of a matrix product on the same devices (`matmul_flops`).
     """
     values = {"steps_per_second": steps_per_second, "images_per_second": steps_per_second * batch_size}
     if flops_per_step:
@@ -24,9 +27,11 @@ def rates(steps_per_second: float, batch_size: int, flops_per_step: float | None
 
 
 def matmul_flops(dtype: DTypeLike = jnp.float32, *, size: int | None = None, num_trials: int = 5) -> float:
-    """Operations per second of the device multiplying two square matrices, the best of some trials.
+    """Measured matrix-multiplication throughput of the device in FLOP/s, the best of some trials.
 
-    size: of their sides; one that takes an accelerator milliseconds, and a processor not much longer, by default.
+    Args:
+      size: the side of the two square matrices. The default is 8192 on an accelerator, where a product takes
+        milliseconds, and 1024 on a CPU, where it does not take much longer.
     """
     size = size or (1024 if jax.default_backend() == "cpu" else 8192)
     product = jax.jit(jnp.matmul)
@@ -41,16 +46,17 @@ def matmul_flops(dtype: DTypeLike = jnp.float32, *, size: int | None = None, num
 
 
 def flops(lowered: Any) -> float | None:
-    """Operations of a program that jit has lowered, as written, before it is compiled.
+    """The FLOP count of a lowered jit program, before compilation; None if XLA has no estimate.
 
-    A loop's body counts once. What is rematerialised counts again, whether the compiler computes it again or not.
+    The body of a loop counts once. Rematerialised operations (gradient checkpointing) count each time they are written,
+    whether or not the compiler computes them again.
     """
     analysis = lowered.cost_analysis()
     return None if not analysis else analysis.get("flops")
 
 
 def memory_in_use() -> float | None:
-    """Bytes: the peak of the first device where it tells, else that of this process; None on systems without."""
+    """Peak memory in bytes: of the first device if it reports one, else of this process; None if unknown."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "peak_bytes_in_use" in stats:
         return float(stats["peak_bytes_in_use"])

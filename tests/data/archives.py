@@ -1,4 +1,4 @@
-"""Small archives in the official layouts, and a server to fetch them from."""
+"""Small archives in the official layouts, and an HTTP server for download tests."""
 
 import contextlib
 import gzip
@@ -61,13 +61,16 @@ def mnist(folder, train=6, test=3):
 
 
 def remote(base, path):
-    """What a served file is."""
+    """The description of a served file for download.fetch."""
     content = pathlib.Path(path).read_bytes()
     return Remote(f"{base}/{pathlib.Path(path).name}", len(content), hashlib.sha256(content).hexdigest())
 
 
 class Server:
-    """Serves a folder, as told: stop_after bytes of a response, no ranges; and counts what it sent."""
+    """An HTTP server of a folder; counts the bytes sent.
+
+    stop_after: ends every response after so many bytes. ranges: whether range requests are supported.
+    """
 
     def __init__(self, folder):
         self.folder, self.stop_after, self.ranges, self.sent, self.url = folder, None, True, 0, ""

@@ -1,4 +1,4 @@
-"""Small datasets under the names of stock TFDS ones, with their features, written without TensorFlow."""
+"""Small stand-ins for stock TFDS datasets, with the same names and features, written without TensorFlow."""
 
 import io
 
@@ -37,6 +37,6 @@ def prepare(name, data_dir, splits, *, num_examples=6, kind="png"):
         "_split_generators": lambda self, _: {split: examples(self, 100 * i) for i, split in enumerate(splits)},
         "_generate_examples": examples,
     }
-    made = type(parent)(parent.__name__, (parent,), body, skip_registration=True)
+    builder_class = type(parent)(parent.__name__, (parent,), body, skip_registration=True)
     options = {"config": config} if config else {}
-    made(data_dir=str(data_dir), file_format="array_record", **options).download_and_prepare()
+    builder_class(data_dir=str(data_dir), file_format="array_record", **options).download_and_prepare()

@@ -1,4 +1,4 @@
-"""Random views against what they should be, pixel by pixel."""
+"""Data augmentation: images, pixel by pixel, and the labels of their transformations."""
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,11 @@ X = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (400, 8, 8, 3)), jnp.flo
 
 
 def test_half_of_the_images_are_mirrored_each_by_its_own_key():
-    seen = np.asarray(augment.flipped(KEYS, X))
-    mirrored = (seen == X[:, :, ::-1]).all((1, 2, 3))
-    kept = (seen == X).all((1, 2, 3))
-    assert (mirrored ^ kept).all() and abs(mirrored.mean() - 0.5) < 0.1
-    np.testing.assert_array_equal(augment.flipped(KEYS[7:9], X[7:9]), seen[7:9])
+    images = np.asarray(augment.flipped(KEYS, X))
+    mirrored = (images == X[:, :, ::-1]).all((1, 2, 3))
+    unchanged = (images == X).all((1, 2, 3))
+    assert (mirrored ^ unchanged).all() and abs(mirrored.mean() - 0.5) < 0.1
+    np.testing.assert_array_equal(augment.flipped(KEYS[7:9], X[7:9]), images[7:9])
 
 
 def test_uniform_noise_fills_every_level():
@@ -28,11 +28,11 @@ def test_uniform_noise_fills_every_level():
 
 
 def test_an_image_left_alone_is_exact_and_its_label_is_zero():
-    seen, labels = geometric(KEYS, X, probability=0.0)
+    images, labels = geometric(KEYS, X, probability=0.0)
     flipped = np.asarray(labels[:, 0]) == 1
     np.testing.assert_array_equal(labels[:, 1:], 0)
-    np.testing.assert_array_equal(seen[~flipped], X[~flipped])
-    np.testing.assert_array_equal(seen[flipped], X[flipped][:, :, ::-1])
+    np.testing.assert_array_equal(images[~flipped], X[~flipped])
+    np.testing.assert_array_equal(images[flipped], X[flipped][:, :, ::-1])
     assert abs(flipped.mean() - 0.5) < 0.1
 
 
@@ -77,14 +77,14 @@ def rotation(angle):
 
 
 def test_a_spot_lands_where_its_label_says():
-    """Scale, then turn, then stretch, then shift of a point, from the label alone, in NumPy."""
+    """Scaling, rotation, anisotropic scaling and shift of a point in this order, from the label alone, in NumPy."""
     num = 300
     spot = np.array([3.0, -2.0])
-    seen, labels = geometric(
+    images, labels = geometric(
         jax.random.split(jax.random.key(2), num), jnp.tile(bump(*spot)[None], (num, 1, 1, 1)), probability=0.35
     )
     checked = 0
-    for image, label in zip(np.asarray(seen), np.asarray(labels, float), strict=True):
+    for image, label in zip(np.asarray(images), np.asarray(labels, float), strict=True):
         flip_x, flip_y, scale, cos, sin, along, across, *shift = label
         point = spot * [1 - 2 * flip_x, 1 - 2 * flip_y] * 2 ** (0.2 * scale)
         angle = np.arctan2(sin, cos + 1)
@@ -92,7 +92,7 @@ def test_a_spot_lands_where_its_label_says():
         size, turn = np.hypot(along, across), rotation(-np.arctan2(across, along))
         point = turn @ (np.diag([2 ** (0.2 * size), 2 ** (-0.2 * size)]) @ (turn.T @ point))
         point = point + 0.125 * 32 * np.array(shift)
-        # Well inside; and where the view does not reach to the spot's reflections, as bright as itself.
+        # Well inside the image, and only where reflections of the spot, which are as bright, stay outside.
         if np.abs(point).max() < 6 and scale > -0.5 and size < 0.5:
             np.testing.assert_allclose(peak(image), point, atol=0.75)
             checked += 1

@@ -1,4 +1,4 @@
-"""CIFAR's archives and MNIST's files, whole and broken."""
+"""The official files of CIFAR and MNIST, intact and damaged."""
 
 import gzip
 
@@ -29,17 +29,17 @@ def test_nothing_of_an_archive_is_written_and_a_member_that_points_outside_is_re
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (lambda content: content[: len(content) // 2], "a damaged one"),
         (lambda content: b"not an archive at all" * 100, "not a tar archive"),
     ],
 )
-def test_damaged_archives(tmp_path, damage, said):
+def test_damaged_archives(tmp_path, damage, message):
     path = tmp_path / "cifar.tar.gz"
     archives.cifar10(path, per_file=20)
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         cifar.CIFAR10.read(path)
 
 
@@ -64,14 +64,14 @@ def test_idx_without_gzip_and_damaged(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(archives.idx(array))
     np.testing.assert_array_equal(idx.read(path), array)
-    for content, said in (
+    for content, message in (
         (archives.idx(array)[:-1], r"expected 24 bytes for an array of shape \(2, 3, 4\), got 23"),
         (b"PK\x03\x04 and so on", "expected an idx file of unsigned bytes"),
         (b"", "expected an idx file"),
         (gzip.compress(archives.idx(array))[:-9], "damaged gzip file"),
     ):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             idx.read(path)
 
 

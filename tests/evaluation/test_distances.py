@@ -1,4 +1,4 @@
-"""Distances between sets against closed forms."""
+"""The Frechet and sliced Wasserstein distances against closed forms."""
 
 import numpy as np
 import pytest

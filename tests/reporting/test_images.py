@@ -38,6 +38,18 @@ def test_png_is_enlarged_without_blur(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["10.png"]
 
 
+def test_a_picture_is_what_the_png_shows(tmp_path):
+    for batch, scale, size in (
+        (np.random.default_rng(0).uniform(-1, 1, (2, 16, 16, 3)), None, (18 * 3, 35 * 3)),
+        (np.random.default_rng(1).uniform(-1, 1, (2, 16, 16, 3)), 2, (18 * 2, 35 * 2)),
+        (np.random.default_rng(2).integers(0, 256, (5, 7, 3), np.uint8), None, (5, 7)),
+    ):
+        picture = images.picture(batch, scale)
+        assert picture.dtype == np.uint8 and picture.shape == (*size, 3)
+        images.save_png(tmp_path / "a.png", batch, scale=scale)
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), picture)
+
+
 def test_color_picture_keeps_its_size(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     images.save_png(tmp_path / "a.png", picture)

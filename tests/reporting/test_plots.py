@@ -9,10 +9,14 @@ from diffax import samplers, schedules
 from diffax.reporting import plots
 
 
+def coloured_pixels(picture):
+    """The mask of coloured pixels of an RGB picture."""
+    return picture.max(axis=-1).astype(int) - picture.min(axis=-1) > 20
+
+
 def ink(path):
     """The fraction of coloured pixels in the left and right half."""
-    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
-    coloured = picture.max(axis=-1) - picture.min(axis=-1) > 20
+    coloured = coloured_pixels(np.asarray(Image.open(path).convert("RGB")))
     middle = coloured.shape[1] // 2
     return coloured[:, :middle].mean(), coloured[:, middle:].mean()
 
@@ -31,6 +35,33 @@ def test_strays_and_nans_do_not_stretch_the_axes(tmp_path):
     plots.scatter(tmp_path / "a.png", strays, real)
     left, right = ink(tmp_path / "a.png")
     assert left == pytest.approx(right, rel=0.05)
+
+
+def test_a_picture_is_what_the_png_shows(tmp_path):
+    points = np.random.default_rng(0).normal(size=(2, 50, 2))
+    picture = plots.scatter_picture(*points, titles=("a", "b"))
+    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+    plots.scatter(tmp_path / "a.png", *points, titles=("a", "b"))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png").convert("RGB")), picture)
+
+
+def test_generated_points_alone_set_their_axes():
+    points = np.random.default_rng(0).uniform(-1, 1, (1000, 2))
+    beside, alone = plots.scatter_picture(points, points), plots.scatter_picture(points)
+    assert alone.shape[1] == beside.shape[1] / 2
+    # Neither a few strays nor NaNs stretch the axes: the points cover most of the picture.
+    strays = np.concatenate([points, [[1e9, 0.0], [-1e9, 1e9], [np.nan, 1.0], [0.0, np.inf]]])
+    for picture in (alone, plots.scatter_picture(strays)):
+        rows, columns = np.nonzero(coloured_pixels(picture))
+        assert np.ptp(rows) > 0.5 * picture.shape[0] and np.ptp(columns) > 0.5 * picture.shape[1]
+    # One stray among few points.
+    rows, _ = np.nonzero(coloured_pixels(plots.scatter_picture(np.append(points[:60], [[1e9, 1e9]], axis=0))))
+    assert np.ptp(rows) > 0.5 * alone.shape[0]
+
+
+@pytest.mark.parametrize("points", [np.full((3, 2), np.nan), np.zeros((0, 2)), np.ones((1, 2))])
+def test_a_diverged_sampler_still_has_a_picture(points):
+    assert plots.scatter_picture(points).shape == plots.scatter_picture(np.eye(2)).shape
 
 
 def test_bad_points(tmp_path):

@@ -17,7 +17,7 @@ class Unshowable:
 
 
 class Clock:
-    """Stands in for the time module: time passes when told to."""
+    """A stand-in for the time module whose time the test sets."""
 
     def __init__(self):
         self.now = 100.0
@@ -82,5 +82,5 @@ def test_downloads_say_how_far_each_file_is():
     for have in (500_000, 1_000_000, 2_000_000):
         report("a.tar.gz", have, 2_000_000)
     report("b.gz", 10, 10)
-    said = out.getvalue()
-    assert "a.tar.gz: 100%" in said and "2.00M/2.00M" in said and "b.gz: 100%" in said
+    text = out.getvalue()
+    assert "a.tar.gz: 100%" in text and "2.00M/2.00M" in text and "b.gz: 100%" in text

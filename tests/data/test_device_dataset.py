@@ -1,4 +1,4 @@
-"""Data on the device give the batches that the host gives, to the bit."""
+"""A device-resident dataset gives the batches of the host pipeline, bit for bit."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffax.data import dataset, pipeline, resident
+from diffax.data import dataset, device_dataset, pipeline
 
 RNG = np.random.default_rng(0)
 
@@ -21,7 +21,7 @@ def images(n, labelled=True):
     )
 
 
-gather = jax.jit(lambda held, step: held.batch(step))
+gather = jax.jit(lambda data, step: data.batch(step))
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(50, 10), (50, 16), (7, 3), (5, 12), (64, 64)])
@@ -29,13 +29,13 @@ gather = jax.jit(lambda held, step: held.batch(step))
 def test_both_paths_give_the_same_bytes(n, batch_size, start):
     data = images(n)
     host = pipeline.Pipeline(data, batch_size, seed=3)
-    held = resident.batches(data, batch_size, 3, start)
+    on_device = device_dataset.batches(data, batch_size, 3, start)
     for step in range(start, start + 40):
-        mine, theirs = gather(next(held), step), host.batch(step)
-        assert set(mine) == set(theirs) == {"x", "label"}
-        for name, value in theirs.items():
-            np.testing.assert_array_equal(mine[name], value)
-            assert mine[name].dtype == value.dtype
+        gathered, expected = gather(next(on_device), step), host.batch(step)
+        assert set(gathered) == set(expected) == {"x", "label"}
+        for name, value in expected.items():
+            np.testing.assert_array_equal(gathered[name], value)
+            assert gathered[name].dtype == value.dtype
 
 
 def test_it_is_compiled_once_and_data_are_sent_once():
@@ -43,24 +43,24 @@ def test_it_is_compiled_once_and_data_are_sent_once():
     traces = []
 
     @jax.jit
-    def step(held, number):
+    def step(on_device, number):
         traces.append(1)
-        return held.batch(number)["x"].sum()
+        return on_device.batch(number)["x"].sum()
 
-    held = list(itertools.islice(resident.batches(data, 8, 0), 30))
-    for number, now in enumerate(held):
-        step(now, number)
+    sequence = list(itertools.islice(device_dataset.batches(data, 8, 0), 30))
+    for number, current in enumerate(sequence):
+        step(current, number)
     assert len(traces) == 1
-    assert all(now.examples is held[0].examples for now in held)
+    assert all(current.examples is sequence[0].examples for current in sequence)
     # 40 examples are five batches: the order of two epochs lasts for ten.
-    orders = [id(now.order) for now in held]
+    orders = [id(current.order) for current in sequence]
     assert [len(list(group)) for _, group in itertools.groupby(orders)] == [10, 10, 10]
 
 
 def test_memory_is_that_of_the_bytes_and_of_two_orders():
     data = images(1000)
-    held = next(resident.batches(data, 10, 0))
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(held))
+    on_device = next(device_dataset.batches(data, 10, 0))
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(on_device))
     assert size <= data.examples.nbytes + data.labels.nbytes + 2 * 4 * 1000 + 8
     # CIFAR-10: 153.6 MB of pixels, 0.2 MB of labels, 0.4 MB of orders.
     assert (50_000 * (3072 + 4 + 8) + 8) / (50_000 * 3072) < 1.1

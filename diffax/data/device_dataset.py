@@ -1,0 +1,71 @@
+"""Device-resident datasets: batches are gathered in device memory inside the compiled step, without host transfers."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffax import arrays
+from diffax.data import order
+from diffax.data.dataset import Dataset
+from diffax.typing import Array
+
+
+@final
+@arrays.register_pytree
+@dataclasses.dataclass(frozen=True)
+class DeviceDataset:
+    """A dataset in device memory with the visiting order of the next steps; a pytree, the argument of a train step.
+
+    examples: uint8 images or float32 points, (n, *dims).
+    labels: int32 (n,), or None.
+    order: int32 (num_steps * batch_size,), the examples of the steps from first_step on.
+    first_step: int32 scalar.
+    """
+
+    examples: Array
+    labels: Array | None
+    order: Array
+    first_step: Array
+    batch_size: int = dataclasses.field(metadata={"static": True})
+
+    def batch(self, step: Array) -> dict[str, Array]:
+        """Gathers the batch of a step, equal bit for bit to data.pipeline.Pipeline.batch. Call it inside jit."""
+        start = (step - self.first_step) * self.batch_size
+        rows = jax.lax.dynamic_slice_in_dim(self.order, start, self.batch_size)
+        batch = {"x": jnp.take(self.examples, rows, axis=0)}
+        return batch if self.labels is None else batch | {"label": jnp.take(self.labels, rows, axis=0)}
+
+
+def batches(
+    dataset: Dataset,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    place: Callable[[np.ndarray], jax.Array] = jax.device_put,
+) -> Iterator[DeviceDataset]:
+    """An endless iterator of the train step's argument at start_step, start_step + 1, ...
+
+    The examples are copied to the device once. The visiting order of about two epochs is sent at a time, a new one
+    when the last is used up.
+
+    Args:
+      place: copies an array to the device, or to the devices of a mesh.
+    """
+    examples = place(dataset.examples)
+    labels = None if dataset.labels is None else place(dataset.labels)
+    num_steps = -(-2 * len(dataset) // batch_size)
+    for first_step in itertools.count(start_step, num_steps):
+        start, stop = first_step * batch_size, (first_step + num_steps) * batch_size
+        current = DeviceDataset(
+            examples=examples,
+            labels=labels,
+            order=place(order.indices(len(dataset), seed, start, stop).astype(np.int32)),
+            first_step=place(np.asarray(first_step, np.int32)),
+            batch_size=batch_size,
+        )
+        yield from itertools.repeat(current, num_steps)
