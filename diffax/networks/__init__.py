@@ -1,39 +1,41 @@
-"""Networks: Flax modules `module(x, time_input, condition=None, *, keys=None)` that know no schedule.
+"""Networks: the UNet and the MLP, Flax Linen modules `module(x, time_input, condition=None, *, keys=None)`.
 
-x is (batch, height, width, channels) or (batch, dim), time_input (batch,) any real number, condition None or a dict
-(see `conditioning`), keys one typed JAX key per sample for dropout. Sample i of the result is a function of sample i of
-each of them, and so does not know its batch.
+x is (batch, height, width, channels) or (batch, dim), time_input (batch,) any real number, condition None or a dict of
+labels and contexts (networks.conditioning), keys one typed JAX key per sample for dropout. Sample i of the result is a
+function of sample i of each of them. Networks know no noise schedule.
 """
 
-from diffax.networks import packed, remat
-from diffax.networks.apply import Apply, Params, apply_fn, init_params
+from diffax.networks import remat
 from diffax.networks.attention import AttentionBlock
 from diffax.networks.blocks import Downsample, ResidualBlock, Upsample
 from diffax.networks.conditioning import Condition, drop_condition, null_condition
 from diffax.networks.embeddings import ConditionEmbedding, FourierFeatures, SinusoidalFeatures, sinusoidal
+from diffax.networks.linen import Linen, Params, as_network
 from diffax.networks.mlp import MLP
 from diffax.networks.normalization import GroupNormAct
 from diffax.networks.unet import UNet
 
+# What config.model.name chooses from, by their names in lower case.
+NETWORKS = (UNet, MLP)
+
 __all__ = [
     "MLP",
-    "Apply",
+    "NETWORKS",
     "AttentionBlock",
     "Condition",
     "ConditionEmbedding",
     "Downsample",
     "FourierFeatures",
     "GroupNormAct",
+    "Linen",
     "Params",
     "ResidualBlock",
     "SinusoidalFeatures",
     "UNet",
     "Upsample",
-    "apply_fn",
+    "as_network",
     "drop_condition",
-    "init_params",
     "null_condition",
-    "packed",
     "remat",
     "sinusoidal",
 ]

@@ -1,4 +1,4 @@
-"""Self-attention between the positions of an image."""
+"""Multi-head self-attention between the positions of an image."""
 
 import flax.linen as nn
 import jax
@@ -12,10 +12,11 @@ Heads = Float[Array, "batch positions heads head_channels"]
 
 
 class AttentionBlock(nn.Module):
-    """x + W_out softmax(q k^T / sqrt(channels per head)) v, with q, k, v linear in GroupNorm(x).
+    """A self-attention block: x + W_out softmax(q k^T / sqrt(channels per head)) v.
 
-    Every position attends to every other, in `num_heads` groups of channels. W_out starts at zero, so the block starts
-    as the identity. Softmax is computed in float32 or wider; the result has the dtype `dtype`.
+    q, k and v are linear in GroupNorm(x). Every position attends to every other, in `num_heads` groups of channels.
+    W_out starts at zero, so the block starts as the identity. Softmax is computed in float32 or wider; the result has
+    the dtype `dtype`.
 
     DDPM (arXiv:2006.11239), appendix B; heads: improved DDPM (arXiv:2102.09672), section 3.
 

@@ -1,4 +1,4 @@
-"""The residual block of the UNet, and the changes of resolution."""
+"""Residual blocks of the UNet, and its down-sampling and up-sampling layers."""
 
 from collections.abc import Callable
 
@@ -11,20 +11,20 @@ from diffax.networks import dropout, layers, normalization
 
 
 def average_pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height//2 width//2 channels"]:
-    """Means of 2x2 squares."""
+    """2x2 average pooling."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
 
 
 def nearest(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch 2*height 2*width channels"]:
-    """Every pixel becomes a 2x2 square."""
+    """Nearest-neighbour up-sampling: every pixel becomes a 2x2 square."""
     batch, height, width, channels = x.shape
     squares = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
     return squares.reshape(batch, 2 * height, 2 * width, channels)
 
 
 class Downsample(nn.Module):
-    """A 3x3 convolution of stride 2: (batch, side, side, channels) to half the side, as in DDPM."""
+    """Down-sampling by a 3x3 convolution of stride 2: (batch, side, side, channels) to half the side, as in DDPM."""
 
     dtype: DTypeLike = jnp.float32
 
@@ -36,7 +36,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Nearest neighbours, then a 3x3 convolution: (batch, side, side, channels) to twice the side, as in DDPM."""
+    """Nearest-neighbour up-sampling and a 3x3 convolution, (batch, side, side, channels) to twice the side (DDPM)."""
 
     dtype: DTypeLike = jnp.float32
 
@@ -48,7 +48,7 @@ class Upsample(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """shortcut(x) + conv(dropout(silu(norm(conv(silu(norm(x))) conditioned on emb)))).
+    """A residual block: shortcut(x) + conv(dropout(silu(norm(conv(silu(norm(x))) conditioned on emb)))).
 
     The condition enters before the second normalisation, h + W emb (DDPM, arXiv:2006.11239, appendix B), or as its
     scale and shift, norm(h) (1 + s) + m with (s, m) = W emb (improved DDPM, arXiv:2102.09672, section 3). The second

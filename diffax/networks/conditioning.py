@@ -1,4 +1,4 @@
-"""The condition of a network: a dict of labels and contexts, and what stands for none of it.
+"""Conditions of a network (labels and contexts), their null values, and dropping them for classifier-free guidance.
 
 A condition is None or a dict with any of
 
@@ -17,7 +17,7 @@ Condition = dict[str, Array]
 
 
 def null_condition(condition: Condition | None, num_classes: int | None) -> Condition | None:
-    """The same pytree with every label num_classes and every context zero.
+    """The null condition: every label num_classes, every context zero.
 
     Raises:
         ValueError: unknown entries, or labels without num_classes.
@@ -28,7 +28,7 @@ def null_condition(condition: Condition | None, num_classes: int | None) -> Cond
 def drop_condition(
     keys: Key[Array, " batch"], condition: Condition | None, num_classes: int | None, probability: float
 ) -> Condition | None:
-    """Nulls the whole condition of each sample with the given probability, by the sample's own key.
+    """Condition dropping: nulls the whole condition of a sample with a probability, by the sample's own key.
 
     `keys` should serve nothing else; label and context of one sample are dropped together (arXiv:2207.12598, alg. 1).
 

@@ -1,4 +1,4 @@
-"""Dropout in which every sample draws its own mask."""
+"""Dropout with one mask per sample, drawn by the sample's own key."""
 
 import jax
 import jax.numpy as jnp

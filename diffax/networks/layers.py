@@ -1,4 +1,4 @@
-"""Dense layers and convolutions with the initialisation of DDPM, float32 parameters and a compute dtype."""
+"""Dense layers and 3x3 convolutions with DDPM's initialization, float32 parameters and a compute dtype."""
 
 import flax.linen as nn
 import jax
@@ -11,7 +11,7 @@ fan_avg_uniform = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 
 
 def dense(features: int, dtype: DTypeLike, name: str, *, zero: bool = False, use_bias: bool = True) -> nn.Dense:
-    """A matrix on the last axis, also the 1x1 convolution of images; `zero` starts it at exactly zero."""
+    """A dense layer on the last axis, which is the 1x1 convolution of images; `zero` initializes it to zero."""
     kernel_init = nn.initializers.zeros if zero else fan_avg_uniform
     return nn.Dense(
         features, use_bias=use_bias, dtype=dtype, param_dtype=jnp.float32, kernel_init=kernel_init, name=name
@@ -19,7 +19,7 @@ def dense(features: int, dtype: DTypeLike, name: str, *, zero: bool = False, use
 
 
 def conv3x3(features: int, dtype: DTypeLike, name: str, *, stride: int = 1, zero: bool = False) -> nn.Conv:
-    """A 3x3 convolution on (batch, height, width, channels), side -> side / stride; `zero` starts it at zero.
+    """A 3x3 convolution on (batch, height, width, channels), side -> side / stride; `zero` initializes it to zero.
 
     With stride 2 and an even side, "SAME" pads nothing before and one row or column of zeros after, as DDPM does.
     """

@@ -1,15 +1,13 @@
-"""A network for points, such as those of the plane."""
+"""A residual multilayer perceptron (MLP) for points, such as those of the plane."""
 
 import flax.linen as nn
-import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from diffax.networks import conditioning, dropout, embeddings, layers, precision
 
 
 class MLP(nn.Module):
-    """Residual layers h + W_2 dropout(silu(W_1 silu(h) + W_3 emb)), between a first and a last matrix.
+    """A residual MLP: layers h + W_2 dropout(silu(W_1 silu(h) + W_3 emb)), between a first and a last matrix.
 
     It starts as the zero function. Parameters are float32; results have the dtype of x.
 
@@ -21,8 +19,9 @@ class MLP(nn.Module):
         out_dim: None for that of x.
         num_classes: None for no labels; a table of num_classes + 1 rows otherwise, the last for the null label.
         context_dim: None for no context.
-        time_features: None for `SinusoidalFeatures(hidden)`; `FourierFeatures` for a time that stays within [0, 1].
-        dtype: of the computation.
+        time_features: SinusoidalFeatures unless given; FourierFeatures for a time input within [0, 1]. As many
+            features as the width.
+        dtype: of the computation, such as float32 or bfloat16.
     """
 
     hidden: int = 128
@@ -33,7 +32,7 @@ class MLP(nn.Module):
     num_classes: int | None = None
     context_dim: int | None = None
     time_features: embeddings.TimeFeatures | None = None
-    dtype: DTypeLike = jnp.float32
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -49,12 +48,14 @@ class MLP(nn.Module):
         Raises:
             ValueError: x that is not (batch, dim), unfit times, or an unfit condition.
         """
+        precision.check_dtype(self.dtype)
         if x.ndim != 2:
             raise ValueError(f"points must have shape (batch, dim), got {x.shape}")
         embeddings.check_time_input(time_input, x.shape[0])
         emb = embeddings.ConditionEmbedding(
             width=self.hidden,
-            time_features=self.time_features or embeddings.SinusoidalFeatures(self.hidden),
+            time_features=self.time_features or embeddings.SinusoidalFeatures(),
+            num_features=self.hidden,
             num_classes=self.num_classes,
             context_dim=self.context_dim,
             dtype=self.dtype,

@@ -1,4 +1,4 @@
-"""Group normalisation, scale-shift and SiLU, folded into one multiply-add per channel."""
+"""Group normalization with adaptive scale and shift and SiLU, folded into one multiply-add per channel."""
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,9 @@ from diffax.networks import precision
 
 
 class GroupNormAct(nn.Module):
-    """SiLU(GroupNorm(x) (1 + s) + m), the normalisation of every block, in one read for the sums and one for the rest.
+    """Group normalization with scale, shift and SiLU: SiLU(GroupNorm(x) (1 + s) + m).
+
+    One pass over x computes the sums, another the result.
 
     With mu and var over the positions and the channels of a group, from a sum and a sum of squares per channel:
 

@@ -1,6 +1,7 @@
-"""What of a block's inside is kept for its gradient; the rest is computed again then (rematerialisation).
+"""Gradient checkpointing (rematerialization): which intermediates of a block are kept for its gradient.
 
-Policies of jax.checkpoint: functions of a primitive and what it is called with.
+The others are computed again in the backward pass. Policies of jax.checkpoint are functions of a primitive and its
+arguments.
 """
 
 from typing import Any
@@ -9,10 +10,14 @@ from jax.extend.core import Primitive
 
 
 def nothing(primitive: Primitive, *_: Any, **__: Any) -> bool:
-    """Only what goes into a block: least memory, and about a third more time."""
+    """Keeps the inputs of a block alone: least memory, and about a third more time."""
     return False
 
 
 def products(primitive: Primitive, *_: Any, **__: Any) -> bool:
-    """What convolutions and matrix products return: only what is cheap is computed again."""
+    """Keeps the outputs of convolutions and matrix products: only cheap operations are computed again."""
     return primitive.name in ("conv_general_dilated", "dot_general")
+
+
+# The policies by the names of the option `remat` of a network; None keeps everything.
+POLICIES = {"none": None, "products": products, "blocks": nothing}

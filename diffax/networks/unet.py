@@ -1,4 +1,4 @@
-"""The UNet of DDPM and its descendants."""
+"""The UNet of DDPM, improved DDPM and guided diffusion."""
 
 import itertools
 from collections.abc import Callable
@@ -6,14 +6,13 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from diffax.networks import attention, blocks, conditioning, embeddings, layers, normalization, precision
+from diffax.networks import attention, blocks, conditioning, embeddings, layers, normalization, precision, remat
 
 
 class UNet(nn.Module):
-    """Images down to small sides and back up, with a skip connection from every block of the way down.
+    """The UNet of diffusion models: residual blocks and attention, with a skip connection from every block going down.
 
     The defaults with dropout=0.1 are DDPM's CIFAR-10 network (arXiv:2006.11239, appendix B): 35,746,307 parameters.
     Improved DDPM (arXiv:2102.09672): scale_shift=True, num_heads=4, attention_resolutions=(16, 8), num_res_blocks=3.
@@ -34,9 +33,10 @@ class UNet(nn.Module):
         out_channels: None for those of x; twice as many for learned variances.
         num_classes: None for no labels; a table of num_classes + 1 rows otherwise, the last for the null label.
         context_dim: None for no context.
-        time_features: None for `SinusoidalFeatures(channels)`.
-        dtype: of the computation.
-        remat: what every residual and attention block keeps for its gradient, one of `remat`'s policies; None for all.
+        time_features: SinusoidalFeatures unless given; as many features as channels.
+        dtype: of the computation, such as float32 or bfloat16.
+        remat: gradient checkpointing of every residual and attention block: "none", "products" (keeps the outputs of
+            convolutions and matrix products) or "blocks" (keeps the inputs of blocks alone).
     """
 
     channels: int = 128
@@ -53,8 +53,8 @@ class UNet(nn.Module):
     num_classes: int | None = None
     context_dim: int | None = None
     time_features: embeddings.TimeFeatures | None = None
-    dtype: DTypeLike = jnp.float32
-    remat: Callable[..., bool] | None = None
+    dtype: str = "float32"
+    remat: str = "none"
 
     @nn.compact
     def __call__(
@@ -69,7 +69,7 @@ class UNet(nn.Module):
 
         Args:
             time_input: any real number per sample: an index, 999 t, log sigma / 4, log_snr.
-            condition: see `conditioning`; an entry that is missing is null.
+            condition: labels and contexts (networks.conditioning); an entry that is missing is null.
             keys: one typed JAX key per sample, for dropout; None for none.
 
         Raises:
@@ -80,7 +80,8 @@ class UNet(nn.Module):
         embeddings.check_time_input(time_input, x.shape[0])
         emb = embeddings.ConditionEmbedding(
             width=4 * self.channels,
-            time_features=self.time_features or embeddings.SinusoidalFeatures(self.channels),
+            time_features=self.time_features or embeddings.SinusoidalFeatures(),
+            num_features=self.channels,
             num_classes=self.num_classes,
             context_dim=self.context_dim,
             dtype=self.dtype,
@@ -120,7 +121,8 @@ class UNet(nn.Module):
         return block(num_heads, self.groups, dtype=self.dtype, name=name)(h)
 
     def _rematerialised(self, block: Callable[..., Any]) -> Callable[..., Any]:
-        return block if self.remat is None else nn.remat(block, policy=self.remat)
+        policy = remat.POLICIES[self.remat]
+        return block if policy is None else nn.remat(block, policy=policy)
 
     def _down(self, h: Array, residual: Callable[..., Array]) -> tuple[Array, list[Array]]:
         """Returns the features at the lowest resolution and everything the way up takes over, itself included."""
@@ -175,6 +177,9 @@ class UNet(nn.Module):
 
     def _check(self, shape: tuple[int, ...]) -> None:
         """Refuses, before anything is traced, shapes and settings that do not go together."""
+        precision.check_dtype(self.dtype)
+        if self.remat not in remat.POLICIES:
+            raise ValueError(f"model.remat must be one of {', '.join(remat.POLICIES)}, got {self.remat!r}")
         if len(shape) != 4:
             raise ValueError(f"images must have shape (batch, height, width, channels), got {shape}")
         halvings = len(self.channel_multipliers) - 1

@@ -1,33 +1,32 @@
-"""Training: state, step, loop and checkpoints."""
+"""Training: state, step, loop, optimizers, EMA and checkpoints."""
 
-from diffax.training import accumulation, diagnostics, ema, posthoc
-from diffax.training.dispatch import several_steps
-from diffax.training.loop import Every, check_multiples, fit
-from diffax.training.optimizer import LearningRateShape, adam, learning_rate_shape, muon
-from diffax.training.state import Numbers, TrainState, init_state
-from diffax.training.step import Batch, BatchLoss, DropCondition, View, make_held_out_loss, make_loss, make_train_step
+from diffax.training import accumulation, ema, learning_rate, posthoc, roles
+from diffax.training.learning_rate import LearningRateShape
+from diffax.training.loop import PeriodicCallback, fit
+from diffax.training.optimizer import adam, muon
+from diffax.training.state import Hyperparameters, TrainState, evaluation_keys, init_state
+from diffax.training.step import Batch, BatchLoss, DropCondition, Preprocess, make_loss, make_train_step, preprocessed
 
 __all__ = [
     "Batch",
     "BatchLoss",
     "DropCondition",
-    "Every",
+    "Hyperparameters",
     "LearningRateShape",
-    "Numbers",
+    "PeriodicCallback",
+    "Preprocess",
     "TrainState",
-    "View",
     "accumulation",
     "adam",
-    "check_multiples",
-    "diagnostics",
     "ema",
+    "evaluation_keys",
     "fit",
     "init_state",
-    "learning_rate_shape",
-    "make_held_out_loss",
+    "learning_rate",
     "make_loss",
     "make_train_step",
     "muon",
     "posthoc",
-    "several_steps",
+    "preprocessed",
+    "roles",
 ]

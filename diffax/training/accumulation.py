@@ -1,4 +1,4 @@
-"""The gradient of a large batch, part by part."""
+"""Gradient accumulation: the gradient of a large batch, computed part by part."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,8 +38,8 @@ def check_divides(num_parts: int, batch_size: int) -> None:
 
 
 def unrolled() -> bool:
-    """Whether loops around gradients are written out: XLA's CPU compiler takes 20 to 30 times longer for the weight
-    gradient of a convolution inside a loop."""
+    """Whether loops around gradients are unrolled: on CPUs, where XLA's weight gradient of a convolution inside a loop
+    takes 20 to 30 times longer."""
     return jax.default_backend() == "cpu"
 
 

@@ -36,16 +36,17 @@ _PARTIAL, _DELETED, _DESCRIPTION = "partial", "deleted", "description.json"
 
 @final
 class Checkpoints:
-    """The checkpoints of one directory: the newest `keep`, and the one of the lowest metric.
+    """The checkpoints of one directory: the newest `keep`, and the one of the best metric.
 
     A state is any pytree of arrays: nested dicts, registered dataclasses, optax states, typed PRNG keys. Only one run
     may save to a directory at a time, with all its processes making the same calls; any number may read it. Nothing is
     created before the first save, which also removes what dying processes left.
     """
 
-    def __init__(self, directory: str | os.PathLike, keep: int = 3):
+    def __init__(self, directory: str | os.PathLike, keep: int = 3, *, highest_is_best: bool = False):
         if keep < 1:
             raise ValueError(f"keep must be >= 1, got {keep}")
+        self._sign = -1 if highest_is_best else 1
         self._directory = pathlib.Path(directory).absolute()
         self._keep = keep
         self._damaged: set[int] = set()
@@ -63,8 +64,8 @@ class Checkpoints:
         A save still under way is waited for, none is skipped. A damaged checkpoint of that step is replaced.
 
         Args:
-            metric: measured at this step, lower is better: the checkpoint of the lowest is kept.
-            description: of JSON's types, to be had again by `description`.
+            metric: measured at this step: the checkpoint of the lowest (or highest) metric is kept.
+            description: of JSON's types; the method `description` returns it.
 
         Raises:
             OSError: the save before failed (a full disk); its step does not count as saved, those before are intact.
@@ -83,8 +84,8 @@ class Checkpoints:
         except Exception as error:
             raise self._failed(step, error) from error
         known = None if metric is None or not math.isfinite(metric) else float(metric)
-        said = {"metric": known, **(description or {})}
-        self._save_under_way = self._committer.submit(self._commit, step, writing.result, said)
+        record = {"metric": known, **(description or {})}
+        self._save_under_way = self._committer.submit(self._commit, step, writing.result, record)
         return True
 
     def steps(self) -> list[int]:
@@ -93,19 +94,21 @@ class Checkpoints:
         return self._listed()
 
     def best(self) -> tuple[int, float] | None:
-        """(step, metric) of the checkpoint of the lowest metric, or None."""
+        """(step, metric) of the checkpoint of the best metric, or None."""
         self.wait()
         return self._best()
 
     def description(self, step: int) -> dict[str, Any]:
-        """What `save` was told of the checkpoint of `step`, its metric included."""
+        """The description that `save` was given for the checkpoint of `step`, and its metric."""
         return json.loads((self._path(step) / _DESCRIPTION).read_text())
 
-    def restore(self, step: int, like: State) -> State:
+    def restore(self, step: int, like: State, *, partial: bool = False) -> State:
         """The state saved at `step`, bit for bit, with the structure and placement of `like`.
 
-        like: a state, or jax.eval_shape of one. Arrays go where those of `like` are (to their `sharding`), or to the
-        default device where it names no place; NumPy arrays come back as NumPy arrays.
+        Args:
+            like: a state, or jax.eval_shape of one. Arrays go where those of `like` are (to their `sharding`), or to
+                the default device where it names no place; NumPy arrays come back as NumPy arrays.
+            partial: `like` is a part of the state, a dictionary with some of its entries; only its arrays are read.
 
         Raises:
             ValueError: there is no such step, its files are not what was written, or its arrays differ from `like` in
@@ -116,12 +119,15 @@ class Checkpoints:
             raise ValueError(f"no checkpoint of step {step} in {self._directory}, which has {steps or 'none'}")
         if problem := manifest.damage(self._path(step)):
             raise ValueError(f"checkpoint {self._path(step)} is damaged: {problem}; use another step")
-        return self._load(step, like)
+        return self._load(step, like, partial)
 
-    def restore_newest(self, like: State) -> tuple[int, State] | None:
+    def restore_newest(self, like: State, *, partial: bool = False) -> tuple[int, State] | None:
         """(step, state) of the newest checkpoint, as by `restore`; None if there is none at all.
 
         A damaged one is named by a warning, and the one before is used. It stays until its step is reached again.
+
+        Args:
+            partial: `like` is a part of the state, a dictionary with some of its entries; only its arrays are read.
 
         Raises:
             ValueError: all are damaged, or the newest whole one does not fit `like`.
@@ -146,7 +152,14 @@ class Checkpoints:
             )
         for problem in problems.values() if jax.process_index() == 0 else ():
             warnings.warn(f"checkpoint {problem}; going back to that of step {step}", stacklevel=2)
-        return step, self._load(step, like)
+        return step, self._load(step, like, partial)
+
+    def is_better(self, metric: float) -> bool:
+        """Whether a metric is better than that of every checkpoint."""
+        best = self.best()
+        if not math.isfinite(metric):
+            return False
+        return best is None or self._sign * metric < self._sign * best[1]
 
     def wait(self) -> None:
         """Returns when no save is under way; raises OSError if the last one failed, once."""
@@ -185,19 +198,24 @@ class Checkpoints:
                 metrics[step] = self.description(step)["metric"]
             except (OSError, ValueError, KeyError):
                 continue  # damaged; whoever restores it is told
-        known = [(metric, step) for step, metric in metrics.items() if metric is not None]
-        return None if not known else (min(known)[1], min(known)[0])
+        known = [(self._sign * metric, step) for step, metric in metrics.items() if metric is not None]
+        return None if not known else (min(known)[1], self._sign * min(known)[0])
 
-    def _load(self, step: int, like: State) -> State:
-        saved = structure.describe(ocp.metadata(self._path(step)).metadata)
-        differences = structure.differences(saved, structure.describe(like))
+    def _load(self, step: int, like: State, partial: bool = False) -> State:
+        saved, expected = structure.describe(ocp.metadata(self._path(step)).metadata), structure.describe(like)
+        if partial:
+            saved = {name: array for name, array in saved.items() if name in expected}
+        differences = structure.differences(saved, expected)
         if differences:
             shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if len(differences) > 3 else "")
             raise ValueError(
                 f"checkpoint of step {step} in {self._directory} does not fit: {shown}; use the config "
                 "(and the version of diffax) that wrote it"
             )
-        return ocp.load(self._path(step), jax.tree.map(_placed, like))
+        context = ocp.Context()
+        context.pytree.loading.partial_load = partial
+        with context:
+            return ocp.load(self._path(step), jax.tree.map(_placed, like))
 
     def _commit(self, step: int, written: Callable[[], Any], description: dict[str, Any]) -> None:
         """In a thread: waits until Orbax has written, and gives the checkpoint its name."""
@@ -225,10 +243,10 @@ class Checkpoints:
         """The error to raise, when what was written has made room again."""
         if jax.process_index() == 0:
             self._remove_leftovers()
-        said = " ".join(str(error).split()) or type(error).__name__
-        # TensorStore says in which of its files, at length, and then what the system said.
-        by_system = re.search(r"([^:]+) \[os_error_code=", said)
-        reason = by_system[1].strip() if by_system else said
+        message = " ".join(str(error).split()) or type(error).__name__
+        # TensorStore names its file, at length, and then the system's error.
+        by_system = re.search(r"([^:]+) \[os_error_code=", message)
+        reason = by_system[1].strip() if by_system else message
         return OSError(f"the checkpoint of step {step} could not be written to {self._directory}: {reason}")
 
     def _delete(self, step: int) -> None:

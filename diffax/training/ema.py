@@ -1,4 +1,4 @@
-"""Exponential moving averages of parameters: how much of the new parameters enters an average at every step."""
+"""Exponential moving averages (EMA) of parameters: constant decay, half-life in examples, power-function averages."""
 
 import dataclasses
 from typing import Any, Protocol, runtime_checkable
@@ -8,26 +8,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffax import arrays
-from diffax.typing import Node, Numeric
+from diffax.typing import Numeric
 
 
 @runtime_checkable
 class Averaging(Protocol):
-    """A pytree whose leaves are its numbers."""
+    """The rule of an average: a pytree whose leaves are its numbers."""
 
     def share(self, step: jax.Array, batch_size: int) -> jax.Array:
-        """1 - decay of the update after `step` earlier ones.
+        """1 - decay of the update that follows `step` earlier ones.
 
-        Not the decay: in float32 the share of a long average is lost in 1 - share.
+        The share and not the decay, because float32 would lose the share of a long average in 1 - share.
         """
 
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Constant:
-    """The decay min(decay, (1 + n) / (10 + n)) after n steps: it forgets the initial parameters (score_sde)."""
+    """EMA with the decay min(decay, (1 + n) / (10 + n)) after n steps; the warm-up forgets the initial parameters.
 
-    decay: Node[Numeric]
+    As in score_sde's code (arXiv:2011.13456); with `decay` 0.9999 this is DDPM's EMA after its first 90,000 steps.
+    """
+
+    decay: Numeric = 0.9999
+
+    def __post_init__(self) -> None:
+        if isinstance(self.decay, int | float) and not 0 <= self.decay < 1:
+            raise ValueError(f"decay must be in [0, 1), got {self.decay}")
 
     def share(self, step: jax.Array, batch_size: int) -> jax.Array:
         n = step.astype(jnp.float32)
@@ -37,13 +44,18 @@ class Constant:
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class HalfLife:
-    """What entered counts half after `images` examples, or after the share ramp_up of all so far where that is less.
+    """EMA with a half-life of `images` examples, or of the share ramp_up of all examples so far where that is less.
 
     EDM (arXiv:2206.00364, its training loop): decay 0.5^(batch / min(images, ramp_up n batch)) after n steps.
     """
 
-    images: Node[Numeric]
-    ramp_up: Node[Numeric] = 0.05
+    images: Numeric = 500_000
+    ramp_up: Numeric = 0.05
+
+    def __post_init__(self) -> None:
+        for name, value in (("images", self.images), ("ramp_up", self.ramp_up)):
+            if isinstance(value, int | float) and not value > 0:
+                raise ValueError(f"{name} of a half-life average must be > 0, got {value}")
 
     def share(self, step: jax.Array, batch_size: int) -> jax.Array:
         steps = jnp.minimum(jnp.asarray(self.images, jnp.float32) / batch_size, self.ramp_up * step.astype(jnp.float32))
@@ -53,22 +65,22 @@ class HalfLife:
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class Power:
-    """The weighted mean of all parameters so far with weights that grow as the step's power: step^exponent.
+    """Power-function average (EDM2): the mean of all parameters so far, weighted by step^exponent.
 
     The decay is (1 - 1/t)^(exponent + 1) at step t = 1, 2, ... (EDM2, arXiv:2312.02696, section 3.1; its gamma is our
-    exponent), so the average of a run twice as long is twice as long. See posthoc for lengths that were not tracked.
+    exponent), so the average of a run twice as long is twice as long. training.posthoc reconstructs other lengths.
     """
 
-    exponent: Node[Numeric]
+    exponent: Numeric
 
     @classmethod
-    def of_length(cls, sigma_rel: float) -> "Power":
-        """The average whose weights have the standard deviation sigma_rel t after t steps.
+    def of_length(cls, length: float = 0.1) -> "Power":
+        """The power-function average whose weights have the standard deviation length x t after t steps.
 
-        Raises:
-          ValueError: sigma_rel outside (0, 0.28], the longest being the weights that are all the same.
+        length is the sigma_rel of EDM2. Raises ValueError for one outside (0, 0.28]; at the longest all weights are
+        equal.
         """
-        return cls(exponent_of(sigma_rel))
+        return cls(exponent_of(length))
 
     def share(self, step: jax.Array, batch_size: int) -> jax.Array:
         return -jnp.expm1((self.exponent + 1) * jnp.log1p(-1 / (step.astype(jnp.float32) + 1)))

@@ -1,4 +1,4 @@
-"""What a run says and does about steps that were skipped, their loss or gradient not being finite."""
+"""Non-finite losses and gradients: what a run reports of skipped steps, and when it stops."""
 
 import collections
 import dataclasses
@@ -24,7 +24,7 @@ class Guard:
     _first: str = ""
 
     def check(self, first_step: int, metrics: Sequence[dict[str, Any]]) -> None:
-        """Looks at the metrics of the steps first_step (counted from 1), first_step + 1, ...
+        """Checks the metrics of the steps first_step (counted from 1), first_step + 1, ...
 
         Raises:
           FloatingPointError: too many in a row, naming the first of them, what was not finite, the learning rate, the
@@ -43,22 +43,22 @@ class Guard:
 
     def _describe(self, step: int, values: dict[str, Any]) -> str:
         name = "loss" if not np.isfinite(values["loss"]) else "grad_norm"
-        said = (
+        message = (
             f"{name} is {float(values[name])} at step {step} (learning rate {float(values['learning_rate']):.3g}; "
             f"losses up to there {', '.join(f'{loss:.4g}' for loss in self._losses)}"
         )
         if self.batch_indices is not None:
-            said += f"; examples of its batch {', '.join(map(str, self.batch_indices(step - 1)))}"
-        return said + ")"
+            message += f"; examples of its batch {', '.join(map(str, self.batch_indices(step - 1)))}"
+        return message + ")"
 
 
 def means(metrics: Sequence[dict[str, Any]]) -> dict[str, float | int]:
-    """The means over the steps that were not skipped, none if all were; "skipped", of all so far, where there are any.
+    """Mean metrics over the steps that were not skipped (none if all were), and "skipped", their number so far, if any.
 
     metrics: those of consecutive steps, fetched from the device.
     """
-    made = [values for values in metrics if values["skipped_in_a_row"] == 0]
-    names = [name for name in metrics[0] if name not in ("skipped", "skipped_in_a_row")] if made else []
-    mean: dict[str, float | int] = {name: sum(float(values[name]) for values in made) / len(made) for name in names}
+    finite = [values for values in metrics if values["skipped_in_a_row"] == 0]
+    names = [name for name in metrics[0] if name not in ("skipped", "skipped_in_a_row")] if finite else []
+    mean: dict[str, float | int] = {name: sum(float(values[name]) for values in finite) / len(finite) for name in names}
     skipped = int(metrics[-1]["skipped"])
     return mean | {"skipped": skipped} if skipped else mean

@@ -1,4 +1,4 @@
-"""Whether the files of a directory are the ones that were written: their sizes and checksums, in a file beside them."""
+"""Manifest of a checkpoint: sizes and CRC-32 checksums of its files, by which damage is noticed."""
 
 import json
 import pathlib

@@ -1,16 +1,19 @@
-"""What turns gradients into updates; the learning rate itself is applied by the train step, as a traced number."""
+"""Optimizers: Adam(W) and Muon, with global-norm gradient clipping and decoupled weight decay.
+
+Their updates are multiplied by minus the learning rate in the training step, where it is a traced number.
+"""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import DTypeLike
 from jaxtyping import Float
 
-LearningRateShape = Callable[[jax.Array], jax.Array]
+from diffax.training.roles import Role, roles
+
+_DTYPES = ("float32", "bfloat16")
 
 
 def adam(
@@ -18,18 +21,22 @@ def adam(
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-8,
-    moment_dtype: DTypeLike | None = None,
+    moment_dtype: str | None = None,
     weight_decay: float = 0.0,
     max_grad_norm: float | None = None,
 ) -> optax.GradientTransformation:
-    """Adam, with decoupled weight decay (AdamW) and the gradient clipped to a global norm where asked for.
+    """Adam (arXiv:1412.6980), with decoupled weight decay (AdamW, arXiv:1711.05101) and gradient clipping.
 
-    Its updates are to be multiplied by minus the learning rate. moment_dtype: of the stored first moment, that of the
-    parameters by default; bfloat16 saves an eighth of parameters, moments and average.
+    Args:
+      moment_dtype: of the stored first moment, float32 or bfloat16; None for that of the parameters. bfloat16 saves an
+        eighth of parameters, moments and average.
+      weight_decay: of matrices; embeddings, biases and normalization scales are not decayed (training.roles).
+      max_grad_norm: the global norm that gradients are clipped to; None for no clipping.
 
     Raises:
-      ValueError: max_grad_norm <= 0, weight_decay < 0.
+      ValueError: max_grad_norm <= 0, weight_decay < 0, an unknown moment_dtype.
     """
+    _check_dtype(moment_dtype)
     return _completed(optax.scale_by_adam(b1, b2, eps, mu_dtype=moment_dtype), weight_decay, max_grad_norm)
 
 
@@ -40,19 +47,26 @@ def muon(
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-8,
-    moment_dtype: DTypeLike | None = None,
+    moment_dtype: str | None = None,
     weight_decay: float = 0.0,
     max_grad_norm: float | None = None,
 ) -> optax.GradientTransformation:
-    """Muon: Nesterov's momentum of every kernel, its singular values made alike; Adam for the other leaves.
+    """Muon (arXiv:2502.16982): orthogonalized Nesterov momentum for the matrices of blocks, Adam for all others.
 
-    A kernel (*inputs, outputs) is a matrix of all inputs by outputs. Updates are scaled to Adam's usual size
-    (arXiv:2502.16982, eq. 4), so that Adam's learning rates will do; they are to be multiplied by minus the rate.
-    moment_dtype: of the stored momentum and of Adam's first moment, that of the parameters by default.
+    A kernel (*inputs, outputs) counts as a matrix of all inputs by outputs. Embeddings, first and last layers, biases
+    and normalization scales are Adam's (training.roles). Updates are scaled to the size that Adam's usually have
+    (eq. 4), so that Adam's learning rates apply.
+
+    Args:
+      newton_schulz_steps: iterations of the orthogonalization.
+      moment_dtype: of the stored momentum and of Adam's first moment, float32 or bfloat16; None for that of the
+        parameters.
+      weight_decay, max_grad_norm: decoupled decay of matrices, and the global norm that gradients are clipped to.
 
     Raises:
-      ValueError: newton_schulz_steps < 1, max_grad_norm <= 0, weight_decay < 0.
+      ValueError: newton_schulz_steps < 1, max_grad_norm <= 0, weight_decay < 0, an unknown moment_dtype.
     """
+    _check_dtype(moment_dtype)
     if newton_schulz_steps < 1:
         raise ValueError(f"newton_schulz_steps must be >= 1, got {newton_schulz_steps}")
 
@@ -62,20 +76,21 @@ def muon(
         return 0.2 * math.sqrt(max(matrix.shape)) * even.reshape(kernel.shape)
 
     trace = optax.trace(momentum, nesterov=True, accumulator_dtype=moment_dtype)
-    kernels = optax.chain(trace, optax.stateless_with_tree_map(update))
-    of_each_kind = {"kernel": kernels, "other": optax.scale_by_adam(b1, b2, eps, mu_dtype=moment_dtype)}
+    matrices = optax.chain(trace, optax.stateless_with_tree_map(update))
+    transforms = {"muon": matrices, "adam": optax.scale_by_adam(b1, b2, eps, mu_dtype=moment_dtype)}
     scaled = optax.partition(
-        of_each_kind, lambda params: jax.tree.map(lambda leaf: "kernel" if leaf.ndim > 1 else "other", params)
+        transforms, lambda params: jax.tree.map(lambda role: "muon" if role is Role.MATRIX else "adam", roles(params))
     )
     return _completed(scaled, weight_decay, max_grad_norm)
 
 
 def orthogonalized(matrix: Float[jax.Array, "n m"], num_steps: int = 5) -> Float[jax.Array, "n m"]:
-    """U V^T of the matrix's U S V^T, to within 0.7 to 1.2 in place of S where that is not near 0 (Muon's coefficients).
+    """The matrix with its singular values replaced by about 1: U V^T of its U S V^T (Muon's Newton-Schulz iteration).
 
-    Newton-Schulz: X <- X (a + b G + c G^2) with G = X^T X, from a matrix of norm 1 (arXiv:2502.16982, section 2.1). All
-    factors are polynomials of the first G and commute: only they are iterated, min(n, m) square, and the matrix itself
-    is multiplied twice however many the steps. Optax's, which multiplies it in every step, takes three times as long.
+    Singular values that are not near 0 end between 0.7 and 1.2. The iteration is X <- X (a + b G + c G^2) with
+    G = X^T X, from a matrix of norm 1 (arXiv:2502.16982, section 2.1). All factors are polynomials of the first G and
+    commute: only they are iterated, min(n, m) square, and the matrix itself is multiplied twice however many the steps.
+    Optax's, which multiplies it in every step, takes three times as long.
     """
     if matrix.shape[0] < matrix.shape[1]:
         return orthogonalized(matrix.T, num_steps).T
@@ -99,35 +114,15 @@ def _completed(
     parts = [] if max_grad_norm is None else [optax.clip_by_global_norm(max_grad_norm)]
     parts.append(scaled)
     if weight_decay > 0:
-        parts.append(optax.add_decayed_weights(weight_decay))
+        parts.append(optax.add_decayed_weights(weight_decay, mask=_decayed))
     return optax.chain(*parts)
 
 
-def learning_rate_shape(
-    num_steps: int,
-    *,
-    warmup_steps: int = 0,
-    decay: str = "constant",
-    final_fraction: float = 0.0,
-) -> LearningRateShape:
-    """step -> the learning rate as a fraction of its peak: a linear warm-up, then constant or down to final_fraction.
+def _decayed(params: Any) -> Any:
+    """Whether a parameter is decayed: matrices and the first and last layers."""
+    return jax.tree.map(lambda role: role in (Role.MATRIX, Role.END), roles(params))
 
-    Raises:
-      ValueError: an unknown decay, a warm-up that is negative, or that leaves no steps for the decay.
-    """
-    if decay not in ("constant", "cosine", "linear"):
-        raise ValueError(f"decay must be one of constant, cosine, linear, got {decay!r}")
-    if warmup_steps < 0 or (decay != "constant" and warmup_steps >= num_steps):
-        raise ValueError(
-            f"warmup_steps must be >= 0 and, with a decay, below the {num_steps} steps of training, got {warmup_steps}"
-        )
-    after = {
-        "constant": lambda: optax.constant_schedule(1.0),
-        "cosine": lambda: optax.cosine_decay_schedule(1.0, num_steps - warmup_steps, final_fraction),
-        "linear": lambda: optax.linear_schedule(1.0, final_fraction, num_steps - warmup_steps),
-    }[decay]()
-    if warmup_steps == 0:
-        return after
-    # The first step already moves: 1 / warmup_steps, not 0.
-    warmup = optax.linear_schedule(1 / warmup_steps, 1.0, max(warmup_steps - 1, 1))
-    return optax.join_schedules([warmup, after], [warmup_steps])
+
+def _check_dtype(name: str | None) -> None:
+    if name is not None and name not in _DTYPES:
+        raise ValueError(f"optimizer.moment_dtype must be one of {', '.join(_DTYPES)}, or None, got {name!r}")

@@ -1,4 +1,4 @@
-"""Averages of any length after training, from stored averages of a few lengths (EDM2, arXiv:2312.02696, section 3.2).
+"""Post-hoc EMA (EDM2, arXiv:2312.02696, section 3.2): averages of any length after training, from a few stored ones.
 
 An average is a weighted mean of all parameters so far, and the stored ones span the weights of others: those of
 another length are fitted by least squares. The stored ones may be many: two lengths at every snapshot_every steps.
@@ -17,7 +17,6 @@ from jaxtyping import Float
 from diffax import sharding
 from diffax.reporting import atomic
 from diffax.training import ema
-from diffax.training.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,32 +29,35 @@ class Snapshot:
     exponent: float
 
 
-def save(directory: pathlib.Path, state: TrainState, dtype: npt.DTypeLike = np.float32) -> None:
-    """Writes the power-function averages of a state to directory/STEP.npz, whole or not at all.
+def save(
+    directory: pathlib.Path,
+    step: int,
+    averages: Sequence[tuple[ema.Averaging, Any]],
+    dtype: npt.DTypeLike = np.float32,
+) -> None:
+    """Writes the power-function averages at a step to directory/STEP.npz, whole or not at all.
 
     Of several processes all have to call it, and the first writes.
 
-    dtype: float16 halves the file; averages of 1e-3 relative accuracy are enough for samples (EDM2 stores those).
+    Args:
+      averages: rules and averaged parameters; those of other rules are left out.
+      dtype: float16 halves the file; averages of 1e-3 relative accuracy are enough for samples (EDM2 stores those).
     """
-    kept = [
-        (float(averaging.exponent), _named(average))
-        for averaging, average in zip(state.numbers.averagings, state.ema, strict=True)
-        if isinstance(averaging, ema.Power)
-    ]
+    power = [(float(rule.exponent), _named(params)) for rule, params in averages if isinstance(rule, ema.Power)]
     arrays = {
         f"{i}/{name}": sharding.to_host(leaf).astype(dtype)
-        for i, (_, tree) in enumerate(kept)
+        for i, (_, tree) in enumerate(power)
         for name, leaf in tree.items()
     }
     if jax.process_index() != 0:
         return
-    exponents = np.array([exponent for exponent, _ in kept])
-    with atomic.replacing(directory / f"{int(state.step):08d}.npz") as file:
-        np.savez(file, allow_pickle=False, step=np.asarray(state.step), exponents=exponents, **arrays)
+    exponents = np.array([exponent for exponent, _ in power])
+    with atomic.replacing(directory / f"{step:08d}.npz") as file:
+        np.savez(file, allow_pickle=False, step=np.asarray(step), exponents=exponents, **arrays)
 
 
 def find(directory: pathlib.Path) -> list[Snapshot]:
-    """What save has written to a directory, by step."""
+    """The snapshots in a directory that `save` wrote to, by step."""
     found = []
     for path in sorted(directory.glob("*.npz")):
         with np.load(path, allow_pickle=False) as file:
@@ -86,8 +88,8 @@ def reconstruct(snapshots: Sequence[Snapshot], sigma_rel: float, step: int, like
             for name in total:
                 total[name] += weight * file[f"{snapshot.index}/{name}"].astype(np.float64)
     leaves, structure = jax.tree.flatten(like)
-    made = [value.astype(leaf.dtype) for value, leaf in zip(total.values(), leaves, strict=True)]
-    return jax.tree.unflatten(structure, made)
+    averaged = [value.astype(leaf.dtype) for value, leaf in zip(total.values(), leaves, strict=True)]
+    return jax.tree.unflatten(structure, averaged)
 
 
 def weights(
@@ -98,8 +100,8 @@ def weights(
     p_i(t) = (exponent + 1) t^exponent / step^(exponent + 1) up to step are their weights of the parameters at t.
     """
     among = _inner(steps[:, None], exponents[:, None], steps[None], exponents[None])
-    with_wanted = _inner(steps, exponents, np.asarray(float(step)), np.asarray(exponent))
-    return np.linalg.lstsq(among, with_wanted, rcond=None)[0]
+    with_target = _inner(steps, exponents, np.asarray(float(step)), np.asarray(exponent))
+    return np.linalg.lstsq(among, with_target, rcond=None)[0]
 
 
 def _inner(step_a: np.ndarray, exponent_a: np.ndarray, step_b: np.ndarray, exponent_b: np.ndarray) -> np.ndarray:
@@ -110,6 +112,6 @@ def _inner(step_a: np.ndarray, exponent_a: np.ndarray, step_b: np.ndarray, expon
 
 
 def _named(tree: Any) -> dict[str, Any]:
-    """'kernels/block/kernel' -> leaf, in the order of the tree's leaves."""
+    """'block/kernel' -> leaf, in the order of the tree's leaves."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}

@@ -1,4 +1,4 @@
-"""Stopping between two steps when a scheduler (SIGTERM) or a person (Ctrl-C) asks for it."""
+"""Preemption: stopping between two steps when a scheduler (SIGTERM) or a person (Ctrl-C) asks for it."""
 
 import contextlib
 import os
@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 import jax
 from jax.experimental import multihost_utils
 
-# One wish may arrive twice: `timeout` and some schedulers signal a process and then its group.
-SECONDS_OF_ONE_WISH = 0.3
+# One request may arrive twice: `timeout` and some schedulers signal a process and then its group.
+SECONDS_OF_ONE_REQUEST = 0.3
 
 
 @contextlib.contextmanager
@@ -26,41 +26,41 @@ def watched() -> Iterator[Callable[[int], bool]]:
     main thread there are no signals, and should_stop is always False.
 
     Under jax.distributed SIGTERM is JAX's, which lets all processes agree on the step to stop after: should_stop must
-    be asked after every step, by all of them. Ctrl-C is then passed on as SIGTERM.
+    be called after every step, by all of them. Ctrl-C is then passed on as SIGTERM.
     """
     distributed = jax.distributed.is_initialized()
-    asked = threading.Event()
+    requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield lambda step: False
         return
-    wanted = (signal.SIGINT,) if distributed else (signal.SIGINT, signal.SIGTERM)
-    signals = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]
-    with _told_at_once(signals, lambda number: _receive(number, asked, distributed)):
-        yield multihost_utils.reached_preemption_sync_point if distributed else lambda step: asked.is_set()
+    watched_signals = (signal.SIGINT,) if distributed else (signal.SIGINT, signal.SIGTERM)
+    signals = [number for number in watched_signals if signal.getsignal(number) is not signal.SIG_IGN]
+    with _received_at_once(signals, lambda number: _receive(number, requested, distributed)):
+        yield multihost_utils.reached_preemption_sync_point if distributed else lambda step: requested.is_set()
 
 
-def _receive(number: int, asked: threading.Event, distributed: bool) -> None:
+def _receive(number: int, requested: threading.Event, distributed: bool) -> None:
     name = signal.Signals(number).name
-    if asked.is_set():
+    if requested.is_set():
         print(f"{name} again: stopped at once", file=sys.stderr, flush=True)
         os._exit(128 + number)
-    asked.set()
+    requested.set()
     print(f"{name}: stopping after this step and a checkpoint; once more stops at once", file=sys.stderr, flush=True)
     if distributed:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def _told_at_once(signals: list[signal.Signals], receive: Callable[[int], None]) -> Iterator[None]:
-    """Calls receive(number) in a thread for every wish that one of the signals brings."""
+def _received_at_once(signals: list[signal.Signals], receive: Callable[[int], None]) -> Iterator[None]:
+    """Calls receive(number) in a thread for every request that one of the signals brings."""
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
 
     def listen() -> None:
-        last = -SECONDS_OF_ONE_WISH
+        last = -SECONDS_OF_ONE_REQUEST
         while received := receiver.recv(1):
             # The socket hears of other signals too, if somebody handles them.
-            if received[0] in signals and time.monotonic() - last >= SECONDS_OF_ONE_WISH:
+            if received[0] in signals and time.monotonic() - last >= SECONDS_OF_ONE_REQUEST:
                 last = time.monotonic()
                 receive(received[0])
 

@@ -1,4 +1,4 @@
-"""Everything a training step reads and writes."""
+"""The training state: parameters, optimizer state, exponential moving averages, and the run's hyperparameters."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,102 +8,102 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from diffax import arrays
+from diffax import arrays, streams
 from diffax.losses.weighting import Weighting
 from diffax.processes import Parameterization
 from diffax.processes.time_sampling import TimeDensity
 from diffax.training import ema
-from diffax.typing import Node, Numeric, Schedule
+from diffax.typing import Array, Numeric, Schedule
 
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
-class Numbers:
-    """The numbers of a run that reach the compiled step as arguments: changing or batching them compiles nothing anew.
+class Hyperparameters:
+    """The numbers of a run that the compiled step takes as arguments: changing or batching them recompiles nothing.
 
-    schedule, parameterization, weighting and time_density are pytrees whose leaves are their numbers.
+    schedule, parameterization, weighting, time_density and averagings are pytrees whose leaves are their numbers.
+    averagings: the rules of the exponential moving averages, in the order of their names.
+    reference: the training data (n, *dims) in the network's range, whose exact denoiser is the regression target
+      (stable targets, arXiv:2302.00670); None for the usual target.
     """
 
-    learning_rate: Node[Numeric]
-    averagings: Node[tuple[ema.Averaging, ...]]
-    schedule: Node[Schedule]
-    parameterization: Node[Parameterization]
-    weighting: Node[Weighting]
-    time_density: Node[TimeDensity]
+    learning_rate: Numeric
+    averagings: tuple[ema.Averaging, ...]
+    schedule: Schedule
+    parameterization: Parameterization
+    weighting: Weighting
+    time_density: TimeDensity
+    reference: Array | None = None
 
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """step: steps made so far. key: the run's one seed, never advanced. ema: the averages of params, one for each
-    of numbers.averagings; the first is what the run is judged by.
+    """What a training step reads and writes.
 
-    skipped: how many of the steps changed nothing, their loss or gradient not being finite; skipped_in_a_row: the
-    last ones.
-
-    numbers come from the config; a checkpoint holds all the rest (`saved`).
+    step: optimizer steps made so far.
+    key: the key of the run's seed, never advanced.
+    ema: the exponential moving averages of params, one for each of hyperparameters.averagings, as a tuple; the run is
+      judged by the first.
+    skipped: how many of the steps changed nothing, since their loss or gradient was not finite; skipped_in_a_row: the
+      latest ones.
+    hyperparameters: from the configuration; a checkpoint holds everything else (`saved`).
     """
 
-    step: Node[jax.Array]
-    key: Node[jax.Array]
+    step: jax.Array
+    key: jax.Array
     params: Any
-    opt_state: Node[optax.OptState]
-    ema: Node[tuple[Any, ...]]
-    skipped: Node[jax.Array]
-    skipped_in_a_row: Node[jax.Array]
-    numbers: Node[Numbers]
+    opt_state: optax.OptState
+    ema: tuple[Any, ...]
+    skipped: jax.Array
+    skipped_in_a_row: jax.Array
+    hyperparameters: Hyperparameters
 
     def saved(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
-        return {
-            "step": self.step,
-            "key": self.key,
-            "params": self.params,
-            "opt_state": self.opt_state,
-            "ema": self.ema,
-            "skipped": self.skipped,
-            "skipped_in_a_row": self.skipped_in_a_row,
-        }
+        """What a checkpoint holds. Averages are named by their index, so that one can be restored by itself."""
+        fields = (field.name for field in dataclasses.fields(self))
+        saved = {name: getattr(self, name) for name in fields if name != "hyperparameters"}
+        return saved | {"ema": {str(index): average for index, average in enumerate(self.ema)}}
 
     def with_saved(self, saved: dict[str, Any]) -> "TrainState":
-        """This state continued from a checkpoint, with its own numbers."""
-        return dataclasses.replace(self, **saved)
+        """This state continued from a checkpoint, with its own hyperparameters."""
+        averages = tuple(saved["ema"][str(index)] for index in range(len(self.ema)))
+        return dataclasses.replace(self, **saved | {"ema": averages})
 
 
 def init_state(
-    seed: Numeric, init_params: Callable[[jax.Array], Any], optimizer: optax.GradientTransformation, numbers: Numbers
+    seed: Numeric,
+    init_params: Callable[[jax.Array], Any],
+    optimizer: optax.GradientTransformation,
+    hyperparameters: Hyperparameters,
 ) -> TrainState:
     """The state before the first step. Run it under jit or eval_shape.
 
     Args:
-      init_params: a key to parameters.
+      init_params: a key to initial parameters.
     """
     key = jax.random.key(seed)
-    params = init_params(jax.random.fold_in(key, _INIT))
+    params = init_params(jax.random.fold_in(key, streams.INIT))
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         key=key,
         params=params,
         opt_state=optimizer.init(params),
-        ema=tuple(jax.tree.map(jnp.copy, params) for _ in numbers.averagings),
+        ema=tuple(jax.tree.map(jnp.copy, params) for _ in hyperparameters.averagings),
         skipped=jnp.zeros((), jnp.int32),
         skipped_in_a_row=jnp.zeros((), jnp.int32),
-        numbers=jax.tree.map(lambda number: jnp.asarray(number, jnp.result_type(float)), numbers),
+        hyperparameters=jax.tree.map(lambda number: jnp.asarray(number, jnp.result_type(float)), hyperparameters),
     )
-
-
-# Streams of the one seed: what a key is for.
-_INIT, _TRAIN, _EVALUATE = range(3)
 
 
 def sample_keys(state_key: jax.Array, step: Numeric, num_examples: int) -> jax.Array:
     """One key for each example of the global batch at a step: a function of (seed, step, example) alone."""
-    return _keys(jax.random.fold_in(jax.random.fold_in(state_key, _TRAIN), step), num_examples)
+    return _keys(jax.random.fold_in(jax.random.fold_in(state_key, streams.TRAIN), step), num_examples)
 
 
 def evaluation_keys(state_key: jax.Array, num_examples: int) -> jax.Array:
     """Keys for held-out losses: the same at every step, so that noise does not hide progress."""
-    return _keys(jax.random.fold_in(state_key, _EVALUATE), num_examples)
+    return _keys(jax.random.fold_in(state_key, streams.EVALUATE), num_examples)
 
 
 def _keys(key: jax.Array, num_examples: int) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What arrays a tree holds, and in which of them two trees differ."""
+"""Names, shapes and dtypes of the arrays in a pytree, and in which of them two pytrees differ."""
 
 from typing import Any
 
@@ -22,11 +22,11 @@ def _describe_leaf(leaf: Any) -> str:
     return f"{stored.dtype} {tuple(stored.shape)}"
 
 
-def differences(saved: dict[str, str], wanted: dict[str, str]) -> list[str]:
+def differences(saved: dict[str, str], expected: dict[str, str]) -> list[str]:
     """One line for every name that is described otherwise in the two."""
-    names = list(dict.fromkeys([*wanted, *saved]))
+    names = list(dict.fromkeys([*expected, *saved]))
     return [
-        f"expected {name} {wanted.get(name, 'absent')}, came {saved.get(name, 'absent')}"
+        f"expected {name} {expected.get(name, 'absent')}, came {saved.get(name, 'absent')}"
         for name in names
-        if wanted.get(name) != saved.get(name)
+        if expected.get(name) != saved.get(name)
     ]

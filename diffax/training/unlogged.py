@@ -1,6 +1,6 @@
-"""Metrics of the steps that no line tells of yet: kept with a checkpoint made between two lines.
+"""Metrics of steps that no line of metrics.jsonl covers yet, kept with a checkpoint that is made between two lines.
 
-The line is then the same, to the last bit, as that of a run never stopped.
+The next line is then the same, to the last bit, as that of a run that was never stopped.
 """
 
 from typing import Any

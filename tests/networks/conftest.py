@@ -17,7 +17,7 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 
 
 def _draw_params(module: nn.Module, sample_shape: tuple[int, ...], scale: float = 0.2) -> Any:
-    shapes = jax.eval_shape(lambda key: networks.init_params(module, key, sample_shape), jax.random.key(0))
+    shapes = jax.eval_shape(lambda key: networks.Linen(module).init(key, sample_shape), jax.random.key(0))
     draw = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: jnp.asarray(scale * draw.standard_normal(leaf.shape), leaf.dtype), shapes)
 

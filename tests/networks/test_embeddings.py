@@ -34,13 +34,13 @@ def test_fourier_frequencies_are_half_normal_quantiles():
     frequencies = 3.0 * np.array([0.2104284, 0.6744898, 1.3829941])
     time = 0.13
     expected = np.concatenate([np.sin(2 * np.pi * frequencies * time), np.cos(2 * np.pi * frequencies * time)])
-    got = embeddings.FourierFeatures(6, std=3.0)(jnp.array([time], jnp.float32))
+    got = embeddings.FourierFeatures(std=3.0)(jnp.array([time], jnp.float32), 6)
     np.testing.assert_allclose(got[0], expected, atol=1e-5)
 
 
 def test_condition_embedding_against_numpy(jit):
     module = embeddings.ConditionEmbedding(
-        width=5, time_features=embeddings.SinusoidalFeatures(4), num_classes=3, context_dim=2
+        width=5, time_features=embeddings.SinusoidalFeatures(), num_features=4, num_classes=3, context_dim=2
     )
     time = jnp.array([0.0, 2.0])
     params = jit(module.init)(jax.random.key(0), time)["params"]
@@ -63,7 +63,7 @@ def test_unfit_dim_is_refused(dim):
     with pytest.raises(ValueError, match=f"even and at least 4, got {dim}"):
         embeddings.sinusoidal(jnp.ones(1), dim)
     with pytest.raises(ValueError, match=f"even and at least 4, got {dim}"):
-        embeddings.FourierFeatures(dim)(jnp.ones(1))
+        embeddings.FourierFeatures()(jnp.ones(1), dim)
 
 
 def test_unfit_times_are_refused():

@@ -9,7 +9,7 @@ from diffax import networks
 def _setting(draw_params, jit, **settings):
     module = networks.MLP(hidden=8, depth=2, **settings)
     x = jax.random.normal(jax.random.key(1), (4, 2))
-    return jit(networks.apply_fn(module)), draw_params(module, (2,)), x, jnp.linspace(0.0, 1.0, 4)
+    return jit(networks.Linen(module)), draw_params(module, (2,)), x, jnp.linspace(0.0, 1.0, 4)
 
 
 def test_starts_as_the_zero_function(jit):
@@ -39,11 +39,11 @@ def test_options_run_in_float32_from_door_to_door(draw_params, jit):
     apply, params, x, time = _setting(
         draw_params,
         jit,
-        time_features=networks.FourierFeatures(8),
+        time_features=networks.FourierFeatures(),
         out_dim=5,
         num_classes=3,
         context_dim=2,
-        dtype=jnp.bfloat16,
+        dtype="bfloat16",
     )
     out = apply(params, x, time, {"label": jnp.array([0, 1, 2, 3]), "context": jnp.ones((4, 2))})
     assert out.shape == (4, 5) and out.dtype == jnp.float32
@@ -66,7 +66,7 @@ def test_a_sample_does_not_know_its_batch(draw_params, jit):
 
 def test_jvp_is_the_finite_difference(x64, draw_params, jit):
     _, params, _, _ = _setting(draw_params, jit)
-    apply = networks.apply_fn(networks.MLP(hidden=8, depth=2, dtype=jnp.float64))
+    apply = networks.Linen(networks.MLP(hidden=8, depth=2, dtype="float64"))
     x, time = jnp.asarray([[0.3, -1.2]]), jnp.asarray([0.4])
 
     def along(s):

@@ -14,7 +14,7 @@ SHAPE = (8, 8, 1)
 
 
 def _num_params(module, sample_shape):
-    params = jax.eval_shape(lambda key: networks.init_params(module, key, sample_shape), jax.random.key(0))
+    params = jax.eval_shape(lambda key: networks.Linen(module).init(key, sample_shape), jax.random.key(0))
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
@@ -45,10 +45,10 @@ def test_guided_diffusion_parameter_count():
 
 
 @functools.cache
-def _conditional(jit, dtype=jnp.float32):
+def _conditional(jit, dtype="float32"):
     """One network for many tests, because each takes seconds to compile."""
     module = networks.UNet(**FLAT, num_classes=3, context_dim=2, dropout=0.5, dtype=dtype)
-    return module, jit(networks.apply_fn(module))
+    return module, jit(networks.Linen(module))
 
 
 def _conditional_inputs():
@@ -58,7 +58,7 @@ def _conditional_inputs():
 
 def test_starts_as_the_zero_function(draw_params, jit):
     module, apply = _conditional(jit)
-    last = jit(lambda key: networks.init_params(module, key, SHAPE)["last"])(jax.random.key(0))
+    last = jit(lambda key: networks.Linen(module).init(key, SHAPE)["last"])(jax.random.key(0))
     x, time, condition, _ = _conditional_inputs()
     out = apply({**draw_params(module, SHAPE), "last": last}, x, time, condition)
     np.testing.assert_array_equal(out, np.zeros_like(out))
@@ -75,7 +75,7 @@ def test_a_sample_does_not_know_its_batch(draw_params, jit):
     assert np.max(np.abs(together - apply(params, x, time, condition, key=keys[::-1]))) > 1e-2
 
 
-def test_dropout_wants_keys(draw_params, jit):
+def test_dropout_needs_keys(draw_params, jit):
     module, apply = _conditional(jit)
     params = draw_params(module, SHAPE)
     x, time, condition, keys = _conditional_inputs()
@@ -97,7 +97,7 @@ def test_a_missing_entry_is_the_null_entry(draw_params, jit):
 def test_bfloat16_is_near_float32_and_stays_inside(draw_params, jit):
     x, time, condition, _ = _conditional_inputs()
     module, apply = _conditional(jit)
-    _, narrow_apply = _conditional(jit, jnp.bfloat16)
+    _, narrow_apply = _conditional(jit, "bfloat16")
     params = draw_params(module, SHAPE)
     wide, narrow = apply(params, x, time, condition), narrow_apply(params, x, time, condition)
     assert narrow.dtype == jnp.float32
@@ -105,10 +105,10 @@ def test_bfloat16_is_near_float32_and_stays_inside(draw_params, jit):
     assert 0.0 < np.max(np.abs(wide - narrow)) < 0.1 * np.std(wide)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_parameters_are_float32(dtype):
     module = networks.UNet(**TINY, num_classes=3, context_dim=2, scale_shift=True, resblock_updown=True, dtype=dtype)
-    params = jax.eval_shape(lambda key: networks.init_params(module, key, SHAPE), jax.random.key(0))
+    params = jax.eval_shape(lambda key: networks.Linen(module).init(key, SHAPE), jax.random.key(0))
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.float32)}
 
 
@@ -116,7 +116,7 @@ def test_guided_diffusion_with_learned_variances(draw_params, jit):
     settings = dict(scale_shift=True, resblock_updown=True, num_heads=2, out_channels=6)
     module = networks.UNet(**TINY, **settings)
     x, time, _ = _inputs(3)
-    out = jit(networks.apply_fn(module))(draw_params(module, SHAPE), x, time)
+    out = jit(networks.Linen(module))(draw_params(module, SHAPE), x, time)
     assert out.shape == (3, 8, 8, 6) and out.dtype == jnp.float32
     assert np.all(np.isfinite(out)) and np.all(np.std(out, axis=(1, 2)) > 0)
 
@@ -124,19 +124,19 @@ def test_guided_diffusion_with_learned_variances(draw_params, jit):
 def test_ddpm_resampling(draw_params, jit):
     module = networks.UNet(**{**TINY, "head_channels": 4})
     x, time, _ = _inputs(3)
-    out = jit(networks.apply_fn(module))(draw_params(module, SHAPE), x, time)
+    out = jit(networks.Linen(module))(draw_params(module, SHAPE), x, time)
     assert out.shape == x.shape and np.all(np.isfinite(out)) and np.std(out) > 0
 
 
 def test_jvp_is_the_finite_difference(x64, draw_params, jit):
-    module = networks.UNet(**FLAT, dtype=jnp.float64)
+    module = networks.UNet(**FLAT, dtype="float64")
     params = draw_params(module, SHAPE)
     draw = np.random.default_rng(3)
     x, direction = jnp.asarray(draw.standard_normal((2, 1, *SHAPE)))
     time, rate = jnp.asarray([2.5]), jnp.asarray([0.7])
 
     def along(s):
-        return networks.apply_fn(module)(params, x + s * direction, time + s * rate)
+        return networks.Linen(module)(params, x + s * direction, time + s * rate)
 
     value, slope = jit(lambda s: jax.jvp(along, (s,), (jnp.ones_like(s),)))(jnp.asarray(0.0))
     plain, step = jit(along), 1e-4
@@ -151,10 +151,10 @@ def test_rectangular_images():
     assert out.shape == (2, 8, 12, 1)
 
 
-def test_equal_modules_make_equal_functions():
-    first, second = (networks.apply_fn(networks.UNet(**TINY)) for _ in range(2))
+def test_equal_modules_make_equal_networks():
+    first, second = (networks.Linen(networks.UNet(**TINY)) for _ in range(2))
     assert first == second and hash(first) == hash(second)
-    assert first != networks.apply_fn(networks.UNet(**{**TINY, "dropout": 0.1}))
+    assert first != networks.Linen(networks.UNet(**{**TINY, "dropout": 0.1}))
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,9 @@ def test_equal_modules_make_equal_functions():
             SHAPE,
             "16, which is never met: images of height 8 pass through 8, 4",
         ),
+        (dict(remat="all"), SHAPE, "model.remat must be one of none, products, blocks, got 'all'"),
+        (dict(dtype="int32"), SHAPE, "model.dtype must be one of float32, bfloat16, .* got 'int32'"),
+        (dict(dtype="floaty"), SHAPE, "model.dtype must be one of float32, bfloat16, .* got 'floaty'"),
         (dict(dropout=1.0), SHAPE, r"dropout must be in \[0, 1\), got 1.0"),
     ],
 )

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax import monitoring
 
 from diffax import arrays
 from diffax.training import checkpoint
@@ -109,6 +110,84 @@ def test_the_best_is_kept_beside_the_newest_and_survives_restarts(tmp_path):
         checkpoints.save(9, {"x": jnp.full(3, 9)})
         checkpoints.save(10, {"x": jnp.full(3, 10)})
         assert checkpoints.steps() == [8, 9, 10]
+
+
+def test_the_highest_metric_is_kept_where_that_is_best(tmp_path):
+    metrics = {1: 5.0, 2: 9.0, 3: None, 4: 8.0, 5: float("nan"), 6: 9.0, 7: -1.0}
+    for step, metric in metrics.items():
+        with checkpoint.Checkpoints(tmp_path, keep=2, highest_is_best=True) as checkpoints:
+            assert checkpoints.save(step, {"x": jnp.full(3, step)}, metric=metric)
+    with checkpoint.Checkpoints(tmp_path, keep=2, highest_is_best=True) as checkpoints:
+        assert checkpoints.steps() == [2, 6, 7] and checkpoints.best() == (2, 9.0)
+        assert checkpoints.is_better(9.5) and not checkpoints.is_better(9.0) and not checkpoints.is_better(-1.0)
+        checkpoints.save(8, {"x": jnp.full(3, 8)}, metric=10.0)
+        assert checkpoints.steps() == [7, 8] and checkpoints.best() == (8, 10.0)
+        assert_same(checkpoints.restore(8, {"x": jnp.zeros(3, jnp.int32)}), {"x": jnp.full(3, 8)})
+
+
+def test_a_metric_is_better_than_all_before(tmp_path):
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.is_better(3.0)
+        checkpoints.save(1, {"x": jnp.zeros(3)})
+        assert checkpoints.is_better(3.0)  # nothing was measured at step 1
+        checkpoints.save(2, {"x": jnp.zeros(3)}, metric=3.0)
+        assert checkpoints.is_better(2.9) and not checkpoints.is_better(3.0) and not checkpoints.is_better(3.1)
+        assert not checkpoints.is_better(float("nan"))
+
+
+@pytest.fixture
+def orbax_reads(monkeypatch):
+    """Lists of the trees that Orbax is asked for, and of the bytes of arrays it read by its own account."""
+    asked, read = [], []
+    load = checkpoint.ocp.load
+    monkeypatch.setattr(checkpoint.ocp, "load", lambda path, tree: asked.append(tree) or load(path, tree))
+
+    def listen(name, value, **_):
+        if name == "/jax/orbax/read/worker/io/requested/gbytes":
+            read.append(round(value * 2**30))
+
+    monitoring.register_scalar_listener(listen)
+    yield asked, read
+    monitoring.unregister_scalar_listener(listen)
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_a_partial_restore_reads_only_the_arrays_it_is_asked_for(tmp_path, orbax_reads, abstract):
+    """One of two averages, 12 and 4 numbers of 4 bytes, a vector of 5 of 2 bytes and one of 4 of 4 bytes."""
+    asked, read = orbax_reads
+    state = {"params": make_state(1).params, "opt_state": make_state(2).optimizer, "key": jax.random.key(5)}
+    state["ema"] = {"0": make_state(3).params, "1": make_state(4).params}
+    average = jax.eval_shape(make_state).params if abstract else make_state().params
+    like = {"ema": {"1": average}}
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(7, state)
+        everything = checkpoints.restore(7, state)
+        step, newest = checkpoints.restore_newest(like, partial=True)
+        chosen = checkpoints.restore(7, like, partial=True)
+        with pytest.raises(ValueError, match=r"does not fit: expected ema/0/block_0/bias absent, came float32 \(4,\)"):
+            checkpoints.restore(7, like)
+    assert step == 7
+    assert_same(everything, state)
+    for restored in (newest, chosen):
+        assert_same(restored, {"ema": {"1": state["ema"]["1"]}})
+    assert [len(jax.tree.leaves(tree)) for tree in asked] == [len(jax.tree.leaves(state)), 4, 4]
+    assert read[1:] == [12 * 4 + 4 * 4 + 5 * 2 + 4 * 4] * 2 and read[0] > 4 * read[1]
+
+
+def test_a_partial_restore_of_what_is_not_there_is_refused(tmp_path):
+    state = {"params": {"w": jnp.zeros((2, 3))}, "ema": {"0": {"w": jnp.zeros((2, 3))}}}
+    cases = [
+        ({"ema": {"1": {"w": jnp.zeros((2, 3))}}}, r"expected ema/1/w float32 \(2, 3\), came absent"),
+        ({"ema": {"0": {"w": jnp.zeros((3, 2))}}}, r"expected ema/0/w float32 \(3, 2\), came float32 \(2, 3\)"),
+        ({"params": {"w": jnp.zeros((2, 3), jnp.bfloat16)}}, r"expected params/w bfloat16 \(2, 3\), came float32"),
+    ]
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(4, state)
+        for like, message in cases:
+            with pytest.raises(ValueError, match=f"checkpoint of step 4 .* does not fit: {message}"):
+                checkpoints.restore(4, like, partial=True)
+            with pytest.raises(ValueError, match=message):
+                checkpoints.restore_newest(like, partial=True)
 
 
 def test_the_saved_state_may_be_donated_at_once(tmp_path):

@@ -1,14 +1,11 @@
 """Averages against their recursions in float64, and averages of other lengths against those tracked directly."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax import losses, networks, processes, schedules, training
-from diffax.processes import time_sampling
+from diffax.runs import packing
 from diffax.training import ema, posthoc
 
 VALUES = np.random.default_rng(0).standard_normal((50, 3))
@@ -66,17 +63,6 @@ def test_impossible_lengths_are_refused(length):
         ema.Power.of_length(length)
 
 
-def numbers(*lengths):
-    return training.Numbers(
-        learning_rate=0.1,
-        averagings=(ema.Constant(0.9), *map(ema.Power.of_length, lengths)),
-        schedule=schedules.Flow(),
-        parameterization=processes.V(),
-        weighting=losses.weighting.Uniform(),
-        time_density=time_sampling.Uniform(),
-    )
-
-
 def random_walk(lengths, *, num_steps, every):
     """Parameters of a training that drifts; states with their averages, by the recursion in float64."""
     walk = np.random.default_rng(1).standard_normal((num_steps, 40)).cumsum(0) / num_steps**0.5 + 1
@@ -95,16 +81,16 @@ def test_other_lengths_after_training(tmp_path, dtype):
     To 1% even of the way from the average to the last parameters, at the end.
     """
     stored, others = (0.05, 0.1), (0.05, 0.075, 0.1, 0.15, 0.2, 0.25)
-    state = training.init_state(0, lambda key: {"w": jnp.zeros(40)}, training.adam(), numbers(*stored))
+    rules = (ema.Constant(0.9), *map(ema.Power.of_length, stored))  # only power functions are stored
     for t, averages, _ in random_walk(stored, num_steps=2000, every=25):
         trees = tuple({"w": jnp.asarray(row, jnp.float32)} for row in (averages[0] * 0, *averages))
-        posthoc.save(tmp_path, dataclasses.replace(state, step=jnp.asarray(t), ema=trees), dtype)
+        posthoc.save(tmp_path, t, list(zip(rules, trees, strict=True)), dtype)
     snapshots = posthoc.find(tmp_path)
     assert len(snapshots) == 2 * 80 and snapshots[-1].step == 2000
     *_, (_, early, at_1000), (_, direct, last) = random_walk(others, num_steps=2000, every=1000)
     for step, averages, params in ((2000, direct, last), (1000, early, at_1000)):
         for length, average in zip(others, averages, strict=True):
-            made = posthoc.reconstruct(snapshots, length, step, state.params)["w"]
+            made = posthoc.reconstruct(snapshots, length, step, {"w": jnp.zeros(40)})["w"]
             assert made.dtype == np.float32
             error = np.linalg.norm(made - average)
             assert error < 0.01 * np.linalg.norm(average)
@@ -113,11 +99,11 @@ def test_other_lengths_after_training(tmp_path, dtype):
 
 def test_packed_parameters_and_those_of_another_network(tmp_path):
     params = {"layer": {"bias": jnp.arange(3.0), "kernel": jnp.ones((2, 2))}, "scale": jnp.full(2, 5.0)}
-    state = training.init_state(0, lambda key: networks.packed.pack(params), training.adam(), numbers(0.1))
-    posthoc.save(tmp_path, dataclasses.replace(state, step=jnp.asarray(10)))
-    made = posthoc.reconstruct(posthoc.find(tmp_path), 0.1, 10, state.params)
-    jax.tree.map(np.testing.assert_allclose, networks.packed.unpack(made), params)
-    for other in (params, networks.packed.pack(params | {"scale": jnp.ones(3)})):
+    packed = packing.pack(params)
+    posthoc.save(tmp_path, 10, [(ema.Power.of_length(0.1), packed)])
+    made = posthoc.reconstruct(posthoc.find(tmp_path), 0.1, 10, packed)
+    jax.tree.map(np.testing.assert_allclose, packing.unpack(made), params)
+    for other in (params, packing.pack(params | {"scale": jnp.ones(3)})):
         with pytest.raises(ValueError, match=r"00000010.npz has no .*: it is of another network"):
             posthoc.reconstruct(posthoc.find(tmp_path), 0.1, 10, other)
 

@@ -17,7 +17,7 @@ from diffax.reporting.progress import Progress
 
 def counter(step):
     """A state that holds nothing but its step."""
-    numbers = training.Numbers(
+    hyperparameters = training.Hyperparameters(
         learning_rate=0.1,
         averagings=(training.ema.Constant(0.0),),
         schedule=schedules.Flow(),
@@ -26,10 +26,10 @@ def counter(step):
         time_density=time_sampling.Uniform(),
     )
     zero = jnp.zeros((), jnp.int32)
-    return training.TrainState(jnp.asarray(step), jax.random.key(0), {}, (), (), zero, zero, numbers)
+    return training.TrainState(jnp.asarray(step), jax.random.key(0), {}, (), (), zero, zero, hyperparameters)
 
 
-def run(tmp_path, values, *, start=0, num_steps=None, log_every=2, every=(), **options):
+def run(tmp_path, values, *, start=0, num_steps=None, log_every=2, callbacks=(), **options):
     seen, bad = [], [not np.isfinite(value) for value in values]
 
     def train_step(state, batch):
@@ -44,7 +44,7 @@ def run(tmp_path, values, *, start=0, num_steps=None, log_every=2, every=(), **o
     with MetricsWriter(tmp_path, write_tensorboard=False) as writer, Progress(num_steps, stream=io.StringIO()) as bar:
         training.fit(
             train_step, counter(start), batches, num_steps=num_steps, log_every=log_every,
-            writer=writer, progress=bar, every=every, **options,
+            writer=writer, progress=bar, callbacks=callbacks, **options,
         )  # fmt: skip
     return seen, [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
 
@@ -61,14 +61,14 @@ def test_starts_where_the_state_is(tmp_path):
     assert seen == [4, 5] and [line["step"] for line in lines] == [6]
 
 
-def test_actions_run_on_their_steps_and_after_the_last(tmp_path):
+def test_callbacks_run_on_their_steps_and_after_the_last(tmp_path):
     calls = []
 
     def action(step, state):
         calls.append((step, int(state.step)))
         return {"quality": step / 10}
 
-    _, lines = run(tmp_path, [1.0] * 5, log_every=100, every=(training.Every(2, action),))
+    _, lines = run(tmp_path, [1.0] * 5, log_every=100, callbacks=(training.PeriodicCallback(2, action),))
     assert calls == [(2, 2), (4, 4), (5, 5)]
     assert [line["quality"] for line in lines if "quality" in line] == [0.2, 0.4, 0.5]
 
@@ -85,14 +85,14 @@ def test_skipped_steps_are_counted_and_left_out_of_means(tmp_path):
 def test_too_many_in_a_row_stop_before_anything_is_saved(tmp_path):
     """The message names the first of them, however far the device was ahead; the batch of step 3 is number 2."""
     saved = []
-    every = (training.Every(2, lambda step, state: saved.append(step)),)
-    said = (
+    callbacks = (training.PeriodicCallback(2, lambda step, state: saved.append(step)),)
+    message = (
         r"^loss is nan at step 3 \(learning rate 0.1; losses up to there 1, 2, nan; examples of its batch 20, 21\); "
         "2 steps in a row were skipped: .* the last checkpoint is from before$"
     )
-    with pytest.raises(FloatingPointError, match=said):
+    with pytest.raises(FloatingPointError, match=message):
         run(
-            tmp_path, [1.0, 2.0, NAN, NAN, 1.0, NAN], every=every, max_skipped=2,
+            tmp_path, [1.0, 2.0, NAN, NAN, 1.0, NAN], callbacks=callbacks, max_skipped=2,
             batch_indices=lambda step: np.array([10 * step, 10 * step + 1]),
         )  # fmt: skip
     assert saved == [2]

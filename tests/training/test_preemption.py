@@ -34,7 +34,7 @@ def test_the_first_signal_asks_to_stop_and_says_so(number, capfd):
     assert err == f"{signal.Signals(number).name}: stopping after this step and a checkpoint; once more stops at once\n"
 
 
-def test_one_wish_may_arrive_twice(capfd):
+def test_one_request_may_arrive_twice(capfd):
     with preemption.watched() as should_stop:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGTERM)
@@ -100,7 +100,7 @@ def test_the_second_signal_stops_at_once_even_in_the_middle_of_a_call_into_c():
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
     assert process.stderr.readline().startswith("SIGINT: stopping after this step")
-    time.sleep(preemption.SECONDS_OF_ONE_WISH + 0.1)
+    time.sleep(preemption.SECONDS_OF_ONE_REQUEST + 0.1)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 128 + signal.SIGTERM
@@ -132,5 +132,5 @@ def test_several_processes_stop_after_the_same_step():
         address = f"127.0.0.1:{free.getsockname()[1]}"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen([sys.executable, "-c", AGREES, address, rank], **pipes) for rank in "01"]
-    said = [process.communicate(timeout=60) for process in processes]
-    assert said[0][0].startswith("stopped after ") and said[0][0] == said[1][0], said
+    outputs = [process.communicate(timeout=60) for process in processes]
+    assert outputs[0][0].startswith("stopped after ") and outputs[0][0] == outputs[1][0], outputs

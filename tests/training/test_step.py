@@ -13,7 +13,7 @@ from diffax.denoisers import time_inputs
 from diffax.processes import time_sampling
 from diffax.training.state import sample_keys
 
-NUMBERS = training.Numbers(
+HYPERPARAMETERS = training.Hyperparameters(
     learning_rate=0.1,
     averagings=(training.ema.Constant(0.9),),
     schedule=schedules.Flow(),
@@ -28,9 +28,9 @@ def linear(params, x, time_input, condition, *, key=None):
     return params["w"] * x + (0.0 if condition is None else condition["label"].astype(x.dtype)[:, None])
 
 
-def state_of(numbers=NUMBERS, optimizer=None):
+def state_of(hyperparameters=HYPERPARAMETERS, optimizer=None):
     optimizer = optimizer or training.adam()
-    return training.init_state(3, lambda key: {"w": jnp.full((1, 1), 0.5)}, optimizer, numbers)
+    return training.init_state(3, lambda key: {"w": jnp.full((1, 1), 0.5)}, optimizer, hyperparameters)
 
 
 def step_of(optimizer=None, shape=lambda step: 1.0, **options):
@@ -82,7 +82,7 @@ def test_draws_depend_on_seed_step_and_example_only():
         assert not np.any(np.all(jax.random.key_data(eight) == jax.random.key_data(other), axis=-1))
 
 
-def test_numbers_are_traced(batch):
+def test_hyperparameters_are_traced(batch):
     """New learning rates, decays and densities run the same program; a vmapped sweep is one more axis."""
     traces = []
 
@@ -95,7 +95,7 @@ def test_numbers_are_traced(batch):
     step(state_of(), batch)
     once = len(traces)
     changed = dataclasses.replace(
-        NUMBERS,
+        HYPERPARAMETERS,
         learning_rate=0.2,
         averagings=(training.ema.Constant(0.5),),
         time_density=time_sampling.Uniform(low=0.1, high=0.9),
@@ -115,7 +115,7 @@ def test_conditions_are_dropped_per_sample(batch):
     def loss_with(**options):
         loss = training.make_loss(linear, time_input=time_inputs.scaled, condition_names=("label",), **options)
         state = state_of()
-        return loss(state.params, state.numbers, batch, sample_keys(state.key, 0, 8))
+        return loss(state.params, state.hyperparameters, batch, sample_keys(state.key, 0, 8))
 
     def null_all(keys, condition):
         return {"label": jnp.zeros_like(condition["label"])}
@@ -126,20 +126,78 @@ def test_conditions_are_dropped_per_sample(batch):
     np.testing.assert_allclose(loss_with(drop_condition=lambda keys, condition: condition), kept)
 
 
-def test_held_out_loss_uses_the_average_and_the_same_noise(batch):
-    loss = training.make_loss(linear, time_input=time_inputs.scaled)
-    held_out = training.make_held_out_loss(loss)
+def test_a_reference_makes_its_exact_denoiser_the_target(batch):
+    """Stable targets: with points y_j, the target's x_0 is sum_j p_j y_j, p_j ~ exp(-(x_t - alpha y_j)^2 / 2 sigma^2).
+
+    In float64, from recovered draws; with u = eps - x_0 and out = w x_t as above.
+    """
+    seen = {}
+
+    def spy(params, x, time_input, condition, *, key=None):
+        seen.update(x=x, t=time_input)
+        return linear(params, x, time_input, condition, key=key)
+
+    points = np.array([[-1.5], [0.25], [2.0]])
+    loss = training.make_loss(spy, time_input=time_inputs.scaled)
+    state = state_of(dataclasses.replace(HYPERPARAMETERS, reference=points))
+    found = loss(state.params, state.hyperparameters, batch, sample_keys(state.key, 0, 8))
+    t, x_t = (np.asarray(seen[name], np.float64).reshape(8, 1) for name in ("t", "x"))
+    t = t / 999
+    logits = -((x_t - (1 - t) * points.T) ** 2) / (2 * t**2)
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    x_0 = weights @ points / weights.sum(axis=1, keepdims=True)
+    u = (x_t - (1 - t) * x_0) / t - x_0
+    np.testing.assert_allclose(found, (0.5 * x_t - u)[:, 0] ** 2, rtol=1e-3)
+    plain = loss(state.params, HYPERPARAMETERS, batch, sample_keys(state.key, 0, 8))
+    assert np.all(np.abs(plain - found) > 1e-3 * found)
+
+
+def test_evaluation_keys_are_the_same_at_every_step_and_no_keys_of_training():
     state = state_of()
-    later = dataclasses.replace(state, step=state.step + 7, params={"w": jnp.full((1, 1), 9.0)})
-    assert float(held_out(state, batch)) == float(held_out(later, batch))
-    moved = dataclasses.replace(state, ema=({"w": jnp.full((1, 1), 9.0)},))
-    assert float(held_out(moved, batch)) > float(held_out(state, batch))
+    keys = jax.random.key_data(training.evaluation_keys(state.key, 8))
+    assert jnp.array_equal(keys[:4], jax.random.key_data(training.evaluation_keys(state.key, 4)))
+    of_training = [jax.random.key_data(sample_keys(state.key, step, 8)) for step in range(20)]
+    everything = np.concatenate([keys, *of_training])
+    assert len(np.unique(everything, axis=0)) == len(everything)
+
+
+def test_preprocessing_draws_from_keys_of_its_own(batch):
+    """Neither the examples' keys nor what the loss and dropout make of them."""
+    seen = {}
+    keys = sample_keys(jax.random.key(0), 0, 8)
+    made = training.preprocessed(batch, keys, lambda batch, keys: seen.update(keys=keys) or {"x": 2 * batch["x"]})
+    np.testing.assert_array_equal(made["x"], 2 * batch["x"])
+    assert set(made) == {"x"}
+    others = [keys, *(jax.vmap(lambda key: jax.random.split(key, 2))(keys)[:, i] for i in range(2))]
+    others += [jax.vmap(lambda key, i=i: jax.random.fold_in(key, i))(keys) for i in range(50)]
+    everything = np.concatenate([jax.random.key_data(each) for each in (seen["keys"], *others)])
+    own, rest = everything[:8], everything[8:]
+    assert len(np.unique(own, axis=0)) == 8
+    assert not np.any(np.all(own[:, None] == rest[None], axis=-1))
+    assert training.preprocessed(batch, keys, None) is batch
 
 
 def test_saved_and_restored_states_are_equal():
-    state = state_of()
-    other = dataclasses.replace(state, step=state.step + 3).with_saved(state.saved())
-    assert int(other.step) == 0 and other.numbers is state.numbers
+    two = (training.ema.Constant(0.9), training.ema.Power.of_length(0.1))
+    state = state_of(dataclasses.replace(HYPERPARAMETERS, averagings=two))
+    state = dataclasses.replace(state, ema=tuple({"w": jnp.full((1, 1), value)} for value in (3.0, 4.0)))
+    other = state_of(dataclasses.replace(HYPERPARAMETERS, averagings=two, learning_rate=0.3))
+    restored = dataclasses.replace(other, step=state.step + 3).with_saved(state.saved())
+    assert int(restored.step) == 0 and restored.hyperparameters is other.hyperparameters
+    for name in ("step", "key", "params", "opt_state", "ema", "skipped", "skipped_in_a_row"):
+        ours, theirs = getattr(restored, name), getattr(state, name)
+        assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+        assert jax.tree.all(jax.tree.map(lambda a, b: a is b, ours, theirs))
+
+
+def test_a_checkpoint_names_every_average_and_has_no_hyperparameters():
+    """Hyperparameters come from the configuration, so that a run can go on with others."""
+    two = (training.ema.Constant(0.9), training.ema.Power.of_length(0.1))
+    state = state_of(dataclasses.replace(HYPERPARAMETERS, averagings=two))
+    state = dataclasses.replace(state, ema=tuple({"w": jnp.full((1, 1), value)} for value in (3.0, 4.0)))
+    saved = state.saved()
+    assert set(saved) == {"step", "key", "params", "opt_state", "ema", "skipped", "skipped_in_a_row"}
+    assert {name: average["w"].item() for name, average in saved["ema"].items()} == {"0": 3.0, "1": 4.0}
 
 
 def test_data_on_the_device_and_from_the_host_train_alike_to_the_bit():
@@ -147,7 +205,7 @@ def test_data_on_the_device_and_from_the_host_train_alike_to_the_bit():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), dtype=np.uint8)
     images = data.dataset.Dataset(name="noise", examples=pixels, num_levels=256)
 
-    def view(batch, keys):
+    def preprocess(batch, keys):
         return {"x": data.augment.flipped(keys, images.to_network_range(batch["x"]))}
 
     def network(params, x, time_input, condition, *, key=None):
@@ -157,10 +215,10 @@ def test_data_on_the_device_and_from_the_host_train_alike_to_the_bit():
         return {"w": jax.random.normal(key, (3, 5))}
 
     loss = training.make_loss(network, time_input=time_inputs.scaled)
-    step = jax.jit(training.make_train_step(loss, training.adam(), lambda step: 1.0, view=view))
+    step = jax.jit(training.make_train_step(loss, training.adam(), lambda step: 1.0, preprocess=preprocess))
     ends = []
-    for batches in (data.resident.batches(images, 8, 1), data.pipeline.Pipeline(images, 8, 1).batches()):
-        state = training.init_state(3, init, training.adam(), NUMBERS)
+    for batches in (data.device_dataset.batches(images, 8, 1), data.pipeline.Pipeline(images, 8, 1).batches()):
+        state = training.init_state(3, init, training.adam(), HYPERPARAMETERS)
         for batch in itertools.islice(batches, 7):
             state, metrics = step(state, batch)
         ends.append((np.asarray(state.params["w"]), float(metrics["loss"])))
@@ -169,7 +227,7 @@ def test_data_on_the_device_and_from_the_host_train_alike_to_the_bit():
 
 
 def test_a_step_that_is_not_finite_changes_nothing_but_the_counters():
-    def loss(params, numbers, batch, keys, t=None):
+    def loss(params, hyperparameters, batch, keys, t=None):
         # The slope of the root at c = 0 is 0 / 0, its value is not.
         return params["w"][0, 0] * batch["x"][:, 0] + jnp.sqrt(batch["c"] * params["w"][0, 0])
 

@@ -1,0 +1,12 @@
+"""Streams of random numbers: what is folded into a run's one key, so that no two uses share a draw.
+
+fold_in(key, stream) first, then fold_in by step, sample index or row. Numbers are never used again for another purpose.
+"""
+
+# Folded into the key of the run's seed.
+INIT = 0  # initial parameters
+TRAIN = 1  # then by step and example: times, noise, dropout, label dropping, augmentation
+EVALUATE = 2  # held-out losses: the same noise at every step
+SAMPLE = 3  # samples, by index
+# Folded into the key of one training example.
+PREPROCESS = 1 << 30  # augmentation and dequantization
