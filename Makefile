@@ -20,7 +20,7 @@ help: ## this list
 	@echo "Variables: PYTHON=$(PYTHON) VENV=$(VENV) DEMO_DIR=$(DEMO_DIR) WORKERS=$(WORKERS) PYTEST_ARGS='-k ddim -x'"
 
 demo: $(VENV)/.runtime ## train a small model on 8x8 digits and sample from it, in minutes on a CPU
-	$(VENV)/bin/python launch.py --config configs/digits_ddpm.py --workdir $(DEMO_DIR)
+	$(VENV)/bin/python launch.py --config configs/digits.py --workdir $(DEMO_DIR)
 	@echo
 	@for file in $$(ls -t $(DEMO_DIR)/samples/*.png 2>/dev/null | head -1) $(DEMO_DIR)/report.html $(DEMO_DIR)/metrics.jsonl; do \
 	    if [ -e "$$file" ]; then echo "Look at $$file"; fi; done

@@ -1,4 +1,4 @@
-"""Flags to a config to a job: `python launch.py --config configs/digits_ddpm.py`; --help lists the flags.
+"""The command line: `python launch.py --config configs/digits.py`; --help lists the modes and their flags.
 
 Several processes, each started with the same command, are one run: on a cluster that JAX knows (SLURM, Open MPI,
 Kubernetes, Cloud TPU) by themselves, elsewhere by --coordinator HOST:PORT --num_processes N --process_id I.
@@ -10,78 +10,59 @@ nothing is being trained: 143 for SIGTERM, 130 for Ctrl-C. 4: another process of
 that first: 134, and it says so).
 """
 
+import argparse
 import contextlib
+import importlib
 import pathlib
 import sys
 import warnings
+from types import ModuleType
+from typing import NoReturn
 
 from diffax import devices
 
 devices.configure()  # before JAX starts
 
-import jax  # noqa: E402
-from absl import flags  # noqa: E402
-from ml_collections import ConfigDict, config_flags  # noqa: E402
-
-from diffax import distributed  # noqa: E402
-from diffax.jobs import Preempted, UserError, inspect_data, plan, run_directory, sample, train  # noqa: E402
+# A mode is a file of diffax/jobs with flags(parser) and run(config, workdir, args); its docstring is its help.
+MODES = ("train", "sample", "plan", "inspect_data", "show")
 
 PREEMPTED = 75
-
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", help_string="A file of configs/; sample takes the run's own instead."
-)
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "sample", "plan", "inspect_data"], "What to do.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's directory; runs/NAME of the config by default.")
-_ALLOW_CHANGE = flags.DEFINE_list("allow_change", [], "Settings that may differ from the run to be resumed.")
-_CACHE = flags.DEFINE_bool("compilation_cache", True, "Keep compiled programs for the next start.")
-_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 64, "sample: how many.")
-_SAMPLER = flags.DEFINE_string("sampler", None, "sample: instead of config.sampler.name.")
-_NUM_STEPS = flags.DEFINE_integer("num_steps", None, "sample: instead of config.sampler.num_steps.")
-_GUIDANCE = flags.DEFINE_float("guidance_scale", None, "sample: instead of config.sampler.guidance_scale.")
-_LABEL = flags.DEFINE_integer("label", None, "sample: the class to draw; each in turn by default.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "sample: how many at once.", lower_bound=1)
-_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where JAX knows no cluster.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Of the run; 1 for this one alone on any cluster.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Of this one, from 0.")
-_CPU_DEVICES = flags.DEFINE_integer("cpu_devices", None, "Runs on the CPU, as so many devices.", lower_bound=1)
-_MEMORY = flags.DEFINE_float("memory_gb", None, "plan: of a device, instead of this one's.", lower_bound=0)
-_SEED = flags.DEFINE_integer("seed", 0, "sample: seed of the samples.")
-_EMA = flags.DEFINE_integer("ema", 0, "sample: which of the averages of config.ema, the first is 0.")
+EXAMPLES = """examples:
+  python launch.py --config configs/digits.py
+  python launch.py --config configs/digits.py --config.loss.weighting.name=min_snr --config.loss.weighting.gamma=5
+  python launch.py --workdir runs/digits --mode sample --num_samples 100 --config.sampler.name=unipc
+"""
 
 
 def main(argv: list[str]) -> int:
     """Runs one command; returns its exit code."""
+    import jax
+
+    from diffax import distributed
+
     code = _main(argv)
-    # To other ends all processes come together, and take leave of each other.
+    # At other ends all processes come together, and say farewell to each other.
     if code in (2, 4) and jax.distributed.is_initialized():
         distributed.leave(code)
     return code
 
 
 def _main(argv: list[str]) -> int:
+    import jax
+
+    from diffax import distributed
+    from diffax.runs.errors import Preempted, UserError
+
     try:
-        _parse(argv)
-        config, workdir = _run()
-        _start()
+        args, overrides = _parse(argv[1:])
+        if args is None:
+            return 0
+        job = _job(args.mode)
+        config, workdir = _config(args, overrides)
+        _start(args)
         # A plan says how long compiling takes.
-        devices.enable_compilation_cache(enabled=_CACHE.value and _MODE.value != "plan")
-        if _MODE.value == "train":
-            train.run(config, workdir, allow_change=tuple(_ALLOW_CHANGE.value))
-        elif _MODE.value == "plan":
-            plan.run(config, workdir, memory_gb=_MEMORY.value)
-        elif _MODE.value == "inspect_data":
-            inspect_data.run(config, workdir.with_name(f"{workdir.name}_data.png"))
-        else:
-            sample.run(
-                config,
-                workdir,
-                num_samples=_NUM_SAMPLES.value,
-                batch_size=_BATCH_SIZE.value,
-                seed=_SEED.value,
-                label=_LABEL.value,
-                average=_EMA.value,
-            )
+        devices.enable_compilation_cache(enabled=args.compilation_cache and args.mode != "plan")
+        job.run(config, workdir, args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -107,32 +88,136 @@ def _main(argv: list[str]) -> int:
     return 0
 
 
-def _parse(argv: list[str]) -> None:
-    """Reads the flags.
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are UserErrors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        from diffax.runs.errors import UserError
+
+        raise UserError(f"{message} (--help lists the flags)")
+
+
+def _job(mode: str) -> ModuleType:
+    """The module of a mode."""
+    return importlib.import_module(f"diffax.jobs.{mode}")
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of all modes."""
+    parser.add_argument("--config", metavar="FILE", help="a file of configs/; by default the run's own configuration")
+    parser.add_argument("--config.KEY", metavar="VALUE", help="changes a setting (--mode show lists all)")
+    parser.add_argument("--mode", default="train", choices=MODES, help="what to do (default train)")
+    parser.add_argument("--workdir", metavar="DIR", help="the run's directory; runs/NAME of the config by default")
+    parser.add_argument(
+        "--compilation_cache",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep compiled programs for the next start",
+    )
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, where JAX knows no cluster")
+    parser.add_argument("--num_processes", type=int, help="of the run; 1 for this one alone on any cluster")
+    parser.add_argument("--process_id", type=int, help="of this one, from 0")
+    parser.add_argument("--cpu_devices", type=int, help="run on the CPU, as so many devices")
+
+
+def _parse(argv: list[str]) -> tuple[argparse.Namespace | None, list[tuple[str, str]]]:
+    """The flags and the overrides of settings; None for a command that only asked for help.
 
     Raises:
-      UserError: a flag, a config file or a setting of it that does not exist or has the wrong type.
+      UserError: a flag that does not exist or has a value of the wrong type.
     """
-    try:
-        rest = flags.FLAGS(argv)
-        # A file that could not be loaded says so only when it is looked at.
-        getattr(_CONFIG.value, "seed", None)
-    except flags.Error as error:
-        raise UserError(str(error)) from error
-    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        # What ml_collections raises for an unknown setting, and a config file for its own mistakes.
-        raise UserError(f"--config: {' '.join(str(error).split())}") from error
-    if len(rest) > 1:
-        raise UserError(f"unexpected argument {rest[1]!r}; options start with --")
+    from diffax.runs.errors import UserError
+
+    rest, overrides = _split_overrides(argv)
+    if any(flag in rest for flag in ("-h", "--help", "--helpfull")):
+        _help(rest)
+        return None, []
+    first = _Parser(add_help=False, allow_abbrev=False)
+    _common(first)
+    known, _ = first.parse_known_args(rest)
+    parser = _Parser(prog="launch.py", add_help=False, allow_abbrev=False)
+    _common(parser)
+    _job(known.mode).flags(parser)
+    args, unknown = parser.parse_known_args(rest)
+    if unknown:
+        _refuse(unknown[0], known.mode, parser)
+    if args.cpu_devices is not None and args.cpu_devices < 1:
+        raise UserError(f"--cpu_devices must be >= 1, got {args.cpu_devices}")
+    return args, overrides
 
 
-def _start() -> None:
+def _split_overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The arguments without --config.PATH=TEXT (or --config.PATH TEXT), and those as (path, text)."""
+    from diffax.runs.errors import UserError
+
+    rest: list[str] = []
+    overrides: list[tuple[str, str]] = []
+    arguments = iter(argv)
+    for argument in arguments:
+        if not argument.startswith("--config."):
+            rest.append(argument)
+            continue
+        path, has_value, text = argument.removeprefix("--config.").partition("=")
+        if not has_value:
+            value = next(arguments, None)
+            if value is None:
+                raise UserError(f"{argument} needs a value: {argument}=VALUE")
+            text = value
+        overrides.append((path, text))
+    return rest, overrides
+
+
+def _refuse(argument: str, mode: str, parser: argparse.ArgumentParser) -> NoReturn:
+    """Raises UserError for an argument that this mode does not have."""
+    from diffax import choices
+    from diffax.runs.errors import UserError
+
+    if not argument.startswith("-"):
+        raise UserError(f"unexpected argument {argument!r}; options start with --")
+    flag = argument.partition("=")[0]
+    for other in MODES:
+        of_other = _Parser(add_help=False, allow_abbrev=False)
+        _job(other).flags(of_other)
+        if flag in of_other._option_string_actions:
+            raise UserError(f"{flag} is for --mode {other}, and this is --mode {mode}")
+    near = choices.nearest(flag, parser._option_string_actions)
+    raise UserError(f"unknown flag {flag}{near or ' (--help lists the flags)'}")
+
+
+def _help(arguments: list[str]) -> None:
+    """Prints the modes, and the flags of the one that was named, or with --helpfull of all."""
+    named = [mode for mode in MODES if mode in arguments or f"--mode={mode}" in arguments]
+    shown = MODES if "--helpfull" in arguments or not named else named
+    parser = argparse.ArgumentParser(
+        prog="launch.py",
+        usage="python launch.py --config FILE [--mode MODE] [--workdir DIR] [--config.KEY=VALUE ...]",
+        description="Trains and samples diffusion and flow models. --help lists every mode, --mode MODE --help one.",
+        add_help=False,
+    )
+    _common(parser)
+    print(parser.format_help())
+    for mode in shown:
+        job = _job(mode)
+        section = argparse.ArgumentParser(
+            usage=argparse.SUPPRESS, description=(job.__doc__ or "").splitlines()[0], add_help=False
+        )
+        job.flags(section)
+        print(section.format_help().lstrip())
+    print(EXAMPLES)
+
+
+def _start(args: argparse.Namespace) -> None:
     """Joins the other processes of the run."""
-    if _CPU_DEVICES.value is not None:
+    import jax
+
+    from diffax import distributed
+    from diffax.runs.errors import UserError
+
+    if args.cpu_devices is not None:
         jax.config.update("jax_platforms", "cpu")
-        jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
+        jax.config.update("jax_num_cpu_devices", args.cpu_devices)
     try:
-        distributed.start(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        distributed.start(args.coordinator, args.num_processes, args.process_id)
     except ValueError as error:
         raise UserError(str(error)) from error
     except RuntimeError as error:
@@ -142,26 +227,25 @@ def _start() -> None:
         ) from error
 
 
-def _run() -> tuple[ConfigDict, pathlib.Path]:
-    """The config to run, and where."""
-    config = _CONFIG.value
-    if _WORKDIR.value is None and config is None:
-        raise UserError("give --config FILE (such as configs/digits_ddpm.py), or --workdir DIR of a run to sample")
-    name = "" if config is None else flags.FLAGS["config"].config_filename  # type: ignore[attr-defined]
-    workdir = pathlib.Path(_WORKDIR.value or pathlib.Path("runs") / pathlib.Path(name).stem)
-    if config is None:
-        if _MODE.value == "train":
-            raise UserError("--mode train needs --config FILE, such as configs/digits_ddpm.py")
+def _config(args: argparse.Namespace, overrides: list[tuple[str, str]]):
+    """The resolved configuration to run, and where."""
+    from diffax import config_file, resolve
+    from diffax.runs import directory as run_directory
+    from diffax.runs.errors import UserError, for_people
+
+    if args.config is None and args.workdir is None:
+        raise UserError("give --config FILE (such as configs/digits.py), or --workdir DIR of a run")
+    workdir = pathlib.Path(args.workdir or pathlib.Path("runs") / pathlib.Path(args.config).stem)
+    if args.config is not None:
+        with for_people():
+            config = config_file.load(args.config)
+    else:
+        config_file.find_modules()
         config = run_directory.read_config(workdir)
         if config is None:
             raise UserError(f"--workdir {workdir} is no run's directory: it has no config.json")
-    overrides = {"name": _SAMPLER.value, "num_steps": _NUM_STEPS.value, "guidance_scale": _GUIDANCE.value}
-    given = {key: value for key, value in overrides.items() if value is not None}
-    if given and _MODE.value != "sample":
-        raise UserError("--sampler, --num_steps and --guidance_scale are for --mode sample; use --config.sampler.NAME")
-    with config.unlocked():
-        config.sampler.update(given)
-    return config, workdir
+    with for_people():
+        return resolve.resolve(resolve.override(config, overrides)), workdir
 
 
 if __name__ == "__main__":

@@ -1,7 +1,13 @@
-"""CIFAR-10 by class with 2.7M parameters: about an hour of CPU, to see that everything works on real photographs.
+"""CIFAR-10, class-conditional, with 2.7M parameters: about an hour of CPU, to see everything work on photographs.
 
-python launch.py --config configs/cifar_small.py
-python launch.py --config configs/cifar_small.py --config.data.name=folder --config.data.path=DIR
+    python launch.py --config configs/cifar_small.py
+    python launch.py --config configs/cifar_small.py --config.data.name=folder --config.data.path=DIR
+
+A small UNet with attention at 8x8 predicts v under the cosine schedule, with the velocity weighting and stratified
+times, Muon with cosine decay and EMA; sampling by DDIM with 50 evaluations and a guidance scale of 2.
+
+Cost: 3,500 steps of 32 images, 76 minutes of one CPU core. Pictures and losses: experiments/real_data/README.md. FID:
+not measured.
 """
 
 from ml_collections import ConfigDict
@@ -11,30 +17,24 @@ from diffax import config as settings
 
 def get_config() -> ConfigDict:
     config = settings.default()
-    config.data.name = "cifar10"
-    config.data.augment = "flip"
-    config.model.channels = 32
-    config.model.channel_multipliers = (1, 2, 4)
-    config.model.num_res_blocks = 1
-    config.model.attention_resolutions = (8,)
-    config.model.groups = 8
+    config.data = settings.choice("cifar10", augment=settings.choice("flip"))
+    config.model = settings.choice(
+        "unet", channels=32, channel_multipliers=(1, 2, 4), num_res_blocks=1, attention_resolutions=(8,), groups=8
+    )
     config.model.class_conditional = True
-    config.schedule = {"name": "cosine"}
-    config.parameterization = {"name": "v"}
-    config.loss.weighting = {"name": "velocity"}
+    config.schedule = settings.choice("cosine")
+    config.parameterization = settings.choice("v")
+    config.loss.weighting = settings.choice("velocity")
     config.loss.stratified = True
-    config.optimizer.name = "muon"
+    config.optimizer = settings.choice("muon", b2=0.99, max_grad_norm=1.0)
     config.optimizer.learning_rate = 2e-3
-    config.optimizer.b2 = 0.99
     config.optimizer.warmup_steps = 100
-    config.optimizer.decay = "cosine"
-    config.optimizer.final_fraction = 0.01
-    config.optimizer.max_grad_norm = 1.0
-    config.ema.decay = 0.998
+    config.optimizer.decay = settings.choice("cosine", final_fraction=0.01)
+    config.ema = {"constant": {"decay": 0.998}}
     config.train.batch_size = 32
     config.train.num_steps = 3500
     config.train.log_every = 50
-    config.train.sample_every = 1000
     config.train.checkpoint_every = 500
-    config.sampler.guidance_scale = 2.0
+    config.evaluators = {"samples": {"every": 1000}, "held_out_loss": {"every": 1000}}
+    config.sampler = settings.choice("ddim", num_steps=50, guidance=settings.choice("classifier_free", scale=2.0))
     return config

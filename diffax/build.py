@@ -1,31 +1,26 @@
-"""From a config to objects: the only place where a string names a thing.
+"""From the names of a configuration to objects: the only place where a string names a thing.
 
-Every function raises ValueError with one line that says what was expected, what came and what is valid.
+Tables of what the names stand for, the slots of the configuration where they may stand, and functions that make the
+objects of a resolved configuration (resolve.py). build_data.py and build_training.py are the parts of it that concern
+data and training. Every function raises ValueError with one line that says what was expected, what came and what is
+valid.
 """
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import data, denoisers, losses, networks, processes, samplers, schedules, sharding, training
-from diffax.build_data import Examples as Examples
-from diffax.build_data import batches as batches
-from diffax.build_data import dataset as dataset
-from diffax.build_data import is_resident as is_resident
-from diffax.build_data import sharded as sharded
-from diffax.build_data import view as view
+from diffax import build_data, choices, denoisers, evaluation, losses, networks, processes, samplers, schedules
+from diffax.build_training import AVERAGES, DECAYS, OPTIMIZERS
+from diffax.choices import Slot
 from diffax.denoisers import time_inputs
 from diffax.processes import time_sampling
-from diffax.typing import Denoiser, Schedule
+from diffax.typing import Denoiser, Network, Schedule
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "cosine": schedules.Cosine,
@@ -38,6 +33,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "discrete_scaled_linear": schedules.Discrete.scaled_linear,
     "discrete_cosine": schedules.Discrete.cosine,
     "discrete_sigmoid": schedules.Discrete.sigmoid,
+    "shifted": schedules.Shifted,
 }
 PARAMETERIZATIONS: dict[str, Callable[..., processes.Parameterization]] = {
     "eps": processes.Eps,
@@ -60,269 +56,168 @@ WEIGHTINGS = {
     "flow": losses.weighting.Flow,
     "variational": losses.weighting.Variational,
 }
-# Every training step measures a batch against all of the data, number by number: 1 GB of differences at most.
-MOST_DIFFERENCES = 250_000_000
 TIME_DENSITIES = {
     "uniform": time_sampling.Uniform,
     "discrete_uniform": time_sampling.DiscreteUniform,
     "logit_normal": time_sampling.LogitNormal,
     "log_normal_sigma": time_sampling.LogNormalSigma,
 }
-_TIME_INPUTS = {
+TIME_INPUTS = {
     "index": time_inputs.index,
     "scaled": time_inputs.scaled,
     "quarter_log_sigma": time_inputs.quarter_log_sigma,
     "log_snr": time_inputs.log_snr,
 }
-_NETWORKS = {"unet": networks.UNet, "mlp": networks.MLP}
-_SNAPSHOT_DTYPES = {"float32": np.float32, "float16": np.float16}
-_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-_REMAT = {"none": None, "products": networks.remat.products, "blocks": networks.remat.nothing}
-# Each sampler with the settings of config.sampler that it reads; one that is None leaves the sampler its own default.
-SAMPLERS: dict[str, tuple[Callable[..., samplers.SamplerTable], tuple[str, ...]]] = {
-    "ddim": (samplers.ddim, ("eta",)),
-    "ddpm": (samplers.ddpm, ("variance",)),
-    "euler": (samplers.euler, ()),
-    "euler_ancestral": (functools.partial(samplers.ddim, eta=1.0), ()),
-    "euler_maruyama": (samplers.euler_maruyama, ()),
-    "heun": (samplers.heun, ("form",)),
-    "midpoint": (samplers.midpoint, ("form",)),
-    "edm": (samplers.edm, ("churn",)),
-    "adams": (samplers.adams, ("order", "form")),
-    "dpm_solver": (samplers.dpm_solver, ("order", "form")),
-    "dpm_solver_multistep": (samplers.dpm_solver_multistep, ("order", "form", "weights", "tau")),
-    "unipc": (samplers.unipc, ("order", "form")),
-    "sa_solver": (samplers.sa_solver, ("form", "weights", "tau")),
-    "lms": (samplers.lms, ("order",)),
-    "ipndm": (samplers.ipndm, ("order",)),
-    "pndm": (samplers.pndm, ()),
-    "consistency": (samplers.consistency, ()),
+TIME_FEATURES = {"sinusoidal": networks.SinusoidalFeatures, "fourier": networks.FourierFeatures}
+NETWORKS = {network.__name__.lower(): network for network in networks.NETWORKS}
+SAMPLERS: dict[str, Callable[..., samplers.SamplerTable]] = {sampler.__name__: sampler for sampler in samplers.SAMPLERS}
+GRIDS: dict[str, Callable[..., Any]] = {
+    "uniform": samplers.grids.uniform,
+    "log_snr": samplers.grids.log_snr,
+    "karras": samplers.grids.karras,
+    "discrete": samplers.grids.discrete,
 }
-# Each optimizer with the settings of config.optimizer that it reads.
-_OPTIMIZERS: dict[str, tuple[Callable[..., optax.GradientTransformation], tuple[str, ...]]] = {
-    "adam": (training.adam, ("b1", "b2", "eps", "moment_dtype", "weight_decay", "max_grad_norm")),
-    "muon": (
-        training.muon,
-        ("momentum", "b1", "b2", "eps", "moment_dtype", "weight_decay", "max_grad_norm"),
+
+
+def _conditional(conditional: Denoiser) -> Denoiser:
+    return conditional
+
+
+def _unchanged(denoiser: Denoiser) -> Denoiser:
+    return denoiser
+
+
+GUIDANCE: dict[str, Callable[..., Any]] = {
+    "none": _conditional,
+    "classifier_free": denoisers.classifier_free,
+    "cfg_plus_plus": denoisers.cfg_plus_plus,
+    "rescaled": denoisers.rescaled,
+}
+THRESHOLDING: dict[str, Callable[..., Any]] = {"none": _unchanged, "thresholded": denoisers.thresholded}
+EVALUATORS: dict[str, Callable[..., Any]] = {one.__name__: one for one in evaluation.EVALUATORS}
+
+_SCHEDULE = Slot(SCHEDULES)
+_SCHEDULE = Slot(SCHEDULES, nested={"base": (_SCHEDULE, "cosine")})
+_TIME_FEATURES = Slot(TIME_FEATURES)
+# Where choices stand in a configuration.
+SLOTS: dict[str, Slot] = {
+    "data": build_data.SOURCE_SLOT,
+    "data.augment": build_data.AUGMENT_SLOT,
+    "model": Slot(
+        NETWORKS,
+        passed=("num_classes", "context_dim", "sample_shape", "out_channels", "out_dim", "parent", "name"),
+        nested={"time_features": (_TIME_FEATURES, "sinusoidal")},
     ),
+    "model.time_input": Slot(TIME_INPUTS, is_function=True),
+    "schedule": _SCHEDULE,
+    "parameterization": Slot(PARAMETERIZATIONS, passed=("moments",)),
+    "loss.weighting": Slot(WEIGHTINGS),
+    "loss.time_density": Slot(TIME_DENSITIES),
+    "optimizer": Slot(OPTIMIZERS),
+    "optimizer.decay": Slot(DECAYS, passed=("num_steps",)),
+    "sampler": Slot(SAMPLERS, passed=("schedule", "times", "churn_steps")),
+    "sampler.grid": Slot(GRIDS, passed=("schedule", "num_steps", "num_train_steps")),
+    "sampler.guidance": Slot(GUIDANCE, passed=("conditional", "unconditional", "schedule")),
+    "sampler.thresholding": Slot(THRESHOLDING, passed=("denoiser", "schedule")),
 }
-_GRIDS = ("uniform", "log_snr", "karras", *samplers.grids.SPACINGS)
+# Where any number of choices stand, each under a key that is its name unless it has a `name`; and what each may have
+# beside its options.
+GROUPS: dict[str, tuple[Slot, dict[str, Any]]] = {
+    "ema": (Slot(AVERAGES), {}),
+    "evaluators": (Slot(EVALUATORS, is_function=True), {"every": 5_000}),
+}
+# The option whose default is the value of another setting: the data have one standard deviation.
+SAME_AS = {"loss.weighting.sigma_data": "parameterization.sigma_data"}
 
 
 def schedule(config: ConfigDict) -> Schedule:
-    """config.schedule: a name of the table above with its options; shift and zero_terminal_snr are for all."""
-    spec = dict(config.schedule)
-    shift, zero_terminal = spec.pop("shift", 0.0), spec.pop("zero_terminal_snr", False)
-    built = _make("schedule", spec, SCHEDULES)
-    if zero_terminal:
-        if not isinstance(built, schedules.Discrete):
-            raise ValueError(f"schedule.zero_terminal_snr is for discrete schedules, got {spec['name']!r}")
-        built = built.zero_terminal_snr()
-    return schedules.Shifted(built, shift) if shift else built
+    """The noise schedule, config.schedule."""
+    return _pytree(choices.make("schedule", config.schedule, SLOTS["schedule"]))
 
 
-def parameterization(config: ConfigDict, dataset: Examples) -> processes.Parameterization:
-    """config.parameterization, with what follows from the data."""
-    spec = dict(config.parameterization)
-    if spec["name"] == "edm_gaussian":
-        spec["data"] = dataset.to_network_range(_in_memory("parameterization 'edm_gaussian'", dataset).examples)
-    return _make("parameterization", spec, PARAMETERIZATIONS)
+def needs_moments(config: ConfigDict) -> bool:
+    """Whether config.parameterization takes the data's mean and covariance."""
+    constructor = choices.lookup("parameterization", config.parameterization.name, SLOTS["parameterization"])
+    return "moments" in choices.parameters(constructor)
 
 
-def numbers(config: ConfigDict, dataset: Examples) -> training.Numbers:
-    """Everything of a run's mathematics that its training step takes as numbers."""
-    density = _make("loss.time_density", dict(config.loss.time_density), TIME_DENSITIES)
-    if not config.optimizer.learning_rate > 0:
-        raise ValueError(f"optimizer.learning_rate must be > 0, got {config.optimizer.learning_rate}")
-    return training.Numbers(
-        learning_rate=config.optimizer.learning_rate,
-        averagings=averagings(config),
-        schedule=schedule(config),
-        parameterization=parameterization(config, dataset),
-        weighting=_make("loss.weighting", dict(config.loss.weighting), WEIGHTINGS),
-        time_density=time_sampling.Stratified(density) if config.loss.stratified else density,
-    )
+def parameterization(config: ConfigDict, moments: processes.Moments | None) -> processes.Parameterization:
+    """What the network predicts, config.parameterization; moments: of the data, where `needs_moments`."""
+    slot = SLOTS["parameterization"]
+    return _pytree(choices.make("parameterization", config.parameterization, slot, moments=moments))
 
 
-def averagings(config: ConfigDict) -> tuple[training.ema.Averaging, ...]:
-    """config.ema, in the order of its kinds."""
-    options = config.ema
-    if not 0 <= options.decay < 1:
-        raise ValueError(f"ema.decay must be in [0, 1), got {options.decay}")
-    if not (options.half_life > 0 and options.ramp_up > 0):
-        raise ValueError(f"ema.half_life and ema.ramp_up must be > 0, got {options.half_life} and {options.ramp_up}")
-    kinds: dict[str, Callable[[], tuple[training.ema.Averaging, ...]]] = {
-        "constant": lambda: (training.ema.Constant(options.decay),),
-        "half_life": lambda: (training.ema.HalfLife(options.half_life, options.ramp_up),),
-        "power": lambda: tuple(training.ema.Power.of_length(length) for length in options.lengths),
-    }
-    made = tuple(averaging for kind in options.kinds for averaging in _choose("ema.kinds", kind, kinds)())
-    if not made:
-        raise ValueError("ema.kinds must name one average at least, such as ('constant',)")
-    if options.snapshot_every < 0 or (options.snapshot_every and "power" not in options.kinds):
+def weighting(config: ConfigDict) -> losses.weighting.Weighting:
+    """The loss weighting, config.loss.weighting."""
+    return _pytree(choices.make("loss.weighting", config.loss.weighting, SLOTS["loss.weighting"]))
+
+
+def time_density(config: ConfigDict) -> time_sampling.TimeDensity:
+    """The density of training times, config.loss.time_density, stratified where config.loss.stratified says so."""
+    density = _pytree(choices.make("loss.time_density", config.loss.time_density, SLOTS["loss.time_density"]))
+    return time_sampling.Stratified(density) if config.loss.stratified else density
+
+
+def network(config: ConfigDict, sample_shape: tuple[int, ...], num_classes: int | None) -> Network:
+    """The network, config.model, for samples of a shape and a data set with so many classes (None: without labels)."""
+    passed: dict[str, Any] = {"sample_shape": sample_shape}
+    where, constructor = "model", choices.lookup("model", config.model.name, SLOTS["model"])
+    context_dim = build_data.context_dim(config)
+    if context_dim is not None:
+        if "context_dim" not in choices.parameters(constructor):
+            raise ValueError(
+                f"data.augment = {config.data.augment.name!r} tells the network what was done to an image, and "
+                f"model.name = {config.model.name!r} takes no context"
+            )
+        passed["context_dim"] = context_dim
+    if config.model.class_conditional:
+        if num_classes is None:
+            raise ValueError("model.class_conditional needs labels, and the data have none")
+        passed["num_classes"] = num_classes
+    made = networks.as_network(choices.make(where, config.model, SLOTS["model"], **passed), config.model.name)
+    if made.num_classes != passed.get("num_classes"):
         raise ValueError(
-            f"ema.snapshot_every = {options.snapshot_every} needs a power-function average: ema.kinds = ('power',)"
+            f"model.class_conditional = {config.model.class_conditional}, but the network {config.model.name!r} has "
+            f"num_classes = {made.num_classes}"
         )
-    snapshot_dtype(config)
     return made
 
 
-def snapshot_dtype(config: ConfigDict) -> Any:
-    """What averages are stored in."""
-    return _choose("ema.snapshot_dtype", config.ema.snapshot_dtype, _SNAPSHOT_DTYPES)
-
-
-def network(config: ConfigDict, dataset: Examples) -> nn.Module:
-    """config.model, with what follows from the data."""
-    spec = dict(config.model)
-    for key in ("time_input", "label_drop"):
-        spec.pop(key)
-    spec["dtype"] = compute_dtype(config)
-    if "remat" in spec:
-        spec["remat"] = _choose("model.remat", spec["remat"], _REMAT)
-    if config.data.augment == "geometric":
-        if "context_dim" not in spec:
-            raise ValueError(f"data.augment = 'geometric' is for the unet, got model.name = {spec['name']!r}")
-        spec["context_dim"] = data.augment.NUM_GEOMETRIC
-    if spec.pop("class_conditional"):
-        if dataset.num_classes is None:
-            raise ValueError(f"model.class_conditional needs labels, and {dataset.name} has none")
-        spec["num_classes"] = dataset.num_classes
-    return _make("model", spec, _NETWORKS)
-
-
-def compute_dtype(config: ConfigDict) -> Any:
-    """What a network computes in."""
-    return _choose("model.dtype", config.model.dtype, _DTYPES)
-
-
-def time_input(config: ConfigDict) -> denoisers.network.TimeInput:
-    """config.model.time_input, refused where the schedule cannot give it."""
-    chosen = _choose("model.time_input", config.model.time_input, _TIME_INPUTS)
-    chosen(schedule(config), np.ones(1))
+def time_input(config: ConfigDict, schedule: Schedule) -> denoisers.TimeInput:
+    """What the network is given of the time, config.model.time_input; refused where the schedule cannot give it."""
+    chosen = choices.make("model.time_input", config.model.time_input, SLOTS["model.time_input"])
+    chosen(schedule, np.ones(1))
     return chosen
 
 
-def loss(config: ConfigDict, module: nn.Module, dataset: Examples) -> training.BatchLoss:
-    """The training loss of a network."""
-    reference = _reference(config, module, dataset) if config.loss.stable_targets else None
-    return _loss(config, module, reference)
+def sampler_table(
+    config: ConfigDict, schedule: Schedule, parameterization: processes.Parameterization
+) -> samplers.SamplerTable:
+    """config.sampler as a table: num_steps steps over its time grid; methods with two stages make two calls a step.
 
-
-def held_out_loss(config: ConfigDict, module: nn.Module) -> training.BatchLoss:
-    """The loss that tells how well a network does on data it was not trained with, whatever its targets were."""
-    return _loss(config, module, None)
-
-
-def _reference(config: ConfigDict, module: nn.Module, dataset: Examples) -> np.ndarray:
-    if getattr(module, "num_classes", None) is not None:
-        raise ValueError(
-            "loss.stable_targets is for networks that are told no labels: set model.class_conditional=False"
-        )
-    dataset = _in_memory("loss.stable_targets", dataset)
-    differences = config.train.batch_size * dataset.examples.size
-    if differences > MOST_DIFFERENCES:
-        raise ValueError(
-            "loss.stable_targets compares a batch with all training data, and "
-            f"{config.train.batch_size} x {len(dataset):,} examples of {np.prod(dataset.shape)} numbers are more than "
-            f"{MOST_DIFFERENCES:,}: set loss.stable_targets=False, or a smaller batch"
-        )
-    return dataset.to_network_range(dataset.examples)
-
-
-def _in_memory(what: str, examples: Examples) -> data.dataset.Dataset:
-    if not isinstance(examples, data.dataset.Dataset):
-        raise ValueError(f"{what} needs the data in memory: raise data.cache_gb")
-    return examples
-
-
-def _loss(config: ConfigDict, module: nn.Module, reference: np.ndarray | None) -> training.BatchLoss:
-    num_classes, drop = getattr(module, "num_classes", None), config.model.label_drop
-    if not 0 <= drop <= 1:
-        raise ValueError(f"model.label_drop must be in [0, 1], got {drop}")
-    return training.make_loss(
-        networks.apply_fn(module),
-        time_input=time_input(config),
-        condition_names=(("label",) if num_classes is not None else ())
-        + (("context",) if config.data.augment == "geometric" else ()),
-        drop_condition=_dropping_labels(num_classes, drop),
-        reference=reference,
-    )
-
-
-def _dropping_labels(num_classes: int | None, probability: float) -> training.DropCondition | None:
-    """Labels are dropped for guidance; what augmentation did to an image is always told."""
-    if num_classes is None:
-        return None
-
-    def drop(keys: jax.Array, condition: networks.Condition) -> networks.Condition:
-        label = {"label": condition["label"]}
-        return condition | (networks.drop_condition(keys, label, num_classes, probability) or {})
-
-    return drop
-
-
-def optimizer(config: ConfigDict) -> optax.GradientTransformation:
-    """config.optimizer, but for the learning rate."""
-    constructor, settings = _choose("optimizer.name", config.optimizer.name, _OPTIMIZERS)
-    given = {name: config.optimizer[name] for name in settings}
-    return constructor(**given | {"moment_dtype": _choose("optimizer.moment_dtype", given["moment_dtype"], _DTYPES)})
-
-
-def init_state(
-    config: ConfigDict, module: nn.Module, dataset: Examples, numbers: training.Numbers
-) -> training.TrainState:
-    """The state before training, of packed parameters. Run it under jit or eval_shape."""
-
-    def init_params(key: jax.Array) -> networks.Params:
-        return networks.packed.pack(networks.init_params(module, key, dataset.shape))
-
-    return training.init_state(config.seed, init_params, optimizer(config), numbers)
-
-
-def mesh(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """config.mesh over all devices or these, refused where they cannot share config.train.batch_size evenly."""
-    made = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, devices=devices)
-    sharding.check_batch(made, config.train.batch_size, config.train.accumulate)
-    return made
-
-
-def learning_rate_shape(config: ConfigDict) -> training.LearningRateShape:
-    """Warm-up and decay of config.optimizer over config.train.num_steps."""
-    options = config.optimizer
-    return training.learning_rate_shape(
-        config.train.num_steps,
-        warmup_steps=options.warmup_steps,
-        decay=options.decay,
-        final_fraction=options.final_fraction,
-    )
-
-
-def sampler_table(config: ConfigDict, parameterization: processes.Parameterization) -> samplers.SamplerTable:
-    """config.sampler on the run's schedule: num_steps steps from start to end; those of heun and the like call twice.
-
-    A schedule that ends at sigma_min gets a last row down to 0.
+    A schedule that ends at sigma_min > 0 gets a last row down to data, which counts as one of the steps.
     """
-    options, used = config.sampler, schedule(config)
-    constructor, settings = _choose("sampler.name", options.name, SAMPLERS)
-    if options.num_steps < 1:
-        raise ValueError(f"sampler.num_steps must be >= 1, got {options.num_steps}")
-    to_zero = float(used.sigma(options.end)) > 0 and options.grid not in samplers.grids.SPACINGS
-    if to_zero and options.num_steps < 2:
-        raise ValueError("sampler.num_steps must be >= 2 where the last step goes from sigma_min to 0, got 1")
-    times = _times(options, used, options.num_steps - 1 if to_zero else options.num_steps)
-    given = {name: options[name] for name in settings if options[name] is not None}
-    table = constructor(used, times, to_zero=to_zero, **given)
-    processes.refuse_singular(parameterization, used, table.times)
+    options, num_steps = config.sampler, config.sampler.num_steps
+    if num_steps < 1:
+        raise ValueError(f"sampler.num_steps must be >= 1, got {num_steps}")
+    times = _times(options, schedule, num_steps)
+    ends_above_zero = float(schedule.sigma(times[-1])) > 0
+    if ends_above_zero:
+        if num_steps < 2:
+            raise ValueError("sampler.num_steps must be >= 2 where the last step goes from sigma_min to 0, got 1")
+        times = _times(options, schedule, num_steps - 1)
+    table = choices.make("sampler", options, SLOTS["sampler"], schedule=schedule, times=times, churn_steps=num_steps)
+    table = samplers.to_data(table, times[-1]) if ends_above_zero else table
+    processes.refuse_singular(parameterization, schedule, table.times)
     return table
 
 
-def check_denoiser(config: ConfigDict, module: nn.Module) -> None:
-    """Raises ValueError for a config.sampler that this network's denoiser cannot follow."""
-    guidance, epsilon = config.sampler.guidance_scale, config.sampler.epsilon_scale
-    if guidance != 1 and getattr(module, "num_classes", None) is None:
+def check_denoiser(config: ConfigDict, network: Network) -> None:
+    """Raises ValueError for guidance or epsilon scaling that this network's denoiser cannot follow."""
+    guidance, epsilon = config.sampler.guidance, config.sampler.epsilon_scale
+    if guidance.name != "none" and network.num_classes is None:
         raise ValueError(
-            f"sampler.guidance_scale = {guidance:g} needs a class-conditional model; this one has no classes"
+            f"sampler.guidance = {guidance.name!r} needs a class-conditional model; this one has no classes"
         )
     if not epsilon > 0:
         raise ValueError(f"sampler.epsilon_scale must be > 0 (1 for none, 1.005 to 1.015 are usual), got {epsilon:g}")
@@ -330,51 +225,61 @@ def check_denoiser(config: ConfigDict, module: nn.Module) -> None:
 
 def denoiser(
     config: ConfigDict,
-    module: nn.Module,
+    network: Network,
+    schedule: Schedule,
     parameterization: processes.Parameterization,
     params: Any,
     condition: networks.Condition | None = None,
+    *,
+    time_input: denoisers.TimeInput,
 ) -> Denoiser:
-    """The denoiser of a network's parameters, guided and epsilon-scaled where config.sampler asks for it."""
-    check_denoiser(config, module)
-    told: dict[str, Any] = {"time_input": time_input(config), "condition": condition}
-    network: tuple[Any, ...] = (networks.apply_fn(module), params, schedule(config), parameterization)
-    guidance, epsilon = config.sampler.guidance_scale, config.sampler.epsilon_scale
-    if guidance == 1:
-        made: Denoiser = denoisers.from_network(*network, **told)
-    else:
-        null = networks.null_condition(condition, getattr(module, "num_classes", None))
-        made = denoisers.guided_network(*network, null_condition=null, scale=guidance, **told)
-    return made if epsilon == 1 else denoisers.epsilon_scaled(made, schedule(config), epsilon)
+    """The denoiser of a network's parameters, with the guidance, epsilon scaling and thresholding of config.sampler."""
+    check_denoiser(config, network)
+    options = config.sampler
+    parts: tuple[Any, ...] = (network, params, schedule, parameterization)
+    keywords: dict[str, Any] = {"time_input": time_input, "condition": condition}
+    result: Denoiser = denoisers.from_network(*parts, **keywords)
+    if options.guidance.name != "none" and condition is not None:
+        null = networks.null_condition(condition, network.num_classes)
+        slot = SLOTS["sampler.guidance"]
+        if options.guidance.name == "classifier_free":  # in one call of twice the batch
+            scale, interval = options.guidance.scale, options.guidance.interval
+            result = denoisers.guided_network(*parts, null_condition=null, scale=scale, interval=interval, **keywords)
+        else:
+            unconditional = denoisers.from_network(*parts, **keywords | {"condition": null})
+            passed = {"conditional": result, "unconditional": unconditional, "schedule": schedule}
+            result = choices.make("sampler.guidance", options.guidance, slot, **passed)
+    if options.epsilon_scale != 1:
+        result = denoisers.epsilon_scaled(result, schedule, options.epsilon_scale)
+    slot = SLOTS["sampler.thresholding"]
+    return _pytree(choices.make("sampler.thresholding", options.thresholding, slot, denoiser=result, schedule=schedule))
 
 
-def _times(options: ConfigDict, used: Schedule, num_steps: int) -> np.ndarray:
-    grid = options.grid
-    if grid in samplers.grids.SPACINGS:
-        if not isinstance(used, schedules.Discrete):
-            raise ValueError(f"sampler.grid {grid!r} needs a discrete schedule; use uniform, log_snr or karras")
-        return samplers.grids.discrete(used.num_steps, num_steps, grid)
-    if grid == "uniform":
-        return samplers.grids.uniform(num_steps, start=options.start, end=options.end)
-    make = {"log_snr": samplers.grids.log_snr, "karras": samplers.grids.karras}.get(grid)
-    if make is None:
-        raise ValueError(f"sampler.grid must be one of {', '.join(_GRIDS)}, got {grid!r}")
-    return make(used, num_steps, start=options.start, end=options.end)
+def evaluators(config: ConfigDict) -> dict[str, tuple[int, evaluation.Evaluator]]:
+    """{key: (every, evaluator)} of config.evaluators."""
+    slot, _ = GROUPS["evaluators"]
+    made = {}
+    for key, entry in config.evaluators.items():
+        if entry.every < 1:
+            raise ValueError(f"evaluators.{key}.every must be >= 1, got {entry.every}")
+        made[key] = entry.every, choices.make(f"evaluators.{key}", entry, slot)
+    return made
 
 
-def _choose(what: str, name: str, table: Mapping[str, Any]) -> Any:
-    if name not in table:
-        raise ValueError(f"{what} must be one of {', '.join(table)}, got {name!r}")
-    return table[name]
+def _times(options: ConfigDict, schedule: Schedule, num_steps: int) -> np.ndarray:
+    if options.grid.name == "discrete" and not isinstance(schedule, schedules.Discrete):
+        raise ValueError("sampler.grid = 'discrete' needs a discrete schedule; use uniform, log_snr or karras")
+    passed = {"schedule": schedule, "num_steps": num_steps, "num_train_steps": getattr(schedule, "num_steps", None)}
+    return np.asarray(choices.make("sampler.grid", options.grid, SLOTS["sampler.grid"], **passed), np.float64)
 
 
-def _make(what: str, spec: dict[str, Any], table: Mapping[str, Callable[..., Any]]) -> Any:
-    """table[spec["name"]](**the other entries), with the names of options checked."""
-    options = {name: value for name, value in spec.items() if name != "name"}
-    constructor = _choose(f"{what}.name", spec["name"], table)
-    known = set(inspect.signature(constructor).parameters) - {"parent", "name"}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        valid = ", ".join(sorted(known)) or "none at all"
-        raise ValueError(f"{what} {spec['name']!r} has no option {', '.join(unknown)}, but {valid}")
-    return constructor(**options)
+def _pytree(thing: Any) -> Any:
+    """The object as a pytree, which compiled programs take as an argument: one of the user's own need not be one."""
+    leaves = jax.tree.leaves(thing)
+    if len(leaves) != 1 or leaves[0] is not thing:
+        return thing
+    if inspect.isroutine(thing) or isinstance(thing, functools.partial):
+        return jax.tree_util.Partial(thing)
+    # Static: its numbers are constants of the program, and another object is another program.
+    jax.tree_util.register_static(type(thing))
+    return thing

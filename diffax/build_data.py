@@ -1,9 +1,8 @@
-"""From config.data to examples, batches and what is done to them in the step; part of build."""
+"""From config.data to examples, preprocessing and batches; part of build."""
 
 import functools
 import os
-import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,137 +11,148 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import arrays, data, sharding, training
-from diffax.data.dataset import Dataset
+from diffax import arrays, choices, data, sharding, training
+from diffax.choices import Slot
+from diffax.data.dataset import Dataset, in_memory
+from diffax.data.examples import Examples
 from diffax.data.source import Reader, Source
 
-Examples = Dataset | Reader
-AUGMENTATIONS = ("none", "flip", "geometric")
-# A dataset is kept on the device where it takes no more than this share of its memory; without such a figure, a CPU
+SOURCES: dict[str, Callable[..., Dataset | Source]] = {
+    "digits": data.digits.load,
+    **{name: functools.partial(data.toy.load, name) for name in data.toy.DISTRIBUTIONS},
+    "folder": data.folder.open_folder,
+    "arrays": data.files.load_arrays,
+    "parquet": data.parquet.open_parquet,
+    **data.tfds.OFFICIAL,
+}
+
+
+def _no_augmentation(keys: jax.Array, x: jax.Array) -> jax.Array:
+    return x
+
+
+# (keys, images) to images, or to images and the context that tells the network what was done.
+AUGMENTATIONS: dict[str, Callable[..., Any]] = {
+    "none": _no_augmentation,
+    "flip": data.augment.flipped,
+    "geometric": data.augment.geometric,
+}
+# A name that is in no table is one of TFDS, celeb_a or imagenet_resized/64x64.
+SOURCE_SLOT = Slot(
+    SOURCES,
+    passed=("split", "name", "report"),
+    fallback=lambda name: functools.partial(data.tfds.open_tfds, name=name),
+)
+AUGMENT_SLOT = Slot(AUGMENTATIONS, is_function=True)
+# A data set is kept on the device where it takes no more than this share of its memory; where that is unknown, on a CPU
 # for one, where it is in that memory anyway, up to so many bytes.
-_RESIDENT_SHARE, _RESIDENT_BYTES = 0.25, 4e9
+_DEVICE_SHARE, _DEVICE_BYTES = 0.25, 4e9
 
 
 def dataset(config: ConfigDict, split: str, *, report: data.prepare.Report | None = None) -> Examples:
-    """config.data: split "train" or "test" (held out); in memory if it takes no more than cache_gb decoded.
+    """config.data: the split "train" or "test" (held out); in memory if it takes no more than cache_gb decoded.
 
     Raises:
-      ValueError: an unknown name (with the nearest), or data that are not there or not what they should be.
+      ValueError: an unknown name (with the nearest), or data that are missing or damaged.
     """
     options = config.data
     if options.on_corrupt not in ("raise", "skip"):
         raise ValueError(f"data.on_corrupt must be raise or skip, got {options.on_corrupt!r}")
-    named = _named(options, split, report)
-    found = named if isinstance(named, Dataset) else _cached(named, options)
-    if isinstance(found, Reader):
+    source = choices.make("data", options, SOURCE_SLOT, split=split, report=report)
+    examples = source if isinstance(source, Examples) else _cached(source, options)
+    if not examples.in_memory:
         if options.only_label is not None or options.pad:
             raise ValueError("data.only_label and data.pad need the data in memory: raise data.cache_gb")
-        return found
+        return examples
     if options.only_label is not None:
-        found = data.dataset.only(found, options.only_label)
-    return data.dataset.padded(found, options.pad) if options.pad else found
+        examples = data.dataset.only(in_memory("data.only_label", examples), options.only_label)
+    return data.dataset.padded(in_memory("data.pad", examples), options.pad) if options.pad else examples.validate()
 
 
-def _named(options: ConfigDict, split: str, report: data.prepare.Report | None) -> Dataset | Source:
-    name, path = options.name, pathlib.Path(options.path).expanduser()
-    if name == "digits":
-        return data.digits.load(split).validate()
-    if name in data.toy.DISTRIBUTIONS:
-        return data.toy.load(name, split).validate()
-    how: dict[str, Any] = {"size": options.size, "channels": options.channels}
-    if name in ("folder", "arrays", "parquet"):
-        if not options.path:
-            raise ValueError(f"data.name = {name!r} needs data.path: --config.data.path=...")
-        if name == "folder":
-            return data.folder.open_folder(path, split, **how)
-        if name == "parquet":
-            return data.parquet.open_parquet(path, split, **how)
-        return data.files.load_arrays(path, split)
-    if name in data.prepare.ARCHIVES and options.path:
-        return data.prepare.read_local(name, path, split)
-    return data.tfds.open_tfds(name, split, data_dir=path if options.path else None, report=report, **how)
-
-
-def _cached(source: Source, options: ConfigDict) -> Examples:
+def _cached(source: Any, options: ConfigDict) -> Examples:
+    if not isinstance(source, Source):
+        raise ValueError(
+            f"data.name = {options.name!r} must give a diffax.data.dataset.Dataset, a Source or Examples, "
+            f"got {type(source).__name__}"
+        )
     skip = options.on_corrupt == "skip"
     if len(source) * int(np.prod(source.shape)) <= options.cache_gb * 1e9:
         return data.source.load(source, skip=skip)
     return Reader(source, skip)
 
 
-def view(config: ConfigDict, examples: Examples, *, augment: bool = True) -> training.View:
-    """What the step does to a batch first: bytes to the network's range, config.data.dequantize and augment."""
-    kind, dequantize, num_levels = config.data.augment, config.data.dequantize, examples.num_levels
-    if kind not in AUGMENTATIONS:
-        raise ValueError(f"data.augment must be one of {', '.join(AUGMENTATIONS)}, got {kind!r}")
+def context_dim(config: ConfigDict) -> int | None:
+    """The length of the context that config.data.augment gives the network, or None."""
+    return data.augment.NUM_GEOMETRIC if config.data.augment.name == "geometric" else None
+
+
+def preprocess(config: ConfigDict, examples: Examples, *, augment: bool = True) -> training.Preprocess:
+    """Preprocessing in the training step: bytes to the network's range, dequantization, data augmentation."""
+    kind, dequantize, num_levels = config.data.augment.name, config.data.dequantize, examples.num_levels
     if kind != "none" and len(examples.shape) != 3:
         raise ValueError(f"data.augment = {kind!r} is for images, and {examples.name} has examples of {examples.shape}")
-
     if dequantize and num_levels is None:
         raise ValueError(f"data.dequantize is for images, and {examples.name} has none")
+    augmented = choices.make("data.augment", config.data.augment, AUGMENT_SLOT)
 
-    def seen(batch: training.Batch, keys: jax.Array) -> training.Batch:
+    def run(batch: training.Batch, keys: jax.Array) -> training.Batch:
         if dequantize and num_levels is not None:
             noise_keys, keys = arrays.split_keys(keys, 2)
             x = data.augment.dequantized(noise_keys, batch["x"], num_levels)
         else:
             x = examples.to_network_range(batch["x"])
-        if kind == "geometric":
-            context = jnp.zeros((len(x), data.augment.NUM_GEOMETRIC))
-            x, context = data.augment.geometric(keys, x) if augment else (x, context)
-            return batch | {"x": x, "context": context}
-        return batch | {"x": data.augment.flipped(keys, x) if kind == "flip" and augment else x}
+        context = None if context_dim(config) is None else jnp.zeros((len(x), context_dim(config)))
+        if augment:
+            result = augmented(keys, x)
+            x, context = result if isinstance(result, tuple) else (result, context)
+        return batch | {"x": x} | ({} if context is None else {"context": context})
 
-    return seen
+    return run
 
 
 def batches(config: ConfigDict, examples: Examples, start_step: int, mesh: Mesh | None = None) -> Iterator[Any]:
-    """What to call the train step with from start_step on: a dataset on every device, or batches from the host.
+    """The train step's argument from start_step on: a data set on every device, or batches from the host.
 
-    Those of the host are split over the devices of the mesh; without one they go to the first device. They are stacks
-    of train.steps_per_dispatch batches, where that is not 1.
+    Batches from the host are split over the devices of the mesh; without one they go to the first device.
     """
     mesh = sharding.make_mesh(devices=jax.local_devices()[:1]) if mesh is None else mesh
-    size, seed, stride = config.train.batch_size, config.seed, config.train.steps_per_dispatch
-    if isinstance(examples, Dataset) and is_resident(config, examples):
+    size, seed = config.train.batch_size, config.seed
+    if is_on_device(config, examples):
         everywhere = functools.partial(sharding.from_copies, sharding.replicated(mesh))
-        return data.resident.batches(examples, size, seed, start_step, everywhere, stride=stride)
+        return data.device_dataset.batches(in_memory("data.on_device", examples), size, seed, start_step, everywhere)
     stream = data.pipeline.Pipeline(examples, size, seed, *sharding.process_rows(mesh))
     rows = stream.batches(start_step, num_workers=_num_workers(config, examples))
-    if stride > 1:
-        rows = data.pipeline.stacked(rows, stride)
-    return data.pipeline.ahead(rows, functools.partial(sharding.from_rows, mesh, stacked=stride > 1))
+    return data.pipeline.ahead(rows, functools.partial(sharding.from_rows, mesh))
 
 
 def _num_workers(config: ConfigDict, examples: Examples) -> int:
-    """config.data.workers, or where images are decoded for every batch one for each processor, up to eight."""
+    """config.data.workers; by default one for each processor, up to eight, where images are decoded for every batch."""
     if config.data.workers is not None:
         return config.data.workers
-    return min(8, os.cpu_count() or 1) if isinstance(examples, Reader) else 0
+    return 0 if examples.in_memory else min(8, os.cpu_count() or 1)
 
 
-def sharded(view: training.View, mesh: Mesh) -> training.View:
-    """The view of a batch of which every device of the mesh takes its part, wherever it was gathered."""
+def sharded(preprocess: training.Preprocess, mesh: Mesh) -> training.Preprocess:
+    """Preprocessing of which every device of the mesh does its part, wherever the batch was gathered."""
 
-    def seen(batch: training.Batch, keys: jax.Array) -> training.Batch:
+    def run(batch: training.Batch, keys: jax.Array) -> training.Batch:
         parts = sharding.batch_sharding(mesh, len(keys))
-        return view(jax.lax.with_sharding_constraint(batch, parts), jax.lax.with_sharding_constraint(keys, parts))
+        return preprocess(jax.lax.with_sharding_constraint(batch, parts), jax.lax.with_sharding_constraint(keys, parts))
 
-    return seen
+    return run
 
 
-def is_resident(config: ConfigDict, examples: Examples) -> bool:
-    """config.data.resident, or whether the data fit on the device.
+def is_on_device(config: ConfigDict, examples: Examples) -> bool:
+    """config.data.on_device, or whether the data fit on the device.
 
     Raises:
-      ValueError: data that are not in memory are asked to be resident.
+      ValueError: data that are not in memory cannot be on the device.
     """
-    wanted = config.data.resident
-    if isinstance(examples, Reader):
-        if wanted:
-            raise ValueError("data.resident needs the data in memory: raise data.cache_gb")
+    if not examples.in_memory or not isinstance(examples, Dataset):
+        if config.data.on_device:
+            raise ValueError("data.on_device needs the data in memory: raise data.cache_gb")
         return False
-    if wanted is not None:
-        return wanted
+    if config.data.on_device is not None:
+        return config.data.on_device
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    return examples.examples.nbytes <= (_RESIDENT_BYTES if limit is None else _RESIDENT_SHARE * limit)
+    return examples.examples.nbytes <= (_DEVICE_BYTES if limit is None else _DEVICE_SHARE * limit)

@@ -6,37 +6,11 @@ import pathlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+from tests.arrows import ARROWS, ROOT, files, imports, module_name, reachable, room_of, used
 
-# Each room and the rooms it imports; what those import, it may import too.
-ARROWS = {
-    "typing": (),
-    "arrays": ("typing",),
-    "schedules": ("arrays",),
-    "processes": ("schedules",),
-    "denoisers": ("processes",),
-    "losses": ("denoisers",),
-    "samplers": ("denoisers",),
-    "likelihood": ("denoisers",),
-    "networks": ("arrays",),
-    "data": ("arrays",),
-    "devices": ("arrays",),
-    "distributed": ("arrays",),
-    "sharding": ("arrays",),
-    "reporting": ("arrays",),
-    "training": ("losses", "data", "devices", "distributed", "sharding", "reporting"),
-    "evaluation": ("samplers", "likelihood", "networks", "data", "devices", "reporting"),
-    "config": ("networks",),
-    "build_data": ("training",),
-    "build": ("training", "evaluation", "config", "build_data"),
-    "jobs": ("build",),
-    "sweeps": ("jobs",),
-    "launch": ("sweeps",),
-}
 MATHEMATICS = {"typing", "arrays", "schedules", "processes", "denoisers", "losses", "samplers", "likelihood"}
 MATHEMATICS_IMPORTS = {"jax", "numpy", "jaxtyping"}
 MATHEMATICS_LAZY_IMPORTS = {"diffrax"}
@@ -45,49 +19,6 @@ CONSOLE_AND_NETWORK = {"argparse", "http", "logging", "socket", "subprocess", "s
 INPUT_OUTPUT = FILES | CONSOLE_AND_NETWORK
 INPUT_OUTPUT_CALLS = {"open", "print", "input", "breakpoint"}
 NOWHERE = {"tensorflow", "torch"}
-
-
-def reachable(room: str) -> set[str]:
-    """The rooms that `room` may import, itself included."""
-    return {room}.union(*(reachable(below) for below in ARROWS[room]))
-
-
-def module_name(path: pathlib.Path) -> str:
-    """diffax.samplers.loop for diffax/samplers/loop.py, diffax.samplers for diffax/samplers/__init__.py."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def room_of(module: str) -> str:
-    """samplers for diffax.samplers.loop, launch for launch, "" for diffax itself."""
-    return module.removeprefix("diffax").removeprefix(".").partition(".")[0]
-
-
-def imports(tree: ast.Module, package: str) -> Iterator[tuple[int, str, bool]]:
-    """(line, absolute name of the module or thing imported, inside a function?) of every import, however written."""
-    lazy = {
-        id(node)
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        for node in ast.walk(function)
-    }
-    for node in ast.walk(tree):
-        match node:
-            case ast.Import(names=names):
-                targets = [alias.name for alias in names]
-            case ast.ImportFrom(module=module, names=names, level=level):
-                parents = package.split(".")[: len(package.split(".")) - level + 1] if level else []
-                base = ".".join([*parents, *([module] if module else [])])
-                targets = [f"{base}.{alias.name}" for alias in names]
-            case ast.Call(
-                func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
-                args=[ast.Constant(value=str(name)), *_],
-            ):
-                targets = [name]
-            case _:
-                continue
-        for target in targets:
-            yield node.lineno, target, id(node) in lazy
 
 
 def objections(source: str, module: str, *, is_package: bool = False) -> list[str]:
@@ -142,6 +73,8 @@ def objections(source: str, module: str, *, is_package: bool = False) -> list[st
         ("diffax.training.loop", "from diffax import evaluation"),
         ("diffax.training.loop", "from diffax.samplers import loop"),
         ("diffax.build", "from diffax import jobs"),
+        ("diffax.runs.trained", "from diffax.jobs import train"),
+        ("diffax.evaluation.evaluators", "from diffax import runs"),
         ("diffax.utils", "import numpy"),
         ("diffax.samplers.loop", "import flax.linen as nn"),
         ("diffax.samplers.loop", "from optax import adam"),
@@ -172,7 +105,7 @@ def test_a_bad_import_is_objected_to(module: str, source: str) -> None:
         ("diffax.data.tfds", "import os\nimport tensorflow_datasets as tfds\nprint(1)"),
         ("diffax.training.loop", "from diffax import __version__, losses, data, devices, reporting, schedules"),
         ("diffax.build", "from diffax import training, samplers, evaluation, networks"),
-        ("diffax.jobs.train", "from diffax import build, training, samplers\nfrom diffax.jobs import errors"),
+        ("diffax.jobs.train", "from diffax import build, training, samplers\nfrom diffax.runs import errors"),
         ("launch", "from absl import app\nfrom diffax import devices, jobs, sweeps"),
         ("diffax", "import importlib.metadata"),
     ],
@@ -182,14 +115,28 @@ def test_a_good_import_is_not(module: str, source: str) -> None:
 
 
 def test_imports_of_diffax_point_down() -> None:
-    files = [*sorted((ROOT / "diffax").rglob("*.py")), *ROOT.glob("launch.py")]
     found = [
         line
-        for path in files
+        for path in files()
         for line in objections(path.read_text(), module_name(path), is_package=path.name == "__init__.py")
     ]
-    assert files
     assert not found, "\n".join(found)
+
+
+def test_arrows_are_listed_room_by_room() -> None:
+    listed = subprocess.run([sys.executable, "-m", "tests.arrows"], cwd=ROOT, capture_output=True, text=True)
+    assert listed.returncode == 0, listed.stderr
+    assert "samplers        imports  typing, arrays, processes\n" in listed.stdout
+    assert len(listed.stdout.splitlines()) == 2 * len(used()) + 1
+
+
+def test_rooms_are_imported_when_they_are_first_used() -> None:
+    seen = loaded_by("import diffax\nassert diffax.samplers.ddim and diffax.schedules.Cosine")
+    assert "jax" in seen["packages"] and "flax" not in seen["packages"]
+    seen = loaded_by(
+        "import diffax\ntry: diffax.no_such_room\nexcept AttributeError as error: assert 'no_such' in str(error)"
+    )
+    assert "jax" not in seen["packages"]
 
 
 def loaded_by(code: str) -> dict[str, bool | list[str]]:

@@ -1,5 +1,6 @@
-"""How near generated samples are to real ones."""
+"""Evaluation: distances between generated and real samples, and the evaluators that run during training."""
 
-from diffax.evaluation import frechet, sliced_wasserstein
+from diffax.evaluation import evaluators, frechet, sliced_wasserstein
+from diffax.evaluation.evaluators import EVALUATORS, Evaluator
 
-__all__ = ["frechet", "sliced_wasserstein"]
+__all__ = ["EVALUATORS", "Evaluator", "evaluators", "frechet", "sliced_wasserstein"]

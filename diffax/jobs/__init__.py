@@ -1,5 +1,1 @@
-"""Jobs: one file for each --mode of launch.py; each builds, runs and writes a run directory."""
-
-from diffax.jobs.errors import Preempted, UserError
-
-__all__ = ["Preempted", "UserError"]
+"""Jobs: one file for each --mode of launch.py, with its flags and its run(config, workdir, args)."""

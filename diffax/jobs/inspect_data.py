@@ -1,5 +1,6 @@
-"""--mode inspect_data: what a config would train on, before it does."""
+"""--mode inspect_data: size, classes, pixel statistics and speed of a data set, and a picture of augmented examples."""
 
+import argparse
 import itertools
 import pathlib
 import time
@@ -9,26 +10,32 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffax import build, data
-from diffax.jobs.errors import UserError, for_people
+from diffax import build_data, data
+from diffax.data.examples import Examples
 from diffax.reporting import images, plots, progress
+from diffax.runs.errors import UserError, for_people
 
 _NUM_SHOWN, _NUM_MEASURED, _SECONDS = 100, 5000, 3.0
 
 
-def run(config: ConfigDict, path: pathlib.Path) -> None:
+def flags(parser: argparse.ArgumentParser) -> None:
+    """This mode has no flags of its own."""
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> None:
     """Prints sizes, classes, pixel statistics and the pipeline's speed; writes a picture of augmented examples.
 
     Raises:
-      UserError: data that cannot be had, or are not what they should be.
+      UserError: data that are missing or damaged.
     """
+    path = workdir.with_name(f"{workdir.name}_data.png")
     with for_people():
-        train, test = (build.dataset(config, split, report=progress.downloads()) for split in ("train", "test"))
-        view, resident = build.view(config, train), build.is_resident(config, train)
+        train, test = (build_data.dataset(config, split, report=progress.downloads()) for split in ("train", "test"))
+        preprocess, on_device = build_data.preprocess(config, train), build_data.is_on_device(config, train)
     if config.train.batch_size < 1:
         raise UserError(f"train.batch_size must be >= 1, got {config.train.batch_size}")
     print(f"{train.name}: {len(train):,} examples of shape {train.shape}, {len(test):,} held out ({test.name})")
-    if isinstance(train, data.dataset.Dataset) and train.num_replaced:
+    if train.num_replaced:
         print(f"{train.num_replaced} examples could not be read; the next good one stands in")
     sample = data.pipeline.Pipeline(train, min(_NUM_MEASURED, len(train)), config.seed).batch(0)
     if "label" in sample:
@@ -40,26 +47,26 @@ def run(config: ConfigDict, path: pathlib.Path) -> None:
     mean, std = _listed(x.mean(axes)), _listed(x.std(axes))
     print(f"as a network sees them: {x.min():.3f} to {x.max():.3f}, mean {mean}, standard deviation {std}")
     megabytes = len(train) * int(np.prod(train.shape)) * (1 if train.num_levels else 4) / 1e6
-    where, batch_size = "on the device" if resident else "from the host", config.train.batch_size
+    where, batch_size = "on the device" if on_device else "from the host", config.train.batch_size
     print(f"{megabytes:,.1f} MB, {where}: {_speed(config, train):,.0f} examples/s in batches of {batch_size}")
 
     keys = jax.random.split(jax.random.key(config.seed), min(_NUM_SHOWN, len(x)))
-    shown = np.asarray(jax.jit(view)({"x": sample["x"][: len(keys)]}, keys)["x"])
+    shown = np.asarray(jax.jit(preprocess)({"x": sample["x"][: len(keys)]}, keys)["x"])
     if train.num_levels is None:
         plots.scatter(path, shown, x.astype(np.float32), titles=("augmented", "data"))
     else:
         images.save_png(path, shown)
-    print(f"{len(shown)} examples, augmentation {config.data.augment}: {path}", flush=True)
+    print(f"{len(shown)} examples, augmentation {config.data.augment.name}: {path}", flush=True)
 
 
-def _speed(config: ConfigDict, examples: build.Examples) -> float:
+def _speed(config: ConfigDict, examples: Examples) -> float:
     """Examples a second that reach the device, and are gathered there if they live on it."""
 
     def received(batch: Any, step: jax.Array) -> jax.Array:
-        return (batch.batch(step) if isinstance(batch, data.resident.Resident) else batch)["x"]
+        return (batch.batch(step) if isinstance(batch, data.device_dataset.DeviceDataset) else batch)["x"]
 
     gather = jax.jit(received)
-    stream, done = zip(itertools.count(), build.batches(config, examples, 0), strict=False), 0
+    stream, done = zip(itertools.count(), build_data.batches(config, examples, 0), strict=False), 0
     step, batch = next(stream)
     gather(batch, step).block_until_ready()
     begun = time.perf_counter()

@@ -1,5 +1,6 @@
-"""--mode plan: what a run will take, from its compiled step and without a step of training."""
+"""--mode plan: parameters, memory, operations and time of a run, from its compiled step and without training."""
 
+import argparse
 import dataclasses
 import math
 import os
@@ -13,13 +14,14 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import build, sharding
+from diffax import build_data, build_training, resolve, sharding
+from diffax.data.examples import Examples
 from diffax.jobs import train
-from diffax.jobs.errors import for_people
-from diffax.jobs.model import Model
-from diffax.jobs.program import Program
-from diffax.reporting import metrics
+from diffax.reporting import metrics, progress
 from diffax.reporting.progress import duration
+from diffax.runs.errors import for_people
+from diffax.runs.model import DataDescription, Model
+from diffax.runs.program import Program
 
 # Of the speed of matrix products; until a run has measured its own.
 GUESSED_UTILIZATION = 0.4
@@ -40,35 +42,56 @@ class Plan:
     seconds_left: float | None
 
 
-def run(config: ConfigDict, workdir: pathlib.Path, *, memory_gb: float | None = None) -> Plan:
+def flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this mode."""
+    parser.add_argument("--memory_gb", type=float, help="plan for a device of that memory, instead of this one")
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> Plan:
     """Prints a plan of training config: parameters, operations, memory, the largest batch that fits, and the time.
 
-    Args:
-      memory_gb: of a device, where that is another one than the one this runs on.
-
     Raises:
-      UserError: a config that cannot be.
+      UserError: settings that do not go together.
     """
-    train.check(config)
-    model = Model.build(config)
+    return plan(config, workdir, memory_gb=args.memory_gb)
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """What a step is compiled from."""
+
+    model: Model
+    examples: Examples
+    mesh: Mesh
+
+
+def plan(config: ConfigDict, workdir: pathlib.Path, *, memory_gb: float | None = None) -> Plan:
+    """The plan that `run` prints; memory_gb: of a device, where that is another one than the one this runs on."""
     with for_people():
-        mesh = build.mesh(config)
-        program, lowered = _lowered(model, mesh, config.train.batch_size, config.train.accumulate)
+        config = resolve.resolve(config)
+    train.check(config)
+    with for_people():
+        examples = build_data.dataset(config, "train", report=progress.downloads())
+        planned = Planned(
+            Model.build(config, DataDescription.of(config, examples)), examples, build_training.mesh(config)
+        )
+        mesh = planned.mesh
+        program, lowered = _lowered(planned, config.train.batch_size, config.train.accumulate)
         begun = time.perf_counter()
         compiled = lowered.compile()
         seconds = time.perf_counter() - begun
-        limit, held = _memory() if memory_gb is None else int(memory_gb * 1e9), _resident_bytes(config, model)
+        limit, held = _memory() if memory_gb is None else int(memory_gb * 1e9), _data_bytes(config, examples)
         peak, flops = _peak(compiled), program.flops(lowered)
         largest, advice = None, ""
         if limit is not None:
-            an_example, room = _bytes_an_example(model, mesh, peak), limit - held
+            an_example, room = _bytes_an_example(planned, peak), limit - held
             unit = mesh.size * config.train.accumulate
             if an_example > 0:
                 largest = max(math.floor((config.train.batch_size + (room - peak) / an_example) / unit) * unit, 0)
             if peak > room:
-                advice = _advice(model, mesh, peak, an_example, room)
-    plan = Plan(
-        num_params=model.num_params,
+                advice = _advice(planned, peak, an_example, room)
+    result = Plan(
+        num_params=program.num_params,
         state_bytes=_state_bytes(program),
         flops=flops,
         compile_seconds=seconds,
@@ -82,27 +105,28 @@ def run(config: ConfigDict, workdir: pathlib.Path, *, memory_gb: float | None = 
     ceiling = program.ceiling()
     if flops is not None:
         left = max(config.train.num_steps - done, 0)
-        plan = dataclasses.replace(plan, seconds_left=left * flops / (share * ceiling))
-    _print(plan, config, mesh, share, ceiling, measured)
-    return plan
+        result = dataclasses.replace(result, seconds_left=left * flops / (share * ceiling))
+    _print(result, config, mesh, share, ceiling, measured)
+    return result
 
 
-def _lowered(model: Model, mesh: Mesh, batch_size: int, accumulate: int) -> tuple[Program, jax.stages.Lowered]:
+def _lowered(planned: Planned, batch_size: int, accumulate: int) -> tuple[Program, jax.stages.Lowered]:
     """The step for such batches, traced on shapes alone."""
-    config = model.config.copy_and_resolve_references()
-    config.train.update(batch_size=batch_size, accumulate=accumulate, steps_per_dispatch=1)
-    program = Program.build(dataclasses.replace(model, config=config), mesh)
+    config = ConfigDict(planned.model.config.to_dict())
+    config.train.update(batch_size=batch_size, accumulate=accumulate)
+    model, examples = dataclasses.replace(planned.model, config=resolve.resolve(config)), planned.examples
+    program = Program.build(model, examples, planned.mesh)
     parts = sharding.batch_sharding(program.mesh)
-    dtype = np.float32 if model.dataset.num_levels is None else np.uint8
-    batch: dict[str, Any] = {"x": jax.ShapeDtypeStruct((batch_size, *model.dataset.shape), dtype, sharding=parts)}
-    if model.dataset.num_classes is not None:
+    dtype = np.float32 if examples.num_levels is None else np.uint8
+    batch: dict[str, Any] = {"x": jax.ShapeDtypeStruct((batch_size, *examples.shape), dtype, sharding=parts)}
+    if examples.num_classes is not None:
         batch["label"] = jax.ShapeDtypeStruct((batch_size,), np.int32, sharding=parts)
     return program, program.step.lower(program.state, batch)
 
 
-def _peak_of(model: Model, mesh: Mesh, batch_size: int, accumulate: int) -> int:
+def _peak_of(planned: Planned, batch_size: int, accumulate: int) -> int:
     """The peak of the step for such batches."""
-    return _peak(_lowered(model, mesh, batch_size, accumulate)[1].compile())
+    return _peak(_lowered(planned, batch_size, accumulate)[1].compile())
 
 
 def _peak(compiled: jax.stages.Compiled) -> int:
@@ -112,25 +136,27 @@ def _peak(compiled: jax.stages.Compiled) -> int:
     return int(given + memory.temp_size_in_bytes)
 
 
-def _bytes_an_example(model: Model, mesh: Mesh, peak: int) -> float:
+def _bytes_an_example(planned: Planned, peak: int) -> float:
     """By how much memory grows with the batch, from a second one; peak: of the config's own."""
-    size, parts = model.config.train.batch_size, model.config.train.accumulate
-    unit = mesh.size * parts
+    train = planned.model.config.train
+    size, parts = train.batch_size, train.accumulate
+    unit = planned.mesh.size * parts
     other = max(size // 2 // unit, 1) * unit
     other = 2 * size if other == size else other
-    return (peak - _peak_of(model, mesh, other, parts)) / (size - other)
+    return (peak - _peak_of(planned, other, parts)) / (size - other)
 
 
-def _advice(model: Model, mesh: Mesh, peak: int, an_example: float, limit: int) -> str:
+def _advice(planned: Planned, peak: int, an_example: float, limit: int) -> str:
     """What to set so that the batch fits, tried by compiling it."""
-    size, accumulate = model.config.train.batch_size, model.config.train.accumulate
+    config, mesh = planned.model.config, planned.mesh
+    size, accumulate = config.train.batch_size, config.train.accumulate
     parts = [n for n in range(accumulate + 1, size // mesh.size + 1) if size % (n * mesh.size) == 0]
     promised = [n for n in parts if peak - an_example * size * (1 - accumulate / n) <= limit]
     for n in promised[:3]:
-        peak_in_parts = _peak_of(model, mesh, size, n)
+        peak_in_parts = _peak_of(planned, size, n)
         if peak_in_parts <= limit:
             return f"--config.train.accumulate={n} takes {_gb(peak_in_parts)}, with the same batch and draws"
-    remat = "" if model.config.model.get("remat", "blocks") == "blocks" else " --config.model.remat=blocks,"
+    remat = "" if config.model.get("remat", "blocks") == "blocks" else " --config.model.remat=blocks,"
     return f"no number of parts fits:{remat} more devices under --config.mesh.fsdp, or a smaller network"
 
 
@@ -140,9 +166,9 @@ def _state_bytes(program: Program) -> int:
     return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
 
-def _resident_bytes(config: ConfigDict, model: Model) -> int:
-    examples = model.dataset
-    if not build.is_resident(config, examples):
+def _data_bytes(config: ConfigDict, examples: Examples) -> int:
+    """Of a data set that is kept on the device."""
+    if not build_data.is_on_device(config, examples):
         return 0
     return len(examples) * math.prod(examples.shape) * (4 if examples.num_levels is None else 1)
 

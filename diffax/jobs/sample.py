@@ -1,65 +1,82 @@
-"""--mode sample: pictures and arrays from the newest checkpoint of a run directory."""
+"""--mode sample: draws samples from the newest checkpoint of a run directory, as a picture and an array."""
 
+import argparse
 import pathlib
 
 from ml_collections import ConfigDict
 
-from diffax import distributed
-from diffax.jobs import pictures, run_directory
-from diffax.jobs.errors import UserError
-from diffax.jobs.model import Model, Sampler, everywhere
-from diffax.reporting import images
+from diffax import distributed, resolve
+from diffax.reporting import images, plots
+from diffax.runs import directory as run_directory
+from diffax.runs import trained
+from diffax.runs.errors import UserError, for_people
 
 # Enough in a picture to judge by eye.
 MAX_IMAGES = 256
 
 
-def run(
-    config: ConfigDict,
-    workdir: pathlib.Path,
-    *,
-    num_samples: int,
-    batch_size: int = 256,
-    seed: int = 0,
-    label: int | None = None,
-    average: int = 0,
-) -> pathlib.Path:
-    """Draws num_samples by config.sampler with an average of the parameters; returns the path of the .npz file.
+def flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this mode."""
+    parser.add_argument("--num_samples", type=int, default=64, help="how many samples (default 64)")
+    parser.add_argument("--batch_size", type=int, default=256, help="how many at once (default 256)")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (default 0)")
+    parser.add_argument("--label", type=int, help="the class to draw; each in turn by default")
+    parser.add_argument("--ema", metavar="NAME", help="which average of config.ema, by its name or index")
+    parser.add_argument("--sampler", metavar="NAME", help="short for --config.sampler.name")
+    parser.add_argument("--num_steps", type=int, help="short for --config.sampler.num_steps")
+    parser.add_argument("--guidance_scale", type=float, help="of classifier-free guidance; 1 for none")
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> pathlib.Path:
+    """Draws samples by config.sampler with an average of the parameters; returns the path of the .npz file.
 
     It holds `samples`, (num_samples, *dims) in the network's range ([-1, 1] for images), and `labels` if the model is
-    conditional. A PNG file of the same name lies beside it.
+    class-conditional. A PNG file of the same name lies beside it. Reads no training data.
 
     Raises:
       UserError: no checkpoint, another run's config, or a label or an average the model does not have.
     """
-    if num_samples < 1:
-        raise UserError(f"--num_samples must be >= 1, got {num_samples}")
-    if seed < 0:
-        raise UserError(f"--seed must be >= 0, got {seed}")
-    model = Model.build(config)
+    for name in ("num_samples", "batch_size"):
+        if getattr(args, name) < 1:
+            raise UserError(f"--{name} must be >= 1, got {getattr(args, name)}")
+    if args.seed < 0:
+        raise UserError(f"--seed must be >= 0, got {args.seed}")
+    with for_people():
+        config = resolve.resolve(resolve.override(config, _overrides(config, args)))
     run_directory.check_same_run(workdir, config)
-    labels = model.labels(num_samples, label)
-    num_averages = len(model.numbers.averagings)
-    if not 0 <= average < num_averages:
-        raise UserError(f"--ema must be in 0..{num_averages - 1}, the averages of config.ema, got {average}")
-    mesh = everywhere(config)
-    step, saved = model.restore(workdir, mesh)
-    sampler = Sampler(model, min(batch_size, num_samples), mesh)
-    samples = sampler.draw(saved["ema"][average], seed, num_samples, labels)
-
-    options = config.sampler
-    guided = f"_guidance{options.guidance_scale:g}" if options.guidance_scale != 1 else ""
-    averaged = f"_ema{average}" if average else ""
-    name = f"{step:08d}_{options.name}{options.num_steps}{guided}{averaged}_seed{seed}_{num_samples}"
-    path = workdir / "generated" / f"{name}.npz"
+    model = trained.open_with(workdir, config)
+    labels = model.model.labels(args.num_samples, args.label)
+    samples = model.draw(args.num_samples, seed=args.seed, labels=labels, batch_size=args.batch_size, average=args.ema)
+    path = workdir / "generated" / f"{_name(model, args)}.npz"
     if not distributed.is_first():
         return path
     path.parent.mkdir(exist_ok=True)
     images.save_npz(path, samples=samples, **({} if labels is None else {"labels": labels}))
-    pictures.save(path.with_suffix(".png"), samples[: MAX_IMAGES if model.dataset.num_levels else None], model.dataset)
+    is_image = model.num_levels is not None
+    picture = images.picture(samples[:MAX_IMAGES]) if is_image else plots.scatter_picture(samples)
+    images.save_png(path.with_suffix(".png"), picture)
+    table = model.model.sampler_table()
     print(
-        f"{num_samples} samples of step {step} by {sampler.table.name}, {sampler.table.num_evaluations} evaluations:\n"
+        f"{args.num_samples} samples of step {model.step} by {table.name}, {table.num_evaluations} evaluations:\n"
         f"  {path}\n  {path.with_suffix('.png')}",
         flush=True,
     )
     return path
+
+
+def _overrides(config: ConfigDict, args: argparse.Namespace) -> list[tuple[str, str]]:
+    """The short flags as overrides of config.sampler."""
+    overrides = [] if args.sampler is None else [("sampler.name", args.sampler)]
+    overrides += [] if args.num_steps is None else [("sampler.num_steps", str(args.num_steps))]
+    scale = args.guidance_scale
+    return overrides + ([] if scale is None else trained.guidance_overrides(config, scale))
+
+
+def _name(model: trained.Trained, args: argparse.Namespace) -> str:
+    """A file name of what made the samples."""
+    options = model.config.sampler
+    guided = f"_guidance{options.guidance.scale:g}" if "scale" in options.guidance else ""
+    averaged = f"_ema-{args.ema}" if args.ema not in (None, "0") else ""
+    label = f"_label{args.label}" if args.label is not None else ""
+    sampler = options.name.replace(":", "-")
+    return f"{model.step:08d}_{sampler}{options.num_steps}{guided}{averaged}{label}_seed{args.seed}_{args.num_samples}"

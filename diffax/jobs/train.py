@@ -1,141 +1,207 @@
-"""--mode train: from a config, or the newest checkpoint, to a trained model."""
+"""--mode train: trains a model, or continues from the newest checkpoint in the run directory."""
 
+import argparse
 import contextlib
 import itertools
 import pathlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import build, data, distributed, training
-from diffax.jobs import looking, run_directory, run_lock
-from diffax.jobs.errors import Preempted, UserError, for_people
-from diffax.jobs.model import Model
-from diffax.jobs.program import Program
-from diffax.jobs.saving import Saver
-from diffax.reporting import throughput
-from diffax.reporting.metrics import MetricsWriter
-from diffax.reporting.progress import Progress
+from diffax import build, build_data, build_training, data, distributed, evaluation, runs, training
+from diffax.reporting import images, progress, throughput
+from diffax.reporting.metrics import FILENAME, MetricsWriter
+from diffax.runs import directory as run_directory
+from diffax.runs import fine_tuning, lock, trained
+from diffax.runs.errors import Preempted, UserError, for_people
+from diffax.runs.evaluation_data import EvaluationData
+from diffax.runs.model import DataDescription, Model
+from diffax.runs.program import Program
+from diffax.runs.saver import Saver
 from diffax.training import preemption
 from diffax.training.checkpoint import Checkpoints
 
-_INTERVALS = ("log_every", "sample_every", "checkpoint_every")
+_AT_LEAST_ONE = ("batch_size", "num_steps", "log_every", "checkpoint_every", "keep_checkpoints", "max_skipped")
 
 
-def run(config: ConfigDict, workdir: pathlib.Path, *, allow_change: tuple[str, ...] = ()) -> None:
-    """Trains config in workdir up to config.train.num_steps, continuing from the newest checkpoint there.
+def flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this mode."""
+    parser.add_argument(
+        "--allow_change", default="", metavar="KEYS", help="settings, separated by commas, that may differ from the run"
+    )
+    parser.add_argument(
+        "--init_from", metavar="RUN", help="start from the averaged parameters of another run, for fine-tuning"
+    )
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> None:
+    """Trains in workdir up to config.train.num_steps, continuing from the newest checkpoint there.
 
     Raises:
-      UserError: a config that cannot be, or a workdir that is another run's or cannot be written; nothing is written.
+      UserError: settings that do not go together, or a workdir that is another run's or cannot be written; nothing is
+        written then.
       Preempted: SIGTERM or Ctrl-C came; all is saved.
       FloatingPointError: losses or gradients that are not finite, train.max_skipped steps in a row.
     """
     check(config)
-    model, first = Model.build(config), distributed.is_first()
+    first, allow_change = distributed.is_first(), tuple(filter(None, args.allow_change.split(",")))
     with for_people():
-        held_out, plain = build.dataset(config, "test"), build.view(config, model.dataset, augment=False)
-        program = Program.build(model, build.mesh(config))
+        examples, held_out = (build_data.dataset(config, split, report=progress.downloads()) for split in _SPLITS)
+        model = Model.build(config, DataDescription.of(config, examples))
+        mesh = build_training.mesh(config)
+        program = Program.build(model, examples, mesh)
+        evaluators = build.evaluators(config)
+        evaluation_data = EvaluationData.of(config, examples, held_out, mesh)
+        # Only where there is no checkpoint yet, from which the run would go on.
+        is_new = args.init_from is not None and not run_directory.checkpoints(workdir).exists()
+        start_params = fine_tuning.initial_params(model, args.init_from) if is_new else None
     run_directory.check_writable(workdir)
-    with run_lock.held(workdir) if first else contextlib.nullcontext():
+    with lock.held(workdir) if first else contextlib.nullcontext():
         run_directory.check_same_run(workdir, config, allow_change)
         # The first process writes only when all have looked.
         distributed.meet("checked")
-        with Checkpoints(run_directory.checkpoints(workdir), config.train.keep_checkpoints) as checkpoints:
-            state, start = _begin(program, checkpoints)
+        paths, train = run_directory.checkpoints(workdir), config.train
+        highest = train.best_is == "highest"
+        with Checkpoints(paths, train.keep_checkpoints, highest_is_best=highest) as checkpoints:
+            state, start = _begin(program, checkpoints, start_params)
             if first:
+                model.data.write(workdir)  # before config.json, which makes the directory a run's
                 run_directory.write_description(workdir, config, start or 0)
-                _say_what(program, workdir, start)
+                _report(program, examples, workdir, start)
             saver, step = Saver(checkpoints, config), start or 0
-            every = _every(config, workdir, saver, looking.make(program, held_out, plain, workdir))
-            if step < config.train.num_steps:
+            callbacks = _callbacks(model, workdir, saver, evaluators, evaluation_data, mesh)
+            if step < train.num_steps:
                 with _failing_to_write(workdir):
-                    step = _fit(program, state, start, workdir, saver, every)
+                    step = _fit(program, examples, state, start, workdir, saver, callbacks)
     if step < config.train.num_steps:
         raise Preempted(f"{workdir}: saved at step {step} of {config.train.num_steps}; the same command goes on")
     if first:
-        metrics = workdir / "metrics.jsonl"
-        print(f"{workdir}: done. Look at {workdir / 'samples'}; metrics are in {metrics}.", flush=True)
+        print(f"{workdir}: done. Look at {workdir / 'samples'}; metrics are in {workdir / FILENAME}.", flush=True)
+
+
+_SPLITS = ("train", "test")
 
 
 def check(config: ConfigDict) -> None:
-    """Raises UserError for numbers of config.train that cannot be."""
-    for name in ("batch_size", "num_steps", *_INTERVALS, "keep_checkpoints", "num_images", "max_skipped"):
+    """Raises UserError for numbers of config.train that are out of range."""
+    for name in _AT_LEAST_ONE:
         if config.train[name] < 1:
             raise UserError(f"train.{name} must be >= 1, got {config.train[name]}")
     with for_people():
         training.accumulation.check_divides(config.train.accumulate, config.train.batch_size)
-        intervals = {f"train.{name}": config.train[name] for name in ("num_steps", *_INTERVALS)}
-        intervals["ema.snapshot_every"] = config.ema.snapshot_every
-        training.check_multiples(config.train.steps_per_dispatch, **intervals)
-    if config.train.diagnose_bins < 0:
-        raise UserError(f"train.diagnose_bins must be >= 0, got {config.train.diagnose_bins}")
+    if config.train.best_is not in ("lowest", "highest"):
+        raise UserError(f"train.best_is must be lowest or highest, got {config.train.best_is!r}")
     if config.seed < 0:
         raise UserError(f"seed must be >= 0, got {config.seed}")
 
 
-def _begin(program: Program, checkpoints: Checkpoints) -> tuple[training.TrainState, int | None]:
-    """The state to train on from, and its step if it is that of a checkpoint."""
+def _begin(program: Program, checkpoints: Checkpoints, start_params: Any) -> tuple[training.TrainState, int | None]:
+    """The state to train on from, and its step if it is that of a checkpoint; start_params: instead of random ones."""
     with for_people():
         restored = checkpoints.restore_newest(program.state.saved())
-        if restored is None:
-            return program.init_state(), None
-        step, saved = restored
-        stride = program.model.config.train.steps_per_dispatch
-        training.check_multiples(stride, **{"the step of the newest checkpoint": step})
-    return program.continued(saved), step
+    if restored is not None:
+        return program.continued(restored[1]), restored[0]
+    return program.init_state() if start_params is None else program.started_from(start_params), None
 
 
-def _say_what(program: Program, workdir: pathlib.Path, start: int | None) -> None:
-    dataset, mesh = program.model.dataset, program.mesh
-    place = "on the device" if build.is_resident(program.model.config, dataset) else "from the host"
+def _report(program: Program, examples: data.examples.Examples, workdir: pathlib.Path, start: int | None) -> None:
+    mesh = program.mesh
+    place = "on the device" if build_data.is_on_device(program.model.config, examples) else "from the host"
     where = "from the beginning" if start is None else f"from the checkpoint of step {start}"
-    print(f"{workdir}: {program.model.num_params:,} parameters, {len(dataset):,} examples {place}, {where}", flush=True)
-    if isinstance(dataset, data.dataset.Dataset) and dataset.num_replaced:
-        print(f"{dataset.name}: {dataset.num_replaced} examples could not be read; the next good one stands in")
+    print(f"{workdir}: {program.num_params:,} parameters, {len(examples):,} examples {place}, {where}", flush=True)
+    if examples.num_replaced:
+        print(f"{examples.name}: {examples.num_replaced} examples could not be read; the next good one stands in")
     if mesh.size > 1:
         shape = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
         print(f"{mesh.size} devices of {jax.process_count()} processes: {shape}", flush=True)
 
 
-def _every(config: ConfigDict, workdir: pathlib.Path, saver: Saver, look: Any) -> tuple[training.Every, ...]:
-    """What happens between steps."""
+def _callbacks(
+    model: Model,
+    workdir: pathlib.Path,
+    saver: Saver,
+    evaluators: dict[str, tuple[int, evaluation.Evaluator]],
+    evaluation_data: EvaluationData,
+    mesh: Mesh,
+) -> tuple[training.PeriodicCallback, ...]:
+    """What happens between steps: evaluators, stored averages, checkpoints."""
+    config = model.config
 
-    def measure(step: int, state: training.TrainState) -> dict[str, Any]:
-        metrics = look(step, state)
-        saver.measured(step, metrics)
-        return metrics
+    def evaluating(key: str, evaluator: evaluation.Evaluator) -> Any:
+        def evaluate(step: int, state: training.TrainState) -> dict[str, Any]:
+            at_step = trained.live(model, state, step, mesh)
+            metrics = run_evaluator(key, evaluator, at_step, evaluation_data, workdir)
+            saver.measured(step, metrics)
+            return metrics
+
+        return evaluate
 
     def store_averages(step: int, state: training.TrainState) -> None:
-        training.posthoc.save(run_directory.ema_snapshots(workdir), state, build.snapshot_dtype(config))
+        at_step = trained.live(model, state, step, mesh)
+        rules = build_training.averagings(config).values()
+        averages = [(rule, at_step.params(index)) for index, rule in enumerate(rules)]
+        folder = run_directory.ema_snapshots(workdir)
+        training.posthoc.save(folder, step, averages, build_training.snapshot_dtype(config))
 
+    callbacks = [training.PeriodicCallback(every, evaluating(key, run)) for key, (every, run) in evaluators.items()]
+    for every in sorted({every for every, _ in evaluators.values()}):
+        callbacks.append(training.PeriodicCallback(every, saver.save_if_best))
+    if config.train.snapshot_every:
+        callbacks.insert(0, training.PeriodicCallback(config.train.snapshot_every, store_averages))
     # Saved last, when all lines of a step are written: a run resumed at a checkpoint lacks none.
-    every = (
-        training.Every(config.train.sample_every, measure),
-        training.Every(config.train.sample_every, saver.save_if_best),
-        training.Every(config.train.checkpoint_every, saver.save),
-    )
-    snapshots = config.ema.snapshot_every
-    return (training.Every(snapshots, store_averages), *every) if snapshots else every
+    return (*callbacks, training.PeriodicCallback(config.train.checkpoint_every, saver.save))
+
+
+def run_evaluator(
+    key: str,
+    evaluator: evaluation.Evaluator,
+    model: runs.Trained,
+    evaluation_data: EvaluationData,
+    workdir: pathlib.Path,
+) -> dict[str, float]:
+    """The numbers of an evaluator; its pictures are written to workdir/NAME/STEP.png.
+
+    One that raises is reported by a warning, and what it yielded before counts.
+    """
+    numbers: dict[str, float] = {}
+    try:
+        for name, value in evaluator(model.step, model, evaluation_data):
+            if not isinstance(value, np.ndarray) or value.ndim == 0:
+                numbers[name] = float(value)
+            elif distributed.is_first():
+                images.save_png(workdir / name / f"{model.step:08d}.png", value)
+    except OSError:
+        raise  # a full disk
+    except Exception as error:
+        message = " ".join(str(error).split())
+        warnings.warn(
+            f"evaluator {key} at step {model.step}: {type(error).__name__}: {message}; training goes on", stacklevel=2
+        )
+    return numbers
 
 
 def _fit(
     program: Program,
+    examples: data.examples.Examples,
     state: training.TrainState,
     start: int | None,
     workdir: pathlib.Path,
     saver: Saver,
-    every: tuple[training.Every, ...],
+    callbacks: tuple[training.PeriodicCallback, ...],
 ) -> int:
     """Trains, saves where it was stopped, and returns the step it came to."""
-    config, dataset, first = program.model.config, program.model.dataset, distributed.is_first()
+    config, first = program.model.config, distributed.is_first()
     with (
         preemption.watched() as should_stop,
         MetricsWriter(workdir, start or 0, enabled=first) as writer,
-        Progress(config.train.num_steps, start_step=start or 0, enabled=first) as progress,
+        progress.Progress(config.train.num_steps, start_step=start or 0, enabled=first) as bar,
     ):
-        batches = build.batches(config, dataset, start or 0, program.mesh)
+        batches = build_data.batches(config, examples, start or 0, program.mesh)
         batch = next(batches)
         flops, ceiling = program.compile(state, batch), program.ceiling()
         state, recent = training.fit(
@@ -145,14 +211,13 @@ def _fit(
             num_steps=config.train.num_steps,
             log_every=config.train.log_every,
             writer=writer,
-            progress=progress,
-            every=every,
+            progress=bar,
+            callbacks=callbacks,
             should_stop=should_stop,
             unlogged=saver.unlogged(start),
             max_skipped=config.train.max_skipped,
-            steps_per_dispatch=config.train.steps_per_dispatch,
             rates=lambda speed: throughput.rates(speed, config.train.batch_size, flops, ceiling),
-            batch_indices=data.pipeline.Pipeline(dataset, config.train.batch_size, config.seed).indices,
+            batch_indices=data.pipeline.Pipeline(examples, config.train.batch_size, config.seed).indices,
         )
         step = int(state.step)
         if step < config.train.num_steps:

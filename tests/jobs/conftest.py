@@ -3,11 +3,8 @@
 import pathlib
 import sys
 
-import grain  # noqa: F401  (defines flags when it is imported, which are not those of a command)
 import jax
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
 import launch
 
@@ -41,14 +38,11 @@ def command(monkeypatch, tmp_path, capsys):
     def run(*arguments):
         argv = ["launch.py", *map(str, arguments)]
         monkeypatch.setattr(sys, "argv", argv)
-        with flagsaver.flagsaver():
-            before = set(flags.FLAGS)
-            try:
-                code = launch.main(argv)
-            finally:
-                # Overrides define flags of their own, which the next command defines anew.
-                for name in set(flags.FLAGS) - before:
-                    delattr(flags.FLAGS, name)
+        path = list(sys.path)
+        try:
+            code = launch.main(argv)
+        finally:
+            sys.path[:] = path  # config files and working directories are added to it
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

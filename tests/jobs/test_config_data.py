@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffax import build, data
+from diffax import build_data, data, resolve
 from tests.data import archives, stand_ins
 from tests.jobs.test_launch import TINY, config
 
 
 def config_of(base, **changes):
-    made = importlib.import_module(f"configs.{base}").get_config()
-    made.data.update(changes)
-    return made
+    config = importlib.import_module(f"configs.{base}").get_config()
+    return resolve.resolve(resolve.override(config, [(f"data.{key}", str(value)) for key, value in changes.items()]))
 
 
 def builder_in(data_dir, builder, name, _):
@@ -40,17 +39,17 @@ def test_the_headline_command_from_nothing(command, tmp_path, monkeypatch):
         assert code == 0, err
         assert "10 examples on the device" in out and "cifar-10-binary.tar.gz: 100%" in err
         sent = server.sent
-        again = build.dataset(config_of("cifar_ddpm"), "test")
+        again = build_data.dataset(config_of("cifar_ddpm"), "test")
         assert server.sent == sent and len(again) == 2
     assert {x.tobytes() for x in again.examples} == {x.tobytes() for x in truth["test"][0]}
 
 
-@pytest.mark.parametrize("name", ["mnist_ddpm", "fashion_mnist"])
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_the_official_idx_files(tmp_path, name):
     truth = archives.mnist(tmp_path, train=60, test=20)
-    loaded = build.dataset(config_of(name, path=str(tmp_path)), "train")
+    loaded = build_data.dataset(config_of(name, path=str(tmp_path)), "train")
     images, labels = truth["train"]
-    expected = images if name == "mnist_ddpm" else images[labels == 7]
+    expected = images if name == "mnist" else images[labels == 7]
     assert loaded.shape == (32, 32, 1) and (loaded.labels is None) == (name == "fashion_mnist")
     np.testing.assert_array_equal(loaded.examples[:, 2:-2, 2:-2, 0], expected)
 
@@ -63,7 +62,7 @@ def test_sets_of_tfds_by_name(tmp_path, name, splits, kind):
     """As the documentation of configs/cifar_ddpm.py says, with the features of the stock sets."""
     stand_ins.prepare(name, tmp_path, splits, kind=kind)
     for split in ("train", "test"):
-        loaded = build.dataset(config_of("cifar_ddpm", name=name, path=str(tmp_path), size=16), split)
+        loaded = build_data.dataset(config_of("cifar_ddpm", name=name, path=str(tmp_path), size=16), split)
         assert loaded.shape == (16, 16, 3) and len(loaded) == 6 and loaded.examples.std() > 1
         assert loaded.num_classes == (None if name == "celeb_a" else 1000)
 
@@ -71,32 +70,33 @@ def test_sets_of_tfds_by_name(tmp_path, name, splits, kind):
 def test_what_does_not_fit_in_memory_is_decoded_as_it_is_needed(tmp_path):
     """The batches that are made from memory, to the bit, whoever decodes."""
     stand_ins.prepare("imagenet_resized/8x8", tmp_path, ("train", "validation"))
-    made = config_of("cifar_ddpm", name="imagenet_resized/8x8", path=str(tmp_path))
-    made.train.batch_size = 4
-    memory = build.dataset(made, "train")
+    changes = {"data.name": "imagenet_resized/8x8", "data.path": str(tmp_path), "train.batch_size": "4"}
+    base = resolve.override(importlib.import_module("configs.cifar_ddpm").get_config(), changes.items())
+    made = resolve.resolve(base)
+    memory = build_data.dataset(made, "train")
     held = [
         jax.device_get(batch.batch(np.int32(step)))
-        for step, batch in enumerate(itertools.islice(build.batches(made, memory, 0), 5))
+        for step, batch in enumerate(itertools.islice(build_data.batches(made, memory, 0), 5))
     ]
-    made.data.cache_gb, made.data.workers = 0.0, 0
-    reader = build.dataset(made, "train")
-    assert isinstance(reader, data.source.Reader) and not build.is_resident(made, reader)
-    for expected, got in zip(held, build.batches(made, reader, 0), strict=False):
+    made = resolve.resolve(resolve.override(base, [("data.cache_gb", "0"), ("data.workers", "0")]))
+    reader = build_data.dataset(made, "train")
+    assert isinstance(reader, data.source.Reader) and not build_data.is_on_device(made, reader)
+    for expected, got in zip(held, build_data.batches(made, reader, 0), strict=False):
         np.testing.assert_array_equal(got["x"], expected["x"])
         np.testing.assert_array_equal(got["label"], expected["label"])
 
 
 def test_dequantised_pixels_fill_the_range_evenly():
-    made = config_of("digits_ddpm", dequantize=True)
-    digits = build.dataset(made, "train")
+    made = config_of("digits", dequantize=True)
+    digits = build_data.dataset(made, "train")
     keys = jax.random.split(jax.random.key(0), len(digits))
-    x = np.asarray(build.view(made, digits)({"x": digits.examples}, keys)["x"])
+    x = np.asarray(build_data.preprocess(made, digits)({"x": digits.examples}, keys)["x"])
     level = (x + 1) / 2 * 17
     np.testing.assert_array_equal(np.floor(level), digits.examples)  # the noise takes no pixel out of its level
     assert abs((level % 1).mean() - 0.5) < 0.005 and abs((level % 1).std() - 12**-0.5) < 0.005
     with pytest.raises(ValueError, match=r"data\.dequantize is for images"):
-        spiral = config_of("spiral_ddpm", dequantize=True)
-        build.view(spiral, build.dataset(spiral, "train"))
+        spiral = config_of("spiral", dequantize=True)
+        build_data.preprocess(spiral, build_data.dataset(spiral, "train"))
 
 
 def test_data_larger_than_the_cache_are_never_held(tmp_path):
@@ -108,7 +108,7 @@ def test_data_larger_than_the_cache_are_never_held(tmp_path):
         Image.fromarray(image).save(tmp_path / "train" / f"{i:02d}.png")
     cache = 0.5 * pixels.nbytes
     made = config_of("cifar_ddpm", name="folder", path=str(tmp_path), cache_gb=cache / 1e9)
-    stream = data.pipeline.Pipeline(build.dataset(made, "train"), 8).batches()
+    stream = data.pipeline.Pipeline(build_data.dataset(made, "train"), 8).batches()
     next(stream)  # what is imported on first use is no data
     tracemalloc.start()
     for _ in range(10):

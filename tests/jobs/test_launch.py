@@ -21,7 +21,7 @@ TINY = (
     "--config.optimizer.warmup_steps=0",
     "--config.optimizer.decay=constant",  # else num_steps would be part of the compiled step
     "--config.train.log_every=1",
-    "--config.train.num_images=4",
+    "--config.evaluators.samples.num_samples=4",
     "--config.sampler.num_steps=2",
 )
 # Where images do not matter: a perceptron compiles in a fraction of the time.
@@ -48,7 +48,7 @@ def test_trains_and_resumes_and_samples(command, tmp_path):
     assert "from the beginning" in out and str(tmp_path / "run" / "samples") in out
     run = tmp_path / "run"
     names = {path.name.split(".")[0] for path in run.iterdir()}
-    assert names == {"config", "environment", "metrics", "events", "samples", "checkpoints"}
+    assert names == {"config", "environment", "metrics", "model", "moments", "events", "samples", "checkpoints"}
     assert [path.name for path in (run / "samples").iterdir()] == ["00000003.png"]
 
     code, out, _ = command(*digits, "--config.train.num_steps=5")
@@ -74,7 +74,7 @@ def test_trains_and_resumes_and_samples(command, tmp_path):
 
 def test_samples_do_not_depend_on_the_batch(command, tmp_path):
     run = tmp_path / "run"
-    assert command("--config", config("spiral_ddpm"), "--workdir", run, *POINTS)[0] == 0
+    assert command("--config", config("spiral"), "--workdir", run, *POINTS)[0] == 0
     drawn = []
     for batch_size in (1, 3, 7):
         command("--workdir", run, "--mode=sample", "--num_samples=7", "--batch_size", batch_size, "--sampler=ddpm")
@@ -89,18 +89,18 @@ def test_samples_do_not_depend_on_the_batch(command, tmp_path):
     ("arguments", "said"),
     [
         (["--config.model.channnels=3"], 'Did you mean "channels"'),
-        (["--config.train.batch_size=many"], "many"),
+        (["--config.train.batch_size=many"], "train.batch_size must be a whole number, got 'many'"),
         (["--config.schedule.name=cosin"], "schedule.name must be one of cosine, linear_beta,"),
         (["--config.parameterization.name=noise"], "parameterization.name must be one of eps, x_0, v,"),
         (["--config.loss.weighting.name=heavy"], "loss.weighting.name must be one of uniform, snr,"),
         (["--config.sampler.name=euler_maruyama_9"], "sampler.name must be one of ddim, ddpm, euler"),
-        (["--config.sampler.grid=cubic"], "sampler.grid must be one of uniform, log_snr, karras, leading,"),
+        (["--config.sampler.grid=cubic"], "sampler.grid.name must be one of uniform, log_snr, karras, discrete"),
         (["--config.model.name=transformer"], "model.name must be one of unet, mlp"),
         (["--config.model.time_input=index"], "needs a Discrete schedule"),
         (["--config.data.name=cifr10"], "data.name = 'cifr10' is not a dataset; the nearest are cifar10"),
         (["--config.data.name=folder"], "data.name = 'folder' needs data.path"),
         (["--config.data.name=folder", "--config.data.path=nowhere"], "data.path = 'nowhere' is not a folder"),
-        (["--config.data.augment=mixup"], "data.augment must be one of none, flip, geometric, got 'mixup'"),
+        (["--config.data.augment=mixup"], "data.augment.name must be one of none, flip, geometric, or module:object"),
         (["--config.data.on_corrupt=ignore"], "data.on_corrupt must be raise or skip, got 'ignore'"),
         (["--config.model.groups=5"], "5"),
         (["--config.model.channel_multipliers=(1,1,1,1,1)"], "must be divisible by 16"),
@@ -108,33 +108,39 @@ def test_samples_do_not_depend_on_the_batch(command, tmp_path):
         (
             [
                 "--config.schedule.name=discrete_linear",
-                "--config.sampler.grid=leading",
+                "--config.sampler.grid.spacing=leading",
+                "--config.sampler.grid=discrete",
                 "--config.sampler.num_steps=1001",
             ],
             "at most the 1000 steps of the schedule, got 1001",
         ),
-        (["--config.parameterization.name=v"], "parameterization 'v' has no option sigma_data"),
-        (["--config.ema.kinds=('mean',)"], "ema.kinds must be one of constant, half_life, power, got 'mean'"),
-        (["--config.ema.decay=1.0"], "ema.decay must be in [0, 1), got 1.0"),
-        (["--config.ema.snapshot_every=5"], "ema.snapshot_every = 5 needs a power-function average"),
+        (
+            ["--config.parameterization.sigma_data=1", "--config.parameterization.name=v"],
+            "parameterization 'v' has no option sigma_data, but none at all",
+        ),
+        (["--config.ema.mean.decay=0.5"], "ema.mean.name must be one of constant, half_life, power,"),
+        (["--config.ema.constant.decay=1.0"], "decay must be in [0, 1), got 1.0"),
+        (["--config.train.snapshot_every=5"], "train.snapshot_every = 5 needs a power-function average"),
         (["--config.train.accumulate=3"], "train.accumulate must divide the batch of 32 examples, got 3"),
-        (["--config.train.steps_per_dispatch=3"], "train.num_steps must be a multiple of train.steps_per_dispatch = 3"),
         (["--config.model.remat=all"], "model.remat must be one of none, products, blocks, got 'all'"),
         (["--config.optimizer.moment_dtype=int8"], "optimizer.moment_dtype must be one of float32, bfloat16"),
         (["--config.train.num_steps=0"], "train.num_steps must be >= 1, got 0"),
         (["--config.optimizer.learning_rate=0.0"], "optimizer.learning_rate must be > 0"),
-        (["--config.optimizer.name=sgd"], "optimizer.name must be one of adam, muon, got 'sgd'"),
-        (["--config.sampler.guidance_scale=2.0"], "needs a class-conditional model"),
+        (["--config.optimizer.name=sgd"], "optimizer.name must be one of adam, muon, or"),
+        (
+            ["--config.sampler.guidance=classifier_free", "--config.sampler.guidance.scale=2"],
+            "needs a class-conditional model",
+        ),
         (["--config.sampler.epsilon_scale=0.0"], "sampler.epsilon_scale must be > 0"),
-        (["--config.model.class_conditional=True"], "loss.stable_targets is for networks that are told no labels"),
+        (["--config.model.class_conditional=True"], "loss.stable_targets is for networks without a class condition"),
         (["--mode=dance"], "dance"),
         (["--colour=red"], "colour"),
         (["stray"], "unexpected argument 'stray'"),
-        (["--num_steps=5"], "are for --mode sample"),
+        (["--num_steps=5"], "--num_steps is for --mode sample, and this is --mode train"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_writes_nothing(command, tmp_path, arguments, said):
-    code, out, err = command("--config", config("digits_ddpm"), "--workdir", tmp_path / "run", *arguments)
+    code, out, err = command("--config", config("digits"), "--workdir", tmp_path / "run", *arguments)
     assert code == 2 and out == ""
     assert err.startswith("error: ") and err.count("\n") == 1 and said in err
     assert list(tmp_path.iterdir()) == []
@@ -142,7 +148,7 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(command, tmp_path, argum
 
 def test_a_parameterization_that_divides_by_zero_is_refused(command, tmp_path):
     code, _, err = command(
-        "--config", config("spiral_ddpm"), "--workdir", tmp_path / "run", "--config.parameterization.name=eps"
+        "--config", config("spiral"), "--workdir", tmp_path / "run", "--config.parameterization.name=eps"
     )
     assert code == 2 and err.count("\n") == 1 and "Eps divides by alpha, which is 0 at t = 1" in err
     assert list(tmp_path.iterdir()) == []
@@ -159,7 +165,38 @@ def test_without_a_network_the_cifar_config_says_so_and_leaves_nothing(command, 
 
 def test_a_config_file_that_does_not_exist(command):
     code, _, err = command("--config", "configs/nonsense.py")
-    assert code == 2 and "nonsense.py" in err
+    assert code == 2 and err == "error: --config configs/nonsense.py: there is no such file\n"
+    code, _, err = command("--config", ROOT / "configs" / "digit.py")
+    assert code == 2 and "digits.py, digits_conditional.py" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("def get_config(:\n", "line 1: invalid syntax"),
+        ("x = 1\n", "it has no function get_config()"),
+        ("def get_config():\n    return {}\n", "get_config() must return a ConfigDict, got dict"),
+        ("\ndef get_config():\n    return 1 / 0\n", "line 3: ZeroDivisionError: division by zero"),
+        ("import no_such_module\n", "line 1: ModuleNotFoundError: No module named 'no_such_module'"),
+    ],
+)
+def test_a_config_file_with_a_mistake(command, tmp_path, content, message):
+    (tmp_path / "mine.py").write_text(content)
+    code, out, err = command("--config", "mine.py")
+    assert code == 2 and out == "" and err.count("\n") == 1
+    assert err.startswith("error: --config mine.py") and message in err
+
+
+def test_help_lists_modes_flags_and_examples(command):
+    code, out, _ = command("--help")
+    assert code == 0 and out.count("python launch.py --") >= 3
+    for mode in ("train", "sample", "plan", "inspect_data", "show"):
+        assert f"--mode {mode}: " in out
+    for flag in ("--allow_change", "--init_from", "--num_samples", "--label", "--memory_gb", "--of", "--coordinator"):
+        assert flag in out
+    code, out, _ = command("--mode", "plan", "--help")
+    assert code == 0 and "--memory_gb" in out and "--label" not in out
+    assert command("--helpfull")[1].count("--mode ") >= 5
 
 
 def test_sampling_without_a_checkpoint_or_a_label_out_of_range(command, tmp_path):
@@ -168,15 +205,18 @@ def test_sampling_without_a_checkpoint_or_a_label_out_of_range(command, tmp_path
     assert code == 2 and "has no config.json" in err
     code, _, err = command("--config", config("digits_conditional"), "--workdir", run, "--mode=sample")
     assert code == 2 and "has no checkpoint yet" in err
-    code, _, err = command("--config", config("digits_conditional"), "--workdir", run, "--mode=sample", "--label=10")
-    assert code == 2 and "--label must be in 0..9, got 10" in err
-    code, _, err = command("--config", config("digits_ddpm"), "--workdir", run, "--mode=sample", "--label=1")
-    assert code == 2 and "this one has no classes" in err
+    for name, label, message in (
+        ("digits_conditional", 10, "--label must be in 0..9, got 10"),
+        ("digits", 1, "this one has no classes"),
+    ):
+        assert command("--config", config(name), "--workdir", tmp_path / name, *TINY)[0] == 0
+        code, _, err = command("--workdir", tmp_path / name, "--mode=sample", f"--label={label}")
+        assert code == 2 and message in err and err.count("\n") == 1
 
 
 def test_a_directory_of_another_run_is_refused_and_kept(command, tmp_path):
     run = tmp_path / "run"
-    spiral = ("--config", config("spiral_ddpm"), "--workdir", run, *POINTS)
+    spiral = ("--config", config("spiral"), "--workdir", run, *POINTS)
     assert command(*spiral)[0] == 0
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     code, _, err = command(*spiral, "--config.model.hidden=16", "--config.seed=1")
@@ -192,43 +232,37 @@ def test_a_directory_of_another_run_is_refused_and_kept(command, tmp_path):
 def test_several_averages_are_kept_stored_and_sampled(command, tmp_path):
     run = tmp_path / "run"
     averages = (
-        "--config.ema.kinds=('half_life','power')",
-        "--config.ema.half_life=40",
-        "--config.ema.snapshot_every=2",
+        "--config.ema.constant=None",
+        "--config.ema.half_life.images=40",
+        "--config.ema.short.name=power",
+        "--config.ema.short.length=0.05",
+        "--config.ema.long.name=power",
+        "--config.ema.long.length=0.1",
+        "--config.train.snapshot_every=2",
     )
-    code, _, err = command("--config", config("spiral_ddpm"), "--workdir", run, *POINTS, *averages)
+    code, _, err = command("--config", config("spiral"), "--workdir", run, *POINTS, *averages)
     assert code == 0, err
     stored = [np.load(path) for path in sorted((run / "ema_snapshots").iterdir())]
     assert [int(file["step"]) for file in stored] == [2, 3]
     assert {name.split("/")[0] for name in stored[0]} == {"step", "exponents", "0", "1"}
-    for index in (0, 2):
-        assert command("--workdir", run, "--mode=sample", "--num_samples=3", "--ema", index)[0] == 0
-    first, third = (np.load(path)["samples"] for path in sorted((run / "generated").glob("*.npz"), reverse=True))
+    for name in ("0", "short"):
+        assert command("--workdir", run, "--mode=sample", "--num_samples=3", "--ema", name)[0] == 0
+    first, third = (np.load(path)["samples"] for path in sorted((run / "generated").glob("*.npz")))
     assert first.shape == third.shape and not np.array_equal(first, third)
     code, _, err = command("--workdir", run, "--mode=sample", "--ema=3")
-    assert code == 2 and "--ema must be in 0..2, the averages of config.ema, got 3" in err
+    assert code == 2
+    assert "there is no average '3': the averages of config.ema are 0 (half_life), 1 (long), 2 (short)" in err
 
 
 def test_settings_of_memory_and_speed_go_together(command, tmp_path):
     run = tmp_path / "run"
-    together = ("steps_per_dispatch=3", "num_steps=6", "log_every=3", "sample_every=6", "checkpoint_every=3")
-    settings = [f"--config.train.{setting}" for setting in (*together, "accumulate=2", "diagnose_bins=2")]
+    settings = ["--config.train.accumulate=2", "--config.evaluators.loss_by_log_snr.bins=2"]
     settings += ["--config.optimizer.moment_dtype=bfloat16", "--config.model.dtype=bfloat16"]
-    code, _, err = command("--config", config("spiral_ddpm"), "--workdir", run, *POINTS, *settings)
+    code, _, err = command("--config", config("spiral"), "--workdir", run, *POINTS, *settings)
     assert code == 0, err
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if "loss" in line] == [3, 6]
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["3", "6"]
-    [looked] = [line for line in lines if "held_out_loss" in line]
+    [looked] = [line for line in lines if "loss_log_snr_-5" in line]
     assert all(looked[f"{name}_log_snr_{centre}"] > 0 for name in ("loss", "grad_norm") for centre in (-5, 5))
-    for name in together:
-        settings.remove(f"--config.train.{name}")
-    settings += [f"--config.train.{name}=10" for name in ("num_steps", "log_every", "sample_every", "checkpoint_every")]
-    settings.append("--config.train.steps_per_dispatch=5")
-    code, _, err = command("--config", config("spiral_ddpm"), "--workdir", run, *POINTS, *settings)
-    assert (
-        code == 2 and "step of the newest checkpoint must be a multiple of train.steps_per_dispatch = 5, got 6" in err
-    )
 
 
 def test_ctrl_c_before_training_is_one_line(command, tmp_path, monkeypatch):
@@ -236,26 +270,26 @@ def test_ctrl_c_before_training_is_one_line(command, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("diffax.jobs.train.run", interrupted)
-    assert command("--config", config("digits_ddpm"), "--workdir", tmp_path / "run") == (130, "", "interrupted\n")
+    assert command("--config", config("digits"), "--workdir", tmp_path / "run") == (130, "", "interrupted\n")
 
 
 def test_a_directory_with_other_things_in_it_is_left_alone(command, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
-    code, _, err = command("--config", config("digits_ddpm"), "--workdir", tmp_path / "photos", *TINY)
+    code, _, err = command("--config", config("digits"), "--workdir", tmp_path / "photos", *TINY)
     assert code == 2 and "neither empty nor a run's directory" in err
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
 
 
 def test_a_workdir_that_cannot_be_written(command, tmp_path):
     (tmp_path / "file").touch()
-    code, _, err = command("--config", config("digits_ddpm"), "--workdir", tmp_path / "file" / "run", *TINY)
+    code, _, err = command("--config", config("digits"), "--workdir", tmp_path / "file" / "run", *TINY)
     assert code == 2 and "is a file, not a directory" in err
 
 
 def test_diverging_training_stops_and_goes_on_from_the_last_good_step(command, tmp_path):
     run = tmp_path / "run"
-    spiral = ("--config", config("spiral_ddpm"), "--workdir", run, *POINTS, "--config.train.checkpoint_every=3")
+    spiral = ("--config", config("spiral"), "--workdir", run, *POINTS, "--config.train.checkpoint_every=3")
     too_much = ("--config.optimizer.learning_rate=1e38", "--allow_change=optimizer.learning_rate")
     more = ("--config.train.num_steps=20", "--config.train.max_skipped=2")
     assert command(*spiral)[0] == 0
@@ -280,7 +314,7 @@ def test_a_run_goes_on_after_an_odd_batch(command, tmp_path):
     points[second[second < 49][0]] = 1e30  # before the one that is held out
     np.save(tmp_path / "points.npy", points)
     arrays = ("--config.data.name=arrays", "--config.data.path=points.npy")
-    code, _, err = command("--config", config("spiral_ddpm"), "--workdir", tmp_path / "run", *POINTS, *arrays)
+    code, _, err = command("--config", config("spiral"), "--workdir", tmp_path / "run", *POINTS, *arrays)
     assert code == 0, err
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     steps = [(line["step"], line.get("skipped"), "loss" in line) for line in lines if "steps_per_second" in line]
@@ -288,7 +322,7 @@ def test_a_run_goes_on_after_an_odd_batch(command, tmp_path):
 
 
 def test_data_are_inspected_before_anything_is_trained(command, tmp_path):
-    code, out, err = command("--config", config("digits_ddpm"), "--mode=inspect_data", "--config.data.augment=flip")
+    code, out, err = command("--config", config("digits"), "--mode=inspect_data", "--config.data.augment=flip")
     assert code == 0, err
     assert "digits/train: 1,500 examples of shape (8, 8, 1), 297 held out (digits/test)" in out
     # Counted by hand from scikit-learn's file.
@@ -306,13 +340,13 @@ def test_a_folder_of_images_is_trained_on(command, tmp_path):
             Image.fromarray(rng.integers(0, 256, (20, 12, 3), dtype=np.uint8)).save(folder / f"{i}.png")
     given = ["--config.data.name=folder", "--config.data.path=pictures", "--config.data.size=8"]
     digits = [*TINY, "--config.parameterization.name=edm", "--config.loss.stable_targets=False"]
-    given += ["--config.data.augment=flip", "--config.data.resident=False"]
-    code, out, err = command("--config", config("digits_ddpm"), "--workdir", tmp_path / "run", *digits, *given)
+    given += ["--config.data.augment=flip", "--config.data.on_device=False"]
+    code, out, err = command("--config", config("digits"), "--workdir", tmp_path / "run", *digits, *given)
     assert code == 0, err
     assert "8 examples from the host" in out and (tmp_path / "run" / "checkpoints").is_dir()
     (tmp_path / "pictures" / "train" / "cat" / "1.png").write_bytes(b"broken")
-    code, _, err = command("--config", config("digits_ddpm"), "--workdir", tmp_path / "new", *digits, *given)
+    code, _, err = command("--config", config("digits"), "--workdir", tmp_path / "new", *digits, *given)
     assert code == 2 and "pictures/train/cat/1.png: unreadable image" in err and not (tmp_path / "new").exists()
     inspect = ("--mode=inspect_data", *given, "--config.parameterization.name=edm")
-    code, out, err = command("--config", config("digits_ddpm"), *inspect, "--config.data.on_corrupt=skip")
+    code, out, err = command("--config", config("digits"), *inspect, "--config.data.on_corrupt=skip")
     assert code == 0 and "1 examples could not be read; the next good one stands in" in out, err

@@ -9,14 +9,13 @@ import shutil
 import signal
 
 import pytest
-from ml_collections import ConfigDict
 
-from diffax import config
-from diffax.jobs import program, run_directory, run_lock
+from diffax import config, resolve
+from diffax.runs import lock, program
 from diffax.training import manifest, preemption
 from experiments.torture import killing
 
-SPIRAL = pathlib.Path(__file__).parents[2] / "configs" / "spiral_ddpm.py"
+SPIRAL = pathlib.Path(__file__).parents[2] / "configs" / "spiral.py"
 # Steps 4, 8 and 12 are saved, 6 and 12 measured and saved if they are the best, and lines are written at 5 and 10 too.
 SMALL = (
     "--config.model.hidden=8",
@@ -25,7 +24,8 @@ SMALL = (
     "--config.train.num_steps=12",
     "--config.train.log_every=5",
     "--config.train.checkpoint_every=4",
-    "--config.train.sample_every=6",
+    "--config.evaluators.samples.every=6",
+    "--config.evaluators.held_out_loss.every=6",
     "--config.optimizer.warmup_steps=3",
     "--config.sampler.num_steps=2",
 )
@@ -115,7 +115,7 @@ def test_a_checkpoint_tells_of_its_run(undisturbed):
 
 
 def test_a_full_disk_stops_with_one_line_and_the_run_goes_on_later(command, tmp_path, undisturbed, monkeypatch):
-    run, write, from_host = tmp_path / "run", manifest.write, "--config.data.resident=False"
+    run, write, from_host = tmp_path / "run", manifest.write, "--config.data.on_device=False"
 
     def full(directory):
         if directory.name.startswith("8."):
@@ -152,9 +152,15 @@ def test_a_damaged_checkpoint_is_named_and_the_run_goes_on_from_the_one_before(c
 
 def test_the_best_is_kept_with_the_newest(command, tmp_path):
     run = tmp_path / "run"
-    often = ("--config.train.sample_every=3", "--config.train.keep_checkpoints=1")
+    often = (
+        "--config.evaluators.samples.every=3",
+        "--config.evaluators.held_out_loss.every=3",
+        "--config.train.keep_checkpoints=1",
+    )
     # So high a learning rate that the loss rises after the first steps.
-    assert train(command, run, *often, "--config.optimizer.learning_rate=0.5", "--config.ema.decay=0.5")[0] == 0
+    assert (
+        train(command, run, *often, "--config.optimizer.learning_rate=0.5", "--config.ema.constant.decay=0.5")[0] == 0
+    )
     measured = {line["step"]: line["held_out_loss"] for line in killing.lines(run) if "held_out_loss" in line}
     assert sorted(measured) == [3, 6, 9, 12]
     best = min(measured, key=measured.get)
@@ -163,7 +169,7 @@ def test_the_best_is_kept_with_the_newest(command, tmp_path):
 
 def test_a_second_training_is_refused_and_a_reader_is_not(command, tmp_path, undisturbed):
     before = sorted(undisturbed.rglob("*"))
-    with run_lock.held(undisturbed):
+    with lock.held(undisturbed):
         code, out, err = train(command, undisturbed)
         assert code == 2 and out == "" and err.count("\n") == 1
         assert f"error: --workdir {undisturbed} is in use by process {os.getpid()} on " in err
@@ -174,24 +180,19 @@ def test_a_second_training_is_refused_and_a_reader_is_not(command, tmp_path, und
 
 def test_a_lock_left_behind_bars_nobody(command, tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / run_lock.FILENAME).write_text("process 1 on elsewhere since long ago\n")
+    (tmp_path / "run" / lock.FILENAME).write_text("process 1 on elsewhere since long ago\n")
     assert train(command, tmp_path / "run")[0] == 0
 
 
-def test_every_setting_is_one_that_may_change_or_one_that_may_not():
-    """A new setting is put here or into run_directory.IDENTITY, when somebody has thought about it."""
-    free = {"data.cache_gb", "data.resident", "data.workers", "train.num_steps", "train.num_images", "sampler", "mesh"}
-    free |= {f"train.{name}" for name in ("log_every", "sample_every", "checkpoint_every", "keep_checkpoints")}
-    free |= {f"train.{name}" for name in ("accumulate", "steps_per_dispatch", "max_skipped", "diagnose_bins")}
-
-    def keys(settings, prefix=""):
-        for name, value in settings.items():
-            key = f"{prefix}{name}"
-            if key not in {*free, *run_directory.IDENTITY}:
-                yield from keys(value, f"{key}.") if isinstance(value, ConfigDict) else [key]
-
-    assert list(keys(config.default())) == []
-    assert not free & set(run_directory.IDENTITY)
+def test_everything_but_a_list_identifies_a_run():
+    """A setting that nobody has thought about is protected: it is not in the list."""
+    settings = resolve.flat(resolve.resolve(config.default()))
+    free = {key for key in settings if any(key == name or key.startswith(f"{name}.") for name in config.FREE)}
+    assert all(any(key == name or key.startswith(f"{name}.") for key in settings) for name in config.FREE)
+    protected = set(settings) - free
+    for name in ("seed", "data.name", "model.channels", "loss.stratified", "optimizer.b2", "ema.constant.decay"):
+        assert name in protected
+    assert "train.batch_size" in protected and "data.on_corrupt" in protected
 
 
 def test_what_may_change_does_and_is_written_down(command, tmp_path, undisturbed):
@@ -199,7 +200,7 @@ def test_what_may_change_does_and_is_written_down(command, tmp_path, undisturbed
         "--config.train.keep_checkpoints=2",
         "--config.train.checkpoint_every=3",
         "--config.train.log_every=2",
-        "--config.data.resident=False",
+        "--config.data.on_device=False",
         "--config.sampler.num_steps=3",
         "--config.train.num_steps=13",
     )
@@ -211,7 +212,7 @@ def test_what_may_change_does_and_is_written_down(command, tmp_path, undisturbed
         "train.keep_checkpoints: 3 -> 2",
         "train.checkpoint_every: 4 -> 3",
         "train.log_every: 5 -> 2",
-        "data.resident: None -> False",
+        "data.on_device: None -> False",
         "sampler.num_steps: 2 -> 3",
         "train.num_steps: 12 -> 13",
     }

@@ -20,7 +20,8 @@ POINTS = (
     "--config.train.batch_size=16",
     "--config.train.log_every=1",
     "--config.train.checkpoint_every=5",
-    "--config.train.sample_every=1000000",
+    "--config.evaluators.samples.every=1000000",
+    "--config.evaluators.held_out_loss.every=1000000",
     "--config.optimizer.warmup_steps=0",
     "--config.optimizer.decay=constant",
     "--config.sampler.num_steps=2",
@@ -29,7 +30,7 @@ POINTS = (
 
 def start(workdir, num_devices, *arguments):
     """launch.py in a process with so many devices of its own."""
-    command = [sys.executable, "launch.py", "--config", "configs/spiral_ddpm.py", "--workdir", workdir, *POINTS]
+    command = [sys.executable, "launch.py", "--config", "configs/spiral.py", "--workdir", workdir, *POINTS]
     return subprocess.Popen(
         [*map(str, command), f"--cpu_devices={num_devices}", *arguments],
         cwd=ROOT,
@@ -60,7 +61,7 @@ def test_a_unet_learns_the_same_on_eight_devices():
 
 def test_a_run_goes_on_on_other_devices_and_after_a_process_died(command, tmp_path):
     """8 devices, working through a batch in two parts, then 1; or two processes of 2, one of them killed, then 2."""
-    spiral = ("--config", ROOT / "configs" / "spiral_ddpm.py", *POINTS)
+    spiral = ("--config", ROOT / "configs" / "spiral.py", *POINTS)
     reference, eight, one, two = (tmp_path / name for name in ("reference", "eight", "one", "two"))
     assert command(*spiral, "--workdir", reference, "--config.train.num_steps=20")[0] == 0
 
@@ -77,7 +78,7 @@ def test_a_run_goes_on_on_other_devices_and_after_a_process_died(command, tmp_pa
     shutil.copytree(eight, two)
     address = f"--coordinator=127.0.0.1:{scaling.free_port()}"
     endless = (address, "--num_processes=2", "--config.mesh.fsdp=2", "--config.train.num_steps=1000000")
-    runs = [start(two, 2, *endless, "--config.data.resident=False", f"--process_id={i}") for i in (0, 1)]
+    runs = [start(two, 2, *endless, "--config.data.on_device=False", f"--process_id={i}") for i in (0, 1)]
     try:
         deadline = time.monotonic() + 120
         while not (two / "checkpoints" / "10").is_dir() and time.monotonic() < deadline:
@@ -103,7 +104,7 @@ def test_a_run_goes_on_on_other_devices_and_after_a_process_died(command, tmp_pa
 
 def test_devices_share_samples(command, tmp_path):
     run = tmp_path / "run"
-    spiral = ("--config", ROOT / "configs" / "spiral_ddpm.py", *POINTS, "--config.train.num_steps=1")
+    spiral = ("--config", ROOT / "configs" / "spiral.py", *POINTS, "--config.train.num_steps=1")
     assert command(*spiral, "--workdir", run)[0] == 0
     asked = ("--mode=sample", "--num_samples=7", "--batch_size=4", "--sampler=ddpm")
     drawn = []
@@ -121,7 +122,7 @@ def test_devices_share_samples(command, tmp_path):
 
 
 def test_devices_that_are_not_there_are_refused(command, tmp_path):
-    spiral = ("--config", ROOT / "configs" / "spiral_ddpm.py", "--workdir", tmp_path / "run", *POINTS)
+    spiral = ("--config", ROOT / "configs" / "spiral.py", "--workdir", tmp_path / "run", *POINTS)
     code, _, err = command(*spiral, "--config.mesh.fsdp=3")
     assert code == 2 and "mesh.data x mesh.fsdp must be the 1 devices there are, got the rest x 3" in err
     code, _, err = command(*spiral, "--num_processes=2")

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.torture import killing
 
-SPIRAL = pathlib.Path(__file__).parents[2] / "configs" / "spiral_ddpm.py"
+SPIRAL = pathlib.Path(__file__).parents[2] / "configs" / "spiral.py"
 STEPS = 300
 SMALL = [
     "--config.model.hidden=8",
@@ -16,7 +16,8 @@ SMALL = [
     f"--config.train.num_steps={STEPS}",
     "--config.train.log_every=7",
     "--config.train.checkpoint_every=20",
-    f"--config.train.sample_every={STEPS // 2}",
+    f"--config.evaluators.samples.every={STEPS // 2}",
+    f"--config.evaluators.held_out_loss.every={STEPS // 2}",
     "--config.sampler.num_steps=2",
 ]
 

@@ -1,4 +1,4 @@
-"""Mistakes that the person who typed the command can mend."""
+"""Errors that the person who typed the command can mend."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ class UserError(Exception):
 
 
 class Preempted(Exception):
-    """A run that was asked to stop, and has: one line for a person. launch.py prints it and exits with 75."""
+    """A run that was asked to stop and has saved: one line for a person. launch.py prints it and exits with 75."""
 
 
 @contextlib.contextmanager
 def for_people() -> Iterator[None]:
-    """Turns the ValueErrors of building things from a config, and failures to read or write, into UserErrors."""
+    """Turns the ValueErrors of building things from a configuration, and failed reads and writes, into UserErrors."""
     try:
         yield
     except ValueError as error:

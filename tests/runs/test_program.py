@@ -8,28 +8,28 @@ ROOT = pathlib.Path(__file__).parents[2]
 STEPS = """
 import jax
 jax.config.update("jax_num_cpu_devices", 4)
-from configs import digits_ddpm
-from diffax import build
-from diffax.jobs.model import Model
-from diffax.jobs.program import Program
+from configs import digits
+from diffax import build_data, build_training, resolve
+from diffax.runs import DataDescription, Model, Program
 
-config = digits_ddpm.get_config()
-config.model.update(channels=32, channel_multipliers=(1,), num_res_blocks=1, attention_resolutions=())
-config.mesh.fsdp = 4
-config.train.batch_size, config.optimizer.name = 8, "adam"
+config = resolve.resolve(resolve.override(digits.get_config(), {
+    "model.channels": "32", "model.channel_multipliers": "(1,)", "mesh.fsdp": "4", "train.batch_size": "8",
+    "optimizer.name": "adam", "optimizer.b2": "0.99", "optimizer.max_grad_norm": "1.0",
+}.items()))
 compiled = []
 jax.monitoring.register_event_duration_secs_listener(
     lambda event, seconds, **_: compiled.append(event) if "backend_compile" in event else None
 )
-model = Model.build(config)
-mesh = build.mesh(config)
-program = Program.build(model, mesh)
+examples = build_data.dataset(config, "train")
+model = Model.build(config, DataDescription.of(config, examples))
+mesh = build_training.mesh(config)
+program = Program.build(model, examples, mesh)
 for continued in (False, True):
     state = program.init_state()
     state = program.continued(state.saved()) if continued else state
     described = lambda tree: [(leaf.shape, leaf.dtype, leaf.sharding) for leaf in jax.tree.leaves(tree)]
     assert described(state) == described(program.state)
-    batches = build.batches(config, model.dataset, 0, mesh)
+    batches = build_data.batches(config, examples, 0, mesh)
     batch = next(batches)
     assert program.compile(state, batch) > 1e6
     before = len(compiled)

@@ -1,4 +1,4 @@
-"""One training process a run directory."""
+"""The lock of a run directory: one training process at a time."""
 
 import contextlib
 import datetime
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from typing import IO
 
-from diffax.jobs.errors import UserError
+from diffax.runs.errors import UserError
 
 FILENAME = "run.lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -18,12 +18,12 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextlib.contextmanager
 def held(workdir: pathlib.Path) -> Iterator[None]:
-    """Keeps other processes that ask for the same from workdir, which is made, while the block runs.
+    """Holds the lock of workdir while the block runs; makes the directory.
 
-    A lock of the kernel's (flock) on a file that names its holder. The kernel lets go of it however the process ends,
-    kill -9 included, so that a file left behind bars nobody. It holds between the processes of one machine, and between
-    machines where the file system passes locks on: NFS does, Lustre if mounted with flock. Where there are no
-    locks at all (some object stores mounted as disks, Windows) a warning says so. Whoever only reads needs none.
+    An flock on a file that names its holder. The kernel releases it however the process ends, kill -9 included, so that
+    a file left behind blocks nobody. It works between the processes of one machine, and between machines where the file
+    system passes locks on (NFS does, Lustre if mounted with flock). Where there are no locks at all (some object stores
+    mounted as disks, Windows) a warning says so. Readers need no lock.
 
     Raises:
       UserError: another process holds it; the line says which, where and since when.

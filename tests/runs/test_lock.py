@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from diffax.jobs import UserError, run_lock
+from diffax.runs import UserError, lock
 
 HOLDS = """
 import pathlib, sys, time
-from diffax.jobs import run_lock
-with run_lock.held(pathlib.Path(sys.argv[1])):
+from diffax.runs import lock
+with lock.held(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -25,30 +25,30 @@ def test_a_second_process_is_refused_while_the_first_lives(tmp_path):
     said = (
         rf"^--workdir {tmp_path} is in use by process {process.pid} on {platform.node()} since 20\d\d-.*: wait for it"
     )
-    with pytest.raises(UserError, match=said) as error, run_lock.held(tmp_path):
+    with pytest.raises(UserError, match=said) as error, lock.held(tmp_path):
         pass
     assert "\n" not in str(error.value)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert (tmp_path / run_lock.FILENAME).exists()
-    with run_lock.held(tmp_path):
-        assert f"process {os.getpid()} on" in (tmp_path / run_lock.FILENAME).read_text()
+    assert (tmp_path / lock.FILENAME).exists()
+    with lock.held(tmp_path):
+        assert f"process {os.getpid()} on" in (tmp_path / lock.FILENAME).read_text()
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
 def test_who_waited_for_a_file_since_removed_locks_the_new_one(tmp_path, monkeypatch):
-    lock, path = run_lock._lock, tmp_path / run_lock.FILENAME
+    original, path = lock._lock, tmp_path / lock.FILENAME
 
     def late(file):
-        monkeypatch.setattr(run_lock, "_lock", lock)
+        monkeypatch.setattr(lock, "_lock", original)
         path.unlink()  # as its holder does between the opening and the locking
-        lock(file)
+        original(file)
 
-    monkeypatch.setattr(run_lock, "_lock", late)
-    with run_lock.held(tmp_path):
+    monkeypatch.setattr(lock, "_lock", late)
+    with lock.held(tmp_path):
         assert path.exists()
-        with pytest.raises(UserError, match="is in use by"), run_lock.held(tmp_path):
+        with pytest.raises(UserError, match="is in use by"), lock.held(tmp_path):
             pass
 
 
@@ -59,6 +59,6 @@ def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.warns(UserWarning, match="no locks here .*only one process") as warned, run_lock.held(tmp_path):
+    with pytest.warns(UserWarning, match="no locks here .*only one process") as warned, lock.held(tmp_path):
         pass
     assert len(warned) == 1

@@ -1,0 +1,130 @@
+"""From config.optimizer, config.ema and config.loss to what the training step is made of; part of build."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from diffax import choices, denoisers, networks, sharding, training
+from diffax.choices import Slot
+from diffax.data.dataset import in_memory
+from diffax.data.examples import Examples
+from diffax.typing import Network
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adam": training.adam, "muon": training.muon}
+DECAYS = {
+    "constant": training.learning_rate.constant,
+    "cosine": training.learning_rate.cosine,
+    "linear": training.learning_rate.linear,
+}
+AVERAGES: dict[str, Callable[..., training.ema.Averaging]] = {
+    "constant": training.ema.Constant,
+    "half_life": training.ema.HalfLife,
+    "power": training.ema.Power.of_length,
+}
+_SNAPSHOT_DTYPES = {"float32": np.float32, "float16": np.float16}
+# Stable targets compare a batch with all of the data, number by number: 1 GB of differences at most.
+MOST_DIFFERENCES = 250_000_000
+
+
+def optimizer(config: ConfigDict) -> optax.GradientTransformation:
+    """The optimizer, except for the learning rate."""
+    return choices.make("optimizer", config.optimizer, Slot(OPTIMIZERS))
+
+
+def learning_rate_shape(config: ConfigDict) -> training.LearningRateShape:
+    """The learning-rate schedule as a fraction of its peak: warm-up, then decay until config.train.num_steps."""
+    options, num_steps = config.optimizer, config.train.num_steps
+    if options.warmup_steps < 0 or (options.decay.name != "constant" and options.warmup_steps >= num_steps):
+        raise ValueError(
+            "optimizer.warmup_steps must be >= 0 and, with a decay, below the "
+            f"{num_steps} steps of training, got {options.warmup_steps}"
+        )
+    passed = {"num_steps": num_steps - options.warmup_steps}
+    decay = choices.make("optimizer.decay", options.decay, Slot(DECAYS, passed=("num_steps",)), **passed)
+    return training.learning_rate.with_warmup(decay, options.warmup_steps)
+
+
+def averagings(config: ConfigDict) -> dict[str, training.ema.Averaging]:
+    """The exponential moving averages of config.ema, by their keys."""
+    made = {key: choices.make(f"ema.{key}", entry, Slot(AVERAGES)) for key, entry in config.ema.items()}
+    if not made:
+        raise ValueError("ema must name one average at least, such as ema.constant")
+    has_power = any(isinstance(averaging, training.ema.Power) for averaging in made.values())
+    if config.train.snapshot_every < 0 or (config.train.snapshot_every and not has_power):
+        raise ValueError(
+            f"train.snapshot_every = {config.train.snapshot_every} needs a power-function average: "
+            "--config.ema.power.length=0.05"
+        )
+    snapshot_dtype(config)
+    return made
+
+
+def snapshot_dtype(config: ConfigDict) -> Any:
+    """The dtype that snapshots of averages are stored in."""
+    name = config.train.snapshot_dtype
+    if name not in _SNAPSHOT_DTYPES:
+        raise ValueError(f"train.snapshot_dtype must be one of {', '.join(_SNAPSHOT_DTYPES)}, got {name!r}")
+    return _SNAPSHOT_DTYPES[name]
+
+
+def loss(config: ConfigDict, network: Network, time_input: denoisers.TimeInput) -> training.BatchLoss:
+    """The denoising loss of a batch under the network, with its labels dropped for classifier-free guidance."""
+    drop = config.model.label_drop
+    if not 0 <= drop <= 1:
+        raise ValueError(f"model.label_drop must be in [0, 1], got {drop}")
+    label = ("label",) if network.num_classes is not None else ()
+    context = ("context",) if config.data.augment.name == "geometric" else ()
+    return training.make_loss(
+        network,
+        time_input=time_input,
+        condition_names=label + context,
+        drop_condition=_dropping_labels(network.num_classes, drop),
+    )
+
+
+def reference_data(config: ConfigDict, network: Network, examples: Examples) -> np.ndarray | None:
+    """The training data whose exact denoiser is the regression target, where config.loss.stable_targets asks for it."""
+    if not config.loss.stable_targets:
+        return None
+    if network.num_classes is not None:
+        raise ValueError(
+            "loss.stable_targets is for networks without a class condition: set model.class_conditional=False"
+        )
+    dataset = in_memory("loss.stable_targets", examples)
+    if config.train.batch_size * dataset.examples.size > MOST_DIFFERENCES:
+        raise ValueError(
+            "loss.stable_targets compares a batch with all training data, and "
+            f"{config.train.batch_size} x {len(dataset):,} examples of {np.prod(dataset.shape)} numbers are more than "
+            f"{MOST_DIFFERENCES:,}: set loss.stable_targets=False, or a smaller batch"
+        )
+    return dataset.to_network_range(dataset.examples)
+
+
+def check_learning_rate(config: ConfigDict) -> None:
+    """Raises ValueError unless the learning rate is positive."""
+    if not config.optimizer.learning_rate > 0:
+        raise ValueError(f"optimizer.learning_rate must be > 0, got {config.optimizer.learning_rate}")
+
+
+def mesh(config: ConfigDict, devices: Any = None) -> Mesh:
+    """config.mesh over all devices or these, refused where they cannot share config.train.batch_size evenly."""
+    result = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, devices=devices)
+    sharding.check_batch(result, config.train.batch_size, config.train.accumulate)
+    return result
+
+
+def _dropping_labels(num_classes: int | None, probability: float) -> training.DropCondition | None:
+    """Drops labels for classifier-free guidance; the parameters of an augmentation are never dropped."""
+    if num_classes is None:
+        return None
+
+    def drop(keys: jax.Array, condition: networks.Condition) -> networks.Condition:
+        label = {"label": condition["label"]}
+        return condition | (networks.drop_condition(keys, label, num_classes, probability) or {})
+
+    return drop

@@ -1,0 +1,57 @@
+"""Configuration files: Python files whose get_config() returns a configuration."""
+
+import importlib.util
+import pathlib
+import sys
+import traceback
+
+from ml_collections import ConfigDict
+
+
+def load(path: str) -> ConfigDict:
+    """What get_config() of a file returns. Modules beside the file and in the working directory can be imported by it.
+
+    Raises:
+      ValueError: no such file, one with an error (naming its line), or one without get_config().
+    """
+    file = pathlib.Path(path).expanduser().absolute()
+    if not file.is_file():
+        near = sorted(other.name for other in file.parent.glob("*.py") if other.stem != "__init__")
+        there = f"; {pathlib.Path(path).parent} has {', '.join(near)}" if near else ""
+        raise ValueError(f"--config {path}: there is no such file{there}")
+    find_modules(file.parent, file.parent.parent)
+    spec = importlib.util.spec_from_file_location(f"_config_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"--config {path}: expected a Python file, NAME.py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        if not callable(getattr(module, "get_config", None)):
+            raise ValueError(f"--config {path}: it has no function get_config()")
+        config = module.get_config()
+    except SyntaxError as error:
+        raise ValueError(f"--config {path}: line {error.lineno}: {error.msg}") from error
+    except Exception as error:
+        if str(error).startswith("--config"):
+            raise
+        raise ValueError(f"--config {path}{_line(error, file)}: {type(error).__name__}: {_one_line(error)}") from error
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"--config {path}: get_config() must return a ConfigDict, got {type(config).__name__}")
+    return config
+
+
+def find_modules(*folders: pathlib.Path) -> None:
+    """Lets modules of the user's own be imported from these folders and the working directory, after all others."""
+    for folder in map(str, (*folders, pathlib.Path.cwd())):
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
+def _line(error: Exception, file: pathlib.Path) -> str:
+    """', line 7' for an error that passed through the file."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,160 @@
+"""The run directory: whose it is, and what is needed to understand and repeat the run."""
+
+import json
+import os
+import pathlib
+import sys
+import tempfile
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import diffax
+from diffax import config as settings
+from diffax import config_file, devices, resolve
+from diffax.reporting import atomic
+from diffax.runs import lock
+from diffax.runs.errors import UserError
+from diffax.runs.model import FILENAME as MODEL
+from diffax.runs.model import FORMAT
+
+
+def config_path(workdir: pathlib.Path) -> pathlib.Path:
+    """The resolved configuration of the run, JSON."""
+    return workdir / "config.json"
+
+
+def checkpoints(workdir: pathlib.Path) -> pathlib.Path:
+    """The folder of checkpoints."""
+    return workdir / "checkpoints"
+
+
+def ema_snapshots(workdir: pathlib.Path) -> pathlib.Path:
+    """The folder of stored power-function averages, for post-hoc EMA (training.posthoc)."""
+    return workdir / "ema_snapshots"
+
+
+def read_config(workdir: pathlib.Path) -> ConfigDict | None:
+    """The resolved configuration of a run directory; None for a directory without one.
+
+    Raises:
+      UserError: a config.json that is no JSON, or one of another version of diffax.
+    """
+    path = config_path(workdir)
+    if not path.exists():
+        return None
+    check_version(workdir)
+    folders = _read(workdir / "environment.json").get("module_folders", [])
+    config_file.find_modules(*(pathlib.Path(folder) for folder in folders if pathlib.Path(folder).is_dir()))
+    try:
+        return resolve.resolve(ConfigDict(_tuples(json.loads(path.read_text()))))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is no valid JSON ({error}): mend it, or choose another --workdir") from error
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def check_version(workdir: pathlib.Path) -> None:
+    """Raises UserError for a run directory that another version of diffax made and this one cannot read."""
+    model, environment = _read(workdir / MODEL), _read(workdir / "environment.json")
+    if model.get("format") == FORMAT:
+        return
+    version = model.get("diffax") or environment.get("packages", {}).get("diffax") or "an unknown version"
+    commit = environment.get("git_commit")
+    raise UserError(
+        f"--workdir {workdir} was made by diffax {version}{f' (commit {commit[:10]})' if commit else ''}, whose runs "
+        f"diffax {diffax.__version__} cannot read: use that version, or choose another directory and train anew"
+    )
+
+
+def check_same_run(workdir: pathlib.Path, config: ConfigDict, allow_change: tuple[str, ...] = ()) -> None:
+    """Refuses to continue a run under a configuration that makes it another one.
+
+    Raises:
+      UserError: listing every differing setting as `key: was -> asked`.
+    """
+    before = read_config(workdir)
+    if before is None:
+        if workdir.is_dir() and any(path.name != lock.FILENAME for path in workdir.iterdir()):
+            raise UserError(f"--workdir {workdir} is neither empty nor a run's directory (it has no config.json)")
+        return
+    changes = differences(before, config)
+    refused = [line for key, line in changes.items() if not _covered(key, (*settings.FREE, *allow_change))]
+    if refused:
+        raise UserError(
+            f"--workdir {workdir} belongs to another config: {'; '.join(refused)} "
+            "(choose another --workdir, or name what may change by --allow_change)"
+        )
+
+
+def differences(before: ConfigDict, after: ConfigDict) -> dict[str, str]:
+    """{'model.channels': 'model.channels: 32 -> 64'} for every setting that differs between resolved configurations."""
+    old, new = resolve.flat(before), resolve.flat(after)
+    keys = [*old, *(key for key in new if key not in old)]
+    return {
+        key: f"{key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
+        for key in keys
+        if old.get(key, _ABSENT) != new.get(key, _ABSENT)
+    }
+
+
+def check_writable(workdir: pathlib.Path) -> None:
+    """Raises UserError if workdir cannot be made or written, leaving nothing behind."""
+    existing = workdir
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UserError(f"--workdir {workdir}: {existing} is a file, not a directory; choose another")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise UserError(f"--workdir {workdir} cannot be written ({error.strerror}); choose another") from error
+
+
+def write_description(workdir: pathlib.Path, config: ConfigDict, step: int) -> None:
+    """Writes config.json and environment.json; what a resumed run changes is appended to changes.jsonl first."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    before = read_config(workdir)
+    if before is not None and (changes := differences(before, config)):
+        with open(workdir / "changes.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "changes": list(changes.values())}) + "\n")
+    write_json(config_path(workdir), config.to_dict())
+    write_json(workdir / "environment.json", devices.describe() | {"module_folders": _module_folders(config)})
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """The file appears whole or not at all."""
+    with atomic.replacing(path) as file:
+        file.write((json.dumps(value, indent=2) + "\n").encode())
+
+
+_ABSENT = object()
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    """The JSON object in a file; empty for a file that is missing or damaged."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _module_folders(config: ConfigDict) -> list[str]:
+    """The folders of the user's own modules that a configuration names, so that the run can be opened elsewhere."""
+    names = [value for value in resolve.flat(config).values() if isinstance(value, str) and ":" in value]
+    packages = {name.partition(":")[0].partition(".")[0] for name in names}
+    files = [getattr(sys.modules.get(package), "__file__", None) for package in packages]
+    paths = [pathlib.Path(file).absolute() for file in files if file is not None]
+    return sorted({str(path.parents[1] if path.name == "__init__.py" else path.parent) for path in paths})
+
+
+def _covered(key: str, names: tuple[str, ...]) -> bool:
+    return any(key == name or key.startswith(name + ".") for name in names)
+
+
+def _tuples(value: Any) -> Any:
+    """The value with JSON's lists turned back into tuples."""
+    if isinstance(value, dict):
+        return {key: _tuples(entry) for key, entry in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

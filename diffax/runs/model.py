@@ -1,0 +1,193 @@
+"""The model of a run: what its configuration and its data determine, apart from the parameters.
+
+Training makes the parameters of a model; sampling and evaluation use them. All share the objects built here.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+import diffax
+from diffax import build, build_training, denoisers, networks, processes, resolve, samplers, training
+from diffax.data.dataset import in_memory
+from diffax.data.examples import Examples
+from diffax.reporting import atomic
+from diffax.runs.errors import UserError
+from diffax.typing import Denoiser, Network, Schedule
+
+FILENAME, MOMENTS = "model.json", "moments.npz"
+# Of run directories: raised when they change so that older ones cannot be read.
+FORMAT = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class DataDescription:
+    """What a model takes from its training data; a run keeps it, so that the data are not needed afterwards.
+
+    sample_shape: of one example. num_classes: None for data without labels. num_levels: how many values a pixel can
+    take; None for points. moments: mean and covariance, where the parameterization needs them.
+    """
+
+    name: str
+    sample_shape: tuple[int, ...]
+    num_classes: int | None = None
+    num_levels: int | None = None
+    moments: processes.Moments | None = None
+
+    @classmethod
+    def of(cls, config: ConfigDict, examples: Examples) -> "DataDescription":
+        """The description of the examples that config.data gave."""
+        moments = None
+        if build.needs_moments(config):
+            dataset = in_memory(f"parameterization {config.parameterization.name!r}", examples)
+            moments = processes.moments(dataset.to_network_range(dataset.examples))
+        return cls(examples.name, tuple(examples.shape), examples.num_classes, examples.num_levels, moments)
+
+    def write(self, directory: pathlib.Path) -> None:
+        """Writes the description to a run directory."""
+        record = {"format": FORMAT, "diffax": diffax.__version__, "data": self.name}
+        record |= {name: getattr(self, name) for name in ("sample_shape", "num_classes", "num_levels")}
+        if self.moments is not None:
+            with atomic.replacing(directory / MOMENTS) as file:
+                np.savez(file, allow_pickle=False, **self.moments._asdict())
+        with atomic.replacing(directory / FILENAME) as file:
+            file.write((json.dumps(record, indent=2) + "\n").encode())
+
+    @classmethod
+    def read(cls, directory: pathlib.Path) -> "DataDescription":
+        """The description in a run directory.
+
+        Raises:
+          UserError: there is none, or one that cannot be read.
+        """
+        path = directory / FILENAME
+        try:
+            record = json.loads(path.read_text())
+            moments = None
+            if (directory / MOMENTS).exists():
+                with np.load(directory / MOMENTS, allow_pickle=False) as arrays:
+                    moments = processes.Moments(**{name: arrays[name] for name in processes.Moments._fields})
+            shape = tuple(record["sample_shape"])
+            return cls(record["data"], shape, record["num_classes"], record["num_levels"], moments)
+        except FileNotFoundError:
+            raise UserError(f"--workdir {directory} has no checkpoint yet: train it first (--mode train)") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} cannot be read ({error}): restore it from a copy of the run") from error
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """Network, noise schedule and parameterization of a resolved configuration, for data of a description."""
+
+    config: ConfigDict
+    data: DataDescription
+    network: Network
+    schedule: Schedule
+    parameterization: processes.Parameterization
+    time_input: denoisers.TimeInput
+
+    @classmethod
+    def build(cls, config: ConfigDict, data: DataDescription) -> "Model":
+        """Builds and checks the model of a configuration.
+
+        Raises:
+          ValueError: anything in the configuration that does not go together.
+        """
+        config = resolve.resolve(config)
+        schedule = build.schedule(config)
+        model = cls(
+            config=config,
+            data=data,
+            network=build.network(config, data.sample_shape, data.num_classes),
+            schedule=schedule,
+            parameterization=build.parameterization(config, data.moments),
+            time_input=build.time_input(config, schedule),
+        )
+        model.check_sampler()
+        return model
+
+    def check_sampler(self) -> None:
+        """Raises ValueError for a config.sampler that this model cannot follow."""
+        build.check_denoiser(self.config, self.network)
+        table = self.sampler_table()
+        # Traces the network, whose own checks of shapes speak here.
+        out, channels = self.output_shape(), self.data.sample_shape[-1]
+        if table.c_large is not None and out[-1] != 2 * channels:
+            raise ValueError(
+                f"sampler {self.config.sampler.name!r} needs a network with learned variance, of twice the channels of "
+                f"the data; this one has {out[-1]} for {channels}: use ddpm"
+            )
+
+    @functools.cached_property
+    def loss(self) -> training.BatchLoss:
+        """The training loss, of plain parameters."""
+        return build_training.loss(self.config, self.network, self.time_input)
+
+    @functools.cached_property
+    def hyperparameters(self) -> training.Hyperparameters:
+        """The hyperparameters of training, with the usual regression target."""
+        build_training.check_learning_rate(self.config)
+        return training.Hyperparameters(
+            learning_rate=self.config.optimizer.learning_rate,
+            averagings=tuple(build_training.averagings(self.config).values()),
+            schedule=self.schedule,
+            parameterization=self.parameterization,
+            weighting=build.weighting(self.config),
+            time_density=build.time_density(self.config),
+        )
+
+    def init_params(self, key: jax.Array) -> Any:
+        """Initial parameters. Run it under jit or eval_shape."""
+        return self.network.init(key, self.data.sample_shape)
+
+    def output_shape(self) -> tuple[int, ...]:
+        """The shape of the network's raw output for one sample."""
+
+        def output(key: jax.Array) -> jax.Array:
+            x = jax.numpy.zeros((1, *self.data.sample_shape))
+            return self.network(self.init_params(key), x, jax.numpy.zeros(1), None)
+
+        return jax.eval_shape(output, jax.random.key(0)).shape[1:]
+
+    def with_config(self, config: ConfigDict) -> "Model":
+        """This model under a configuration that differs in its sampler alone."""
+        return dataclasses.replace(self, config=resolve.resolve(config))
+
+    def sampler_table(self) -> samplers.SamplerTable:
+        """config.sampler as a table."""
+        return build.sampler_table(self.config, self.schedule, self.parameterization)
+
+    def denoiser(self, params: Any, condition: networks.Condition | None = None) -> Denoiser:
+        """The denoiser of parameters, with the guidance and thresholding of config.sampler."""
+        return build.denoiser(
+            self.config,
+            self.network,
+            self.schedule,
+            self.parameterization,
+            params,
+            condition,
+            time_input=self.time_input,
+        )
+
+    def labels(self, num_samples: int, label: int | None = None) -> np.ndarray | None:
+        """Labels to sample by: the one given, or each class in turn; None for a model without classes.
+
+        Raises:
+          UserError: a label the model does not have, or a label for a model without classes.
+        """
+        num_classes = self.network.num_classes
+        if num_classes is None:
+            if label is not None:
+                raise UserError(f"--label {label} needs a class-conditional model; this one has no classes")
+            return None
+        if label is None:
+            return np.arange(num_samples, dtype=np.int32) % num_classes
+        if not 0 <= label < num_classes:
+            raise UserError(f"--label must be in 0..{num_classes - 1}, got {label}")
+        return np.full(num_samples, label, np.int32)

@@ -1,0 +1,137 @@
+"""The compiled training step of a model, and the state that it works on, on a mesh of devices."""
+
+import concurrent.futures
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from diffax import build_data, build_training, sharding, training
+from diffax.data.examples import Examples
+from diffax.reporting import throughput
+from diffax.runs import packing
+from diffax.runs.model import Model
+
+_HEAD_START = 0.3  # seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A compiled training step.
+
+    step: jitted, (state, batch) -> (state, metrics), with the state donated; a batch is what build_data.batches gives.
+    state: the shapes of the state, and where every array of it is.
+    init: hyperparameters to the initial state.
+    """
+
+    model: Model
+    mesh: Mesh
+    hyperparameters: training.Hyperparameters
+    state: training.TrainState
+    step: jax.stages.Wrapped
+    init: Callable[[training.Hyperparameters], training.TrainState]
+
+    @classmethod
+    def build(cls, model: Model, examples: Examples, mesh: Mesh) -> "Program":
+        """The training step of a model on examples.
+
+        Raises:
+          ValueError: settings of training that do not go together.
+        """
+        config = model.config
+        reference = build_training.reference_data(config, model.network, examples)
+        hyperparameters = dataclasses.replace(model.hyperparameters, reference=reference)
+        optimizer = build_training.optimizer(config)
+        step = training.make_train_step(
+            _unpacking(model.loss, mesh),
+            optimizer,
+            build_training.learning_rate_shape(config),
+            preprocess=build_data.sharded(build_data.preprocess(config, examples), mesh),
+            accumulate=config.train.accumulate,
+        )
+        init = functools.partial(
+            training.init_state, config.seed, lambda key: packing.pack(model.init_params(key)), optimizer
+        )
+        shapes = jax.eval_shape(init, hyperparameters)
+        everywhere = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.replicated(mesh)),
+            shapes.hyperparameters,
+        )
+        state = dataclasses.replace(sharding.placed(mesh, shapes), hyperparameters=everywhere)
+        jitted = jax.jit(step, donate_argnums=0, out_shardings=(_shardings(state), sharding.replicated(mesh)))
+        return cls(model, mesh, hyperparameters, state, jitted, init)
+
+    @property
+    def num_params(self) -> int:
+        """How many parameters the network has."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+
+    def init_state(self) -> training.TrainState:
+        """The state before training, on the devices of the mesh."""
+        # Drawn once: optimizing the program that draws parameters takes longer than training's first hundred steps.
+        # Drawn where it stays: a sharded state need not fit on one device, and one that moved would have the step
+        # compiled twice.
+        options = {"xla_backend_optimization_level": 0}
+        init = jax.jit(self.init, out_shardings=_shardings(self.state), compiler_options=options)
+        return init(self._placed_hyperparameters())
+
+    def started_from(self, params: Any) -> training.TrainState:
+        """The state before training with other initial parameters, a plain tree, in parameters and averages."""
+        state = self.init_state()
+        place = jax.jit(packing.pack, out_shardings=_shardings(self.state.params))
+        return dataclasses.replace(state, params=place(params), ema=tuple(place(params) for _ in state.ema))
+
+    def continued(self, saved: dict[str, Any]) -> training.TrainState:
+        """The state of a checkpoint, on the devices of the mesh, with the hyperparameters of the configuration."""
+        return dataclasses.replace(self.state.with_saved(saved), hyperparameters=self._placed_hyperparameters())
+
+    def compile(self, state: training.TrainState, batch: Any) -> float | None:
+        """Compiles the step for such a state and batch, as its first call would, and counts its `flops`."""
+        lowered = self.step.lower(state, batch)
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            compiling = thread.submit(lowered.compile)
+            # Counting holds Python's lock for a second; the compiler first has to be where it needs none.
+            concurrent.futures.wait([compiling], timeout=_HEAD_START)
+            flops = self.flops(lowered)
+            compiling.result()
+        return flops
+
+    def flops(self, lowered: Any) -> float | None:
+        """Operations of one step on all devices, as in `throughput.flops`; lowered: the step."""
+        flops = throughput.flops(lowered)
+        if flops is None or training.accumulation.unrolled():
+            return flops
+        return flops * self.model.config.train.accumulate  # the body of a loop is counted once
+
+    def ceiling(self) -> float:
+        """Operations per second of matrix products on all devices, in the network's dtype."""
+        return self.mesh.size * throughput.matmul_flops(self.model.config.model.get("dtype", "float32"))
+
+    def _placed_hyperparameters(self) -> training.Hyperparameters:
+        def place(number: Any, like: jax.ShapeDtypeStruct) -> jax.Array:
+            return sharding.from_copies(like.sharding, np.asarray(number, like.dtype))
+
+        return jax.tree.map(place, self.hyperparameters, self.state.hyperparameters)
+
+
+def _unpacking(loss: training.BatchLoss, mesh: Mesh) -> training.BatchLoss:
+    """The loss of packed parameters.
+
+    On an fsdp mesh 1-D parameters are replicated explicitly, since the compiler otherwise shards their gradients as
+    those of matrices and sends them around one at a time.
+    """
+    replicated = sharding.replicated(mesh)
+
+    def replicate(leaf: jax.Array) -> jax.Array:
+        is_vector = leaf.ndim <= 1 and mesh.shape[sharding.FSDP] > 1
+        return jax.lax.with_sharding_constraint(leaf, replicated) if is_vector else leaf
+
+    return lambda params, *rest: loss(jax.tree.map(replicate, packing.unpack(params)), *rest)
+
+
+def _shardings(state: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.sharding, state)

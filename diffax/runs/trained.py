@@ -1,0 +1,325 @@
+"""A trained model: its network, schedule, parameterization and averaged parameters, without data or optimizer.
+
+`open` reads one from a run directory; training hands its own to the evaluators. Sampling, evaluation and your own code
+start from it.
+"""
+
+import dataclasses
+import functools
+import math
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from diffax import arrays, processes, resolve, samplers, sharding, streams, training
+from diffax.runs import directory as run_directory
+from diffax.runs import packing
+from diffax.runs.errors import UserError, for_people
+from diffax.runs.model import DataDescription, Model
+from diffax.training.checkpoint import Checkpoints
+from diffax.typing import Denoiser, Keys, Network, Schedule
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+    """A model with parameters.
+
+    step: optimizer steps behind the parameters.
+    load: the index of an average to its parameters, a plain tree.
+    mesh: the devices that parameters are on and samples are drawn on.
+    """
+
+    model: Model
+    step: int
+    load: Callable[[int], Any]
+    mesh: Mesh
+
+    @property
+    def config(self) -> ConfigDict:
+        """The resolved configuration of the run."""
+        return self.model.config
+
+    @property
+    def network(self) -> Network:
+        """The network: init(key, sample_shape) and network(params, x, time_input, condition, *, key)."""
+        return self.model.network
+
+    @property
+    def schedule(self) -> Schedule:
+        """The noise schedule."""
+        return self.model.schedule
+
+    @property
+    def parameterization(self) -> processes.Parameterization:
+        """What the network predicts."""
+        return self.model.parameterization
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of one sample, without the batch axis."""
+        return self.model.data.sample_shape
+
+    @property
+    def num_classes(self) -> int | None:
+        """The number of classes that samples may be asked for; None for a model without a class condition."""
+        return self.model.network.num_classes
+
+    @property
+    def num_levels(self) -> int | None:
+        """How many values a pixel of the data can take; None for points."""
+        return self.model.data.num_levels
+
+    @property
+    def averages(self) -> tuple[str, ...]:
+        """The names of the exponential moving averages, the keys of config.ema."""
+        return tuple(self.config.ema)
+
+    def params(self, average: int | str | None = None) -> Any:
+        """The averaged parameters, a plain tree; average: its index or name, by default that of config.sampler.average.
+
+        Raises:
+          UserError: there is no such average.
+        """
+        average = self.config.sampler.average if average is None else average
+        names, average = self.averages, 0 if average is None else average
+        if isinstance(average, str) and average in names:
+            return self.load(names.index(average))
+        if str(average).isdecimal() and int(average) < len(names):
+            return self.load(int(average))
+        listed = ", ".join(f"{index} ({name})" for index, name in enumerate(names))
+        raise UserError(f"there is no average {average!r}: the averages of config.ema are {listed}")
+
+    def denoiser(
+        self, average: int | str | None = None, condition: Mapping[str, Any] | None = None
+    ) -> Denoiser:
+        """The denoiser of an average, with the guidance and thresholding of config.sampler.
+
+        condition: {"label": int (batch,)} for a class-conditional model; None for none.
+        """
+        condition = None if condition is None else jax.tree.map(jnp.asarray, condition)
+        return self.model.denoiser(self.params(average), condition)
+
+    def with_sampler(
+        self,
+        sampler: str | None = None,
+        *,
+        num_steps: int | None = None,
+        guidance_scale: float | None = None,
+        **options: Any,
+    ) -> "Trained":
+        """The same model under other settings of config.sampler.
+
+        Args:
+          sampler: a name, by default that of the run; its options are further keyword arguments.
+          guidance_scale: of classifier-free guidance; 1 for none.
+
+        Raises:
+          UserError: a sampler, an option or a number that does not exist or does not fit.
+        """
+        overrides = [] if sampler is None else [("sampler.name", sampler)]
+        overrides += [] if num_steps is None else [("sampler.num_steps", str(num_steps))]
+        if guidance_scale is not None:
+            overrides += guidance_overrides(self.config, guidance_scale)
+        overrides += [(f"sampler.{name}", value if isinstance(value, str) else repr(value)) for name, value in options.items()]
+        if not overrides:
+            return self
+        with for_people():
+            model = self.model.with_config(resolve.override(self.config, overrides))
+            model.check_sampler()
+        return dataclasses.replace(self, model=model)
+
+    def sample(
+        self,
+        keys: Keys,
+        sampler: str | None = None,
+        *,
+        num_steps: int | None = None,
+        guidance_scale: float | None = None,
+        label: int | np.ndarray | None = None,
+        average: int | str | None = None,
+        **options: Any,
+    ) -> jax.Array:
+        """Draws one sample per key: (batch, *sample_shape) in the network's range, [-1, 1] for images.
+
+        Sample i depends on keys[i] and its label alone. Compiled once for every sampler and batch size.
+
+        Args:
+          keys: (batch,) typed keys, as jax.random.split(jax.random.key(0), batch).
+          sampler, num_steps, guidance_scale, options: settings of config.sampler to change, as for `with_sampler`.
+          label: a class, or one for every sample; by default each class in turn.
+
+        Raises:
+          UserError: settings, a label or an average that do not exist.
+        """
+        trained = self.with_sampler(sampler, num_steps=num_steps, guidance_scale=guidance_scale, **options)
+        labels = label if isinstance(label, np.ndarray | jax.Array) else trained.model.labels(len(keys), label)
+        condition = None if labels is None else {"label": jnp.asarray(labels, jnp.int32)}
+        denoiser = trained.denoiser(average, condition)
+        return _draw(trained.model.sampler_table(), denoiser, keys, trained.sample_shape, None)
+
+    def draw(
+        self,
+        num_samples: int,
+        *,
+        seed: int = 0,
+        labels: np.ndarray | None = None,
+        batch_size: int | None = None,
+        average: int | str | None = None,
+    ) -> np.ndarray:
+        """(num_samples, *sample_shape) in the network's range, batch by batch on the devices of the mesh.
+
+        Sample i depends on (seed, i) and its label alone; labels are each class in turn unless given. Of several
+        processes all have to call it, and get all samples.
+
+        Raises:
+          FloatingPointError: a sample that is not finite, naming it.
+        """
+        mesh, table, params = self.mesh, self.model.sampler_table(), self.params(average)
+        labels = self.model.labels(num_samples) if labels is None else labels
+        # Every device draws as many. The last batch is filled up, so that it compiles nothing anew.
+        size = -(-min(batch_size or num_samples, num_samples) // mesh.size) * mesh.size
+        split = sharding.batch_sharding(mesh)
+        parts = []
+        for start in range(0, num_samples, size):
+            index = np.arange(start, start + size, dtype=np.int32)
+            label = None if labels is None else labels[np.minimum(index, num_samples - 1)]
+            index, label = sharding.from_copies(split, (index, label))
+            denoiser = self.model.denoiser(params, None if label is None else {"label": label})
+            parts.append(sharding.to_host(_draw(table, denoiser, _sample_keys(seed, index), self.sample_shape, split)))
+        drawn = np.concatenate(parts)[:num_samples]
+        finite = np.isfinite(drawn.reshape(num_samples, -1)).all(axis=1)
+        if not finite.all():
+            raise FloatingPointError(
+                f"{int((~finite).sum())} of {num_samples} samples are not finite, the first is number "
+                f"{int(np.argmin(finite))}: the parameters or the sampler ({table.name}) diverge"
+            )
+        return drawn
+
+    def losses(self, batch: training.Batch, log_snr: np.ndarray | None = None) -> np.ndarray:
+        """The loss of every example of a preprocessed batch, (batch,), with the same noise at every call.
+
+        log_snr: (batch,) noise levels; None draws times as training does.
+        """
+        model = self.model
+        return sharding.to_host(_losses(model.loss, model.hyperparameters, self.params(), batch, self._key(), log_snr))
+
+    def loss_and_grad_norm(self, batch: training.Batch, log_snr: np.ndarray) -> tuple[jax.Array, jax.Array]:
+        """The mean of `losses` at these log-SNRs, and the global norm of its gradient in the parameters."""
+        model = self.model
+        return _loss_and_grad_norm(model.loss, model.hyperparameters, self.params(), batch, self._key(), log_snr)
+
+    def _key(self) -> jax.Array:
+        return jax.random.key(self.config.seed)
+
+
+def open(directory: str | pathlib.Path, *, step: int | None = None) -> Trained:
+    """The trained model of a run directory, from its newest checkpoint or that of a step.
+
+    Reads no training data, and of the checkpoint only the averages that are asked for, when they are.
+
+    Raises:
+      UserError: a directory without a whole run or without a checkpoint, or a run of another version of diffax.
+    """
+    directory = pathlib.Path(directory).expanduser().absolute()
+    config = run_directory.read_config(directory)
+    if config is None:
+        raise UserError(f"{directory} is no run's directory: it has no config.json")
+    return open_with(directory, config, step=step)
+
+
+def open_with(directory: pathlib.Path, config: ConfigDict, *, step: int | None = None) -> Trained:
+    """The trained model of a run directory under a configuration that may differ from the run's in its sampler."""
+    description = DataDescription.read(directory)
+    with for_people():
+        model = Model.build(config, description)
+    mesh = mesh_for(config)
+    packed = jax.eval_shape(lambda key: packing.pack(model.init_params(key)), jax.random.key(0))
+    paths, found = run_directory.checkpoints(directory), dict[int, Any]()
+
+    def restore(index: int, step: int | None) -> int:
+        """Reads one average of a checkpoint, the newest unless told; returns its step."""
+        like = {"ema": {str(index): sharding.placed(mesh, packed)}}
+        with Checkpoints(paths) as checkpoints, for_people():
+            if step is None:
+                restored = checkpoints.restore_newest(like, partial=True)
+            else:
+                restored = step, checkpoints.restore(step, like, partial=True)
+        if restored is None:
+            raise UserError(f"--workdir {directory} has no checkpoint yet: train it first (--mode train)")
+        found[index] = packing.unpack(restored[1]["ema"][str(index)])
+        return restored[0]
+
+    # The one that is most likely to be used also tells which checkpoint is the newest that can be read.
+    averages = tuple(config.ema)
+    chosen = averages.index(config.sampler.average) if config.sampler.average in averages else 0
+    newest = restore(chosen, step)
+
+    def load(index: int) -> Any:
+        if index not in found:
+            restore(index, newest)
+        return found[index]
+
+    return Trained(model, newest, load, mesh)
+
+
+def live(model: Model, state: training.TrainState, step: int, mesh: Mesh) -> Trained:
+    """The model in training, at a step."""
+    return Trained(model, step, lambda index: packing.unpack(state.ema[index]), mesh)
+
+
+def mesh_for(config: ConfigDict) -> Mesh:
+    """A mesh over all devices: as near to config.mesh.fsdp, meant for training, as their number allows."""
+    return sharding.make_mesh(fsdp=math.gcd(config.mesh.fsdp, jax.device_count()))
+
+
+def guidance_overrides(config: ConfigDict, scale: float) -> list[tuple[str, str]]:
+    """Overrides of config.sampler.guidance for a guidance scale; 1 is no guidance."""
+    if scale == 1:
+        return [("sampler.guidance.name", "none")]
+    chosen = config.sampler.guidance.name
+    name = [("sampler.guidance.name", "classifier_free")] if chosen == "none" else []
+    return [*name, ("sampler.guidance.scale", repr(float(scale)))]
+
+
+@jax.jit
+def _sample_keys(seed: jax.Array, index: jax.Array) -> jax.Array:
+    """The keys of samples by their indices: a function of (seed, index) alone."""
+    key = jax.random.fold_in(jax.random.key(seed), streams.SAMPLE)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _draw(table: Any, denoiser: Any, keys: jax.Array, shape: tuple[int, ...], sharding: Any) -> jax.Array:
+    """One sample per key. Table and denoiser are arguments: another step's parameters compile nothing anew."""
+    prior_keys, noise_keys = arrays.split_keys(keys, 2)
+    x = samplers.prior(prior_keys, table, shape)
+    x = samplers.run(noise_keys, denoiser, table, x)
+    return x if sharding is None else jax.lax.with_sharding_constraint(x, sharding)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _losses(
+    loss: Any, hyperparameters: Any, params: Any, batch: Any, key: jax.Array, log_snr: jax.Array | None
+) -> jax.Array:
+    keys = training.evaluation_keys(key, len(batch["x"]))
+    if log_snr is None:
+        return loss(params, hyperparameters, batch, keys)
+    t = jnp.asarray(hyperparameters.schedule.t_of_log_snr(log_snr), batch["x"].dtype)
+    return loss(params, hyperparameters, batch, keys, t)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _loss_and_grad_norm(
+    loss: Any, hyperparameters: Any, params: Any, batch: Any, key: jax.Array, log_snr: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    value, grads = jax.value_and_grad(
+        lambda params: _losses(loss, hyperparameters, params, batch, key, log_snr).mean()
+    )(params)
+    return value, optax.tree.norm(grads)

@@ -1,0 +1,230 @@
+"""A trained model, opened without its data: from a directory that was moved, by the command line and by code."""
+
+import json
+import os
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from orbax.checkpoint import v1 as ocp
+from PIL import Image
+
+from diffax import runs, samplers
+from diffax.runs import UserError
+
+ROOT = pathlib.Path(__file__).parents[2]
+TINY = (
+    "--config.model.channels=8",
+    "--config.model.channel_multipliers=(1,)",
+    "--config.model.num_res_blocks=1",
+    "--config.model.groups=4",
+    "--config.train.batch_size=4",
+    "--config.train.num_steps=2",
+    "--config.optimizer.warmup_steps=0",
+    "--config.optimizer.decay=constant",
+    "--config.evaluators.samples.num_samples=4",
+    "--config.sampler.num_steps=2",
+)
+POINTS = (
+    "--config.model.hidden=8",
+    "--config.model.depth=1",
+    "--config.train.batch_size=4",
+    "--config.train.num_steps=2",
+    "--config.optimizer.warmup_steps=0",
+    "--config.optimizer.decay=constant",
+    "--config.sampler.num_steps=2",
+)
+
+
+def config(name):
+    return ROOT / "configs" / f"{name}.py"
+
+
+@pytest.fixture
+def folder_run(command, tmp_path):
+    """A class-conditional run on a folder of pictures, which is gone."""
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "pictures" / split / name
+            folder.mkdir(parents=True)
+            for i in range(3):
+                Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    data = ["--config.data.name=folder", f"--config.data.path={tmp_path / 'pictures'}"]
+    digits = ("--config", config("digits_conditional"), "--workdir", tmp_path / "run")
+    code, _, err = command(*digits, *data, *TINY)
+    assert code == 0, err
+    shutil.rmtree(tmp_path / "pictures")
+    return tmp_path / "run"
+
+
+def test_a_run_whose_data_are_gone_is_sampled_from_anywhere(command, folder_run, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.move(folder_run, elsewhere / "copy")
+    os.chdir(elsewhere)
+    code, out, err = command("--workdir", "copy", "--mode=sample", "--num_samples=3", "--label=1", "--num_steps=3")
+    assert code == 0, err
+    [path] = (elsewhere / "copy" / "generated").glob("*.npz")
+    drawn = np.load(path)
+    assert drawn["samples"].shape == (3, 8, 8, 3) and drawn["labels"].tolist() == [1, 1, 1]
+    assert Image.open(path.with_suffix(".png")).mode == "RGB"
+    # Another label is another file.
+    assert command("--workdir", "copy", "--mode=sample", "--num_samples=3", "--label=0", "--num_steps=3")[0] == 0
+    assert len(list((elsewhere / "copy" / "generated").glob("*.npz"))) == 2
+
+
+def test_a_trained_model_by_code(folder_run):
+    trained = runs.open(folder_run)
+    assert trained.sample_shape == (8, 8, 3) and trained.num_classes == 2 and trained.num_levels == 256
+    assert trained.step == 2 and trained.averages == ("constant",)
+    assert trained.config.data.name == "folder" and type(trained.schedule).__name__ == "Cosine"
+    keys = jax.random.split(jax.random.key(3), 4)
+    drawn = trained.sample(keys, num_steps=3, sampler="dpm_solver_multistep", label=1)
+    assert drawn.shape == (4, 8, 8, 3) and np.isfinite(drawn).all()
+    # A sample is a function of its key and its label alone.
+    alone = trained.sample(keys[2:3], num_steps=3, sampler="dpm_solver_multistep", label=1)
+    np.testing.assert_allclose(alone[0], drawn[2], atol=1e-5)
+    other = trained.sample(keys, num_steps=3, sampler="dpm_solver_multistep", label=np.array([1, 0, 1, 1]))
+    assert np.abs(other[1] - drawn[1]).max() > 0 and np.allclose(other[0], drawn[0], atol=1e-5)
+    # The same by hand: the denoiser is one like any other.
+    plain = trained.with_sampler("dpm_solver_multistep", num_steps=3)
+    denoiser = plain.denoiser(average=0, condition={"label": np.ones(4, np.int32)})
+    table = plain.model.sampler_table()
+    prior_keys, noise_keys = (jax.numpy.stack([jax.random.split(key)[i] for key in keys]) for i in (0, 1))
+    by_hand = samplers.run(noise_keys, denoiser, table, samplers.prior(prior_keys, table, (8, 8, 3)))
+    np.testing.assert_allclose(by_hand, drawn, atol=1e-5)
+
+
+def test_settings_of_a_trained_model_that_do_not_exist(folder_run):
+    trained, keys = runs.open(folder_run), jax.random.split(jax.random.key(0), 2)
+    for options, message in (
+        ({"sampler": "no_such"}, "sampler.name must be one of ddim"),
+        ({"sampler": "unipc", "variante": "bh1"}, 'no option variante, but order, variant'),
+        ({"num_steps": 0}, "sampler.num_steps must be >= 1, got 0"),
+        ({"label": 2}, "--label must be in 0..1, got 2"),
+        ({"average": "slow"}, "there is no average 'slow': the averages of config.ema are 0 (constant)"),
+        ({"sampler": "ancestral"}, "needs a network with learned variance"),
+    ):
+        with pytest.raises(UserError) as error:
+            trained.sample(keys, **options)
+        assert message in str(error.value), str(error.value)
+
+
+def test_one_average_is_read_and_nothing_else(command, tmp_path, monkeypatch):
+    averages = ("--config.ema.power.length=0.05", "--config.ema.half_life.images=40")
+    run = tmp_path / "run"
+    assert command("--config", config("spiral"), "--workdir", run, *POINTS, *averages)[0] == 0
+    asked, load = [], ocp.load
+    monkeypatch.setattr(ocp, "load", lambda path, like: asked.append(jax.tree.leaves(like)) or load(path, like))
+    trained = runs.open(run)
+    network = jax.eval_shape(lambda key: trained.network.init(key, (2,)), jax.random.key(0))
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(network))
+    saved = jax.tree.leaves(ocp.metadata(run / "checkpoints" / "2").metadata)
+    # Parameters, Adam's two moments and three averages are saved; one average is read.
+    assert sum(leaf.size for leaf in asked[0]) == num_params
+    assert sum(int(np.prod(leaf.shape)) for leaf in saved) > 6 * num_params and len(asked[0]) * 6 < len(saved)
+    assert len(asked) == 1
+    trained.params("constant"), trained.params(0)
+    assert len(asked) == 1  # it is kept
+    assert not np.array_equal(jax.tree.leaves(trained.params("power"))[0], jax.tree.leaves(trained.params(1))[0])
+    assert len(asked) == 3
+    assert jax.tree.structure(trained.params()) == jax.tree.structure(network)
+
+
+def test_training_and_sampling_use_the_same_objects(folder_run):
+    model = runs.open(folder_run).model
+    assert model.hyperparameters.schedule is model.schedule
+    assert model.hyperparameters.parameterization is model.parameterization
+    assert model.hyperparameters is model.hyperparameters and model.loss is model.loss
+
+
+def test_evaluators_of_ones_own(command, tmp_path):
+    own = (
+        "--config.evaluators.mine.name=tests.tiny:distance_to_origin",
+        "--config.evaluators.mine.every=1",
+        "--config.evaluators.mine.num_samples=3",
+        "--config.evaluators.bad.name=tests.tiny:fails",
+        "--config.evaluators.sliced_wasserstein.num_samples=8",
+        "--config.evaluators.pixel_frechet.num_samples=8",
+        "--config.train.best=distance_to_origin",
+        "--config.train.best_is=highest",
+    )
+    run = tmp_path / "run"
+    with pytest.warns(UserWarning, match=r"evaluator bad at step 2: RuntimeError: no luck; training goes on"):
+        code, out, err = command("--config", config("spiral"), "--workdir", run, *POINTS, *own)
+    assert code == 0 and "done" in out, err
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    values = {line["step"]: line["distance_to_origin"] for line in lines if "distance_to_origin" in line}
+    assert sorted(values) == [1, 2]
+    merged = {key: value for line in lines for key, value in line.items()}
+    assert merged["before_failing"] == 1.5 and merged["sliced_wasserstein"] > 0 and merged["pixel_frechet"] > 0
+    assert sorted(path.name for path in (run / "blank").iterdir()) == ["00000001.png", "00000002.png"]
+    metric = {int(path.parent.name): json.loads(path.read_text())["metric"] for path in run.rglob("description.json")}
+    assert metric[2] == values[2] and (1 in metric)  # the first measured step is the best so far
+
+
+def test_a_run_starts_from_another(command, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    spiral = ("--config", config("spiral"), *POINTS)
+    assert command(*spiral, "--workdir", first)[0] == 0
+    # A class-conditional or deeper network has a few more parameters.
+    deeper = ("--config.model.depth=2", "--config.train.num_steps=1", "--config.optimizer.learning_rate=1e-12")
+    code, out, err = command(*spiral, "--workdir", second, *deeper, "--init_from", first)
+    assert code == 0, err
+    assert "--init_from" in out and "new: layer_1_1/bias, layer_1_1/kernel" in out
+    given, got = runs.open(first).params(), runs.open(second).params()
+    for name in ("first", "last", "layer_0_1"):
+        np.testing.assert_allclose(got[name]["kernel"], given[name]["kernel"], atol=1e-9)
+    # Continued, it goes on from its own checkpoint.
+    code, out, _ = command(*spiral, "--workdir", second, *deeper, "--config.train.num_steps=2", "--init_from", first)
+    assert code == 0 and "from the checkpoint of step 1" in out and "new:" not in out
+    code, _, err = command(
+        *spiral, "--workdir", tmp_path / "third", "--config.model.hidden=16", "--init_from", first
+    )
+    assert code == 2 and "has other shapes: embedding/time_1/" in err and err.count("\n") == 1
+    assert not (tmp_path / "third").exists()
+    code, _, err = command(*spiral, "--workdir", tmp_path / "third", "--init_from", tmp_path / "nowhere")
+    assert code == 2 and "nowhere is no run's directory" in err and not (tmp_path / "third").exists()
+
+
+def test_runs_of_another_version_are_refused_by_its_name(command, folder_run):
+    (folder_run / "model.json").unlink()
+    environment = json.loads((folder_run / "environment.json").read_text())
+    environment["packages"]["diffax"], environment["git_commit"] = "0.1.0", "0123456789abcdef"
+    (folder_run / "environment.json").write_text(json.dumps(environment))
+    for mode in ("sample", "show"):
+        code, out, err = command("--workdir", folder_run, "--mode", mode)
+        assert code == 2 and out == "" and err.count("\n") == 1
+        assert "was made by diffax 0.1.0 (commit 0123456789), whose runs diffax " in err
+    with pytest.raises(UserError, match=r"made by diffax 0\.1\.0"):
+        runs.open(folder_run)
+
+
+def test_damage_of_what_the_data_gave_is_named(folder_run):
+    (folder_run / "model.json").write_text('{"format": 2}')
+    with pytest.raises(UserError, match=r"model\.json cannot be read"):
+        runs.open(folder_run)
+
+
+def test_a_config_json_that_a_later_default_would_change_keeps_its_own(command, tmp_path):
+    """Defaults are recorded: every option that the run resolved is in config.json."""
+    run = tmp_path / "run"
+    assert command("--config", config("spiral"), "--workdir", run, *POINTS)[0] == 0
+    recorded = json.loads((run / "config.json").read_text())
+    assert recorded["optimizer"]["b2"] == 0.999 and recorded["model"]["time_features"]["max_period"] == 10000.0
+    assert recorded["sampler"]["grid"] == {"name": "uniform", "start": 1.0, "end": 0.0}
+
+
+def test_show(command, tmp_path):
+    code, out, err = command("--config", config("digits"), "--mode=show", "--config.loss.weighting=min_snr")
+    assert code == 0, err
+    assert "* loss.weighting.name = 'min_snr'   (or uniform, snr, truncated_snr, p2," in out
+    assert "* loss.weighting.gamma = 5.0" in out and "  sampler.eta = 0.0" in out
+    code, out, _ = command("--config", config("digits"), "--mode=show", "--of", "sampler")
+    assert code == 0 and "unipc" in out and "order=3, variant='bh2', predict='x_0', lower_order_final=True" in out
+    code, _, err = command("--config", config("digits"), "--mode=show", "--of", "train")
+    assert code == 2 and "--of must be one of data, data.augment," in err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,72 @@
+"""Parts of a user's own: a network of one matrix, and others that fulfil a protocol and nothing more."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffax import data
+
+
+class Network:
+    """out = x w + time_input b, of points."""
+
+    num_classes = None
+
+    def __init__(self, scale: float = 0.1):
+        self.scale = scale
+
+    def init(self, key, sample_shape):
+        return {"w": self.scale * jax.random.normal(key, (sample_shape[-1],) * 2), "b": jnp.zeros(sample_shape[-1])}
+
+    def __call__(self, params, x, time_input, condition=None, *, key=None):
+        return x @ params["w"] + jnp.tanh(time_input)[:, None] * params["b"][None, :]
+
+
+class Line:
+    """A schedule that is no pytree, without an inverse of its log-SNR: alpha = 1 - t / 2, sigma = t."""
+
+    def alpha(self, t):
+        return 1 - 0.5 * t
+
+    def sigma(self, t):
+        return 1.0 * t
+
+    def log_snr(self, t):
+        xp = jnp if isinstance(t, jax.Array) else np
+        return 2 * (xp.log(self.alpha(t)) - xp.log(xp.maximum(self.sigma(t), 1e-12)))
+
+    def t_of_log_snr(self, log_snr):
+        raise NotImplementedError
+
+
+def points(split, *, num: int = 100):
+    """A data source: normal points."""
+    examples = np.random.default_rng(len(split)).standard_normal((num, 2)).astype(np.float32)
+    return data.dataset.Dataset(name=f"points/{split}", examples=examples)
+
+
+def constant_weighting(log_snr, log_density, *, weight: float = 2.0):
+    """A weighting as a plain function."""
+    return jnp.full_like(log_snr, np.log(weight))
+
+
+class Broken:
+    """No network: it lacks init."""
+
+    num_classes = None
+
+    def __call__(self, params, x, time_input, condition=None, *, key=None):
+        return x
+
+
+def fails(step, trained, data):
+    """An evaluator that yields a number and then raises."""
+    yield "before_failing", 1.5
+    raise RuntimeError("no luck")
+
+
+def distance_to_origin(step, trained, data, *, num_samples: int = 4):
+    """An evaluator: a number and a picture."""
+    drawn = trained.draw(num_samples)
+    yield "distance_to_origin", float(np.linalg.norm(drawn, axis=1).mean())
+    yield "blank", np.full((4, 4, 1), 7, np.uint8)
