@@ -1,4 +1,4 @@
-"""What experiments share: trained models to begin with, and the record of a result at the end."""
+"""What the experiments share: trained models, real digits and their classifier, and writing results."""
 
 import argparse
 import json
@@ -12,33 +12,40 @@ from typing import Any
 import numpy as np
 from sklearn import svm
 
-from diffax import data, devices
-from diffax.jobs.model import Model
-from diffax.jobs.run_directory import read_config
+from diffax import data, devices, runs
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """--runs and --no_write."""
-    return parser(description).parse_args()
+def parse_args(description: str | None) -> argparse.Namespace:
+    """Parses the command line of an experiment whose only arguments are --runs and --no_write."""
+    return make_parser(description).parse_args()
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """One that knows --runs and --no_write."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs"), help="where run directories are")
-    made.add_argument("--no_write", action="store_true", help="print only")
-    return made
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """An argument parser with --runs and --no_write."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs"), help="the folder of run directories")
+    parser.add_argument("--no_write", action="store_true", help="only print the results")
+    return parser
 
 
-def trained(name: str, workdir: pathlib.Path, *options: str) -> float | str:
-    """Seconds that training took, start-up and compilation included; "before" if it was there already."""
+def train_if_missing(name: str, workdir: pathlib.Path, *options: str) -> float | str:
+    """Trains configs/NAME.py in workdir unless a checkpoint is there.
+
+    Returns the seconds from the command to the trained model, start-up and compilation included; "before" if there was
+    a checkpoint.
+    """
     if (workdir / "checkpoints").exists():
         return "before"
     return train(name, workdir, *options)["seconds"]
 
 
 def train(name: str, workdir: pathlib.Path, *options: str) -> dict[str, Any]:
-    """What training by launch.py cost: seconds by the clock and of the processor. Kept beside the run's config."""
+    """Trains configs/NAME.py by launch.py and returns its wall-clock and CPU seconds.
+
+    Both are also written to cost.json in workdir.
+
+    options: further flags of launch.py.
+    """
     start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "launch.py", "--config", f"configs/{name}.py", "--workdir", str(workdir), *options]
     subprocess.run(command, check=True)
@@ -49,32 +56,27 @@ def train(name: str, workdir: pathlib.Path, *options: str) -> dict[str, Any]:
     return cost
 
 
-def model(name: str, runs: pathlib.Path, /, **sampler: Any) -> tuple[Model, Any]:
-    """The model of configs/NAME.py and its averaged parameters, trained first where `runs` does not have it.
+def trained_model(name: str, runs_dir: pathlib.Path, /, **sampler: Any) -> runs.Trained:
+    """The trained model of configs/NAME.py in runs_dir/NAME, trained first if it is not there.
 
-    sampler: entries of config.sampler to change.
+    sampler: changes of config.sampler, the arguments of `runs.Trained.with_sampler`.
     """
-    workdir = runs / name
-    trained(name, workdir)
-    config = read_config(workdir)
-    with config.unlocked():
-        config.sampler.update(sampler)
-    built = Model.build(config)
-    return built, built.restore(workdir)[1]["ema"][0]
+    train_if_missing(name, runs_dir / name)
+    return runs.open(runs_dir / name).with_sampler(**sampler)
 
 
 def real_digits() -> np.ndarray:
-    """All 1,797 in [-1, 1], (1797, 64) float64."""
+    """All 1,797 real digits in [-1, 1], (1797, 64) float64."""
     everything = data.digits.load("all")
     return everything.to_network_range(everything.examples).astype(np.float64).reshape(len(everything), -1)
 
 
 def digit_classifier() -> svm.SVC:
-    """A classifier of digits (n, 64) in [-1, 1], trained on the 1,500 real ones that models are trained on."""
+    """An SVM classifier of digits (n, 64) in [-1, 1], trained on the 1,500 training images."""
     labels = data.digits.load("all").labels
     return svm.SVC(gamma="scale", C=10.0).fit(real_digits()[:1500], labels[:1500])
 
 
 def write(path: pathlib.Path, results: dict[str, Any]) -> None:
-    """Writes the results as JSON, with the machine and the versions."""
+    """Writes results as JSON, with the machine and the package versions."""
     path.write_text(json.dumps(results | {"environment": devices.describe()}, indent=1) + "\n")

@@ -1,9 +1,9 @@
-"""What saving costs a training run: python -m experiments.benchmarks.checkpoints
+"""The cost of checkpoints in a training run: python -m experiments.benchmarks.checkpoints
 
-The full state (parameters, Adam's two moments, the average) of the 36M-parameter UNet of configs/cifar_ddpm.py, of
-random numbers: how long a save blocks the loop, how long it goes on in its thread, how much a loop of 50 ms steps is
-held up by one, and how long a restore takes. A step is 50 ms of waiting, as for an accelerator. Writes
-checkpoints.json.
+Saves the full training state (parameters, Adam's two moments, the EMA) of the 36M-parameter UNet of
+configs/cifar_ddpm.py, filled with random numbers. Measures how long a save blocks the loop, how long it continues in
+its thread, how much time a loop of 50 ms steps loses by it, and how long a restore takes. A step is 50 ms of waiting,
+as for an accelerator. Writes checkpoints.json.
 """
 
 import argparse
@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import cifar_ddpm
-from diffax import build, data, devices
+from diffax import devices
 from diffax.training.checkpoint import Checkpoints
 from experiments import common
+from experiments.benchmarks import _cifar_state
 
 HERE = pathlib.Path(__file__).parent
 STEP_SECONDS, STEPS_BETWEEN, SAVES = 0.050, 1000, 5
@@ -27,23 +27,19 @@ STEP_SECONDS, STEPS_BETWEEN, SAVES = 0.050, 1000, 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--no_write", action="store_true", help="print only")
-    options = parser.parse_args()
+    parser.add_argument("--no_write", action="store_true", help="only print the results")
+    args = parser.parse_args()
     state = random_state()
     num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     results: dict[str, Any] = {"MB": num_bytes / 1e6, "leaves": len(jax.tree.leaves(state))} | measure(state)
     for what, value in results.items():
         print(f"{what:<50}{', '.join(f'{number:,.4g}' for number in np.atleast_1d(value)):>16}")
-    if not options.no_write:
+    if not args.no_write:
         common.write(HERE / "checkpoints.json", results)
 
 
 def random_state() -> dict[str, Any]:
-    """What a checkpoint of configs/cifar_ddpm.py holds, of random numbers."""
-    config = cifar_ddpm.get_config()
-    images = data.dataset.Dataset(name="noise", examples=np.zeros((2, 32, 32, 3), np.uint8), num_levels=256)
-    module, numbers = build.network(config, images), build.numbers(config, images)
-    shapes = jax.eval_shape(lambda: build.init_state(config, module, images, numbers).saved())
+    """The content of a checkpoint of configs/cifar_ddpm.py, filled with random numbers."""
     rng = np.random.default_rng(0)
 
     def random(leaf: jax.ShapeDtypeStruct) -> jax.Array:
@@ -51,13 +47,13 @@ def random_state() -> dict[str, Any]:
             return jax.random.key(0)
         return jnp.asarray(rng.standard_normal(leaf.shape, np.float32), leaf.dtype)
 
-    return jax.tree.map(random, shapes)
+    return jax.tree.map(random, _cifar_state.shapes().saved())
 
 
 def measure(state: dict[str, Any]) -> dict[str, Any]:
-    """Medians over some saves."""
+    """Times of saves and a restore, medians over SAVES saves."""
     change = jax.jit(lambda tree: jax.tree.map(lambda x: x, tree), donate_argnums=0)
-    blocked, computed, whole, held_up = [], [], [], []
+    blocked, computed, complete, lost = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         with Checkpoints(folder) as checkpoints:
             undisturbed = steps(20)
@@ -66,38 +62,37 @@ def measure(state: dict[str, Any]) -> dict[str, Any]:
                 checkpoints.save(step, state)
                 returned, used = time.perf_counter(), time.thread_time() - used
                 state = jax.block_until_ready(change(state))  # as the next step does
-                # Longer than any save takes: its whole effect on the loop.
+                # 100 steps take longer than any save, so that its whole effect on the loop is measured.
                 late = steps(100) - 5 * undisturbed
                 checkpoints.wait()
-                if step > 0:  # the first one makes the directory and warms up
+                if step > 0:  # the first save creates the directory and warms up
                     blocked.append(returned - begun)
                     computed.append(used)
-                    held_up.append(returned - begun + late)
+                    lost.append(returned - begun + late)
             for step in range(SAVES + 1, 2 * SAVES + 1):
                 begun = time.perf_counter()
                 checkpoints.save(step, state)
                 checkpoints.wait()
-                whole.append(time.perf_counter() - begun)
+                complete.append(time.perf_counter() - begun)
         begun = time.perf_counter()
         with Checkpoints(folder) as checkpoints:
             restored = checkpoints.restore_newest(state)
             assert restored is not None
             jax.block_until_ready(restored[1])
         restoring = time.perf_counter() - begun
-    lost = float(np.median(held_up))
     return {
         "seconds that a save blocks": float(np.median(blocked)),
         "seconds that the quickest and the slowest block": [min(blocked), max(blocked)],
         "of these, seconds of computing": float(np.median(computed)),
-        "seconds until it is written": float(np.median(whole)),
-        "seconds that a loop of 50 ms steps loses": lost,
-        "share of the time, a save every 1,000 steps": lost / (STEPS_BETWEEN * STEP_SECONDS),
+        "seconds until it is written": float(np.median(complete)),
+        "seconds that a loop of 50 ms steps loses": float(np.median(lost)),
+        "share of the time, a save every 1,000 steps": float(np.median(lost)) / (STEPS_BETWEEN * STEP_SECONDS),
         "seconds that a restore takes": restoring,
     }
 
 
 def steps(count: int) -> float:
-    """Seconds that so many steps take."""
+    """The seconds that `count` steps take."""
     begun = time.perf_counter()
     for _ in range(count):
         time.sleep(STEP_SECONDS)

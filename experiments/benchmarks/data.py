@@ -1,8 +1,8 @@
-"""How fast batches come: python -m experiments.benchmarks.data
+"""The throughput of the data pipeline: python -m experiments.benchmarks.data
 
-50,000 images of CIFAR-10's shape, batches of 128, random mirroring included: decoded by Pillow from PNG files in a
-folder, by two processes; made by the host from memory; gathered on the device. Then the share of the time that a loop
-waits for its next batch, with steps of 20 ms from the host and of 1 ms on the device. Writes data.json.
+50,000 images of CIFAR-10's shape in batches of 128, with random horizontal flips: decoded by Pillow from PNG files in a
+folder, by two processes; from the host's memory; gathered on the device. Then the share of the time that a loop waits
+for its next batch, with steps of 20 ms from the host and of 1 ms on the device. Writes data.json.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import cifar_ddpm
-from diffax import build, devices
+from diffax import build_data, devices, resolve
 from experiments import common
 
 HERE = pathlib.Path(__file__).parent
@@ -27,14 +27,14 @@ BATCH, NUM_FILES, NUM_COPIES, SECONDS, WORKERS = 128, 5000, 10, 5.0, 2
 
 
 def main() -> None:
-    arguments = common.arguments(__doc__)
-    flags.FLAGS.mark_as_parsed()  # grain hands them to its workers
+    args = common.parse_args(__doc__)
+    flags.FLAGS.mark_as_parsed()  # grain passes absl's flags to its workers
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         results: dict[str, Any] = {"bytes a file": write_files(folder)}
         files, memory, device = (
-            config_of(folder, **options)
-            for options in ({"cache_gb": 0.0, "workers": WORKERS}, {"resident": False}, {"resident": True})
+            make_config(folder, **options)
+            for options in ({"cache_gb": 0.0, "workers": WORKERS}, {"on_device": False}, {"on_device": True})
         )
         for what, config in (
             ("decoded from files, host", files),
@@ -50,12 +50,15 @@ def main() -> None:
             results[f"of the time waited for {what}"] = waited(config, seconds)
     for what, value in results.items():
         print(f"{what:<50}{value:>14,.4g}")
-    if not arguments.no_write:
+    if not args.no_write:
         common.write(HERE / "data.json", results)
 
 
 def write_files(folder: pathlib.Path) -> float:
-    """NUM_FILES smooth images, as large in PNG as CIFAR's (2.3 kB), each under NUM_COPIES names; their mean size."""
+    """Writes NUM_FILES smooth images, each under NUM_COPIES names, and returns their mean size in bytes.
+
+    As PNG files they are about as large as CIFAR-10's (2.3 kB).
+    """
     (folder / "train").mkdir()
     (folder / "test").mkdir()
     smooth = np.cumsum(np.random.default_rng(1).normal(0, 8, (NUM_FILES, 32, 32, 3)), axis=2) + 128
@@ -70,40 +73,40 @@ def write_files(folder: pathlib.Path) -> float:
     return float(np.mean(sizes))
 
 
-def config_of(folder: pathlib.Path, **options: Any) -> ConfigDict:
-    config = cifar_ddpm.get_config()
-    config.data.update(name="folder", path=str(folder), augment="flip", **options)
-    config.train.batch_size = BATCH
-    return config
+def make_config(folder: pathlib.Path, **options: Any) -> ConfigDict:
+    """configs/cifar_ddpm.py on the files of a folder; options: settings of config.data."""
+    data = {"name": "folder", "path": str(folder), "augment.name": "flip"} | options
+    overrides = [(f"data.{key}", str(value)) for key, value in data.items()]
+    return resolve.resolve(resolve.override(cifar_ddpm.get_config(), [*overrides, ("train.batch_size", str(BATCH))]))
 
 
 @contextlib.contextmanager
 def running(config: ConfigDict) -> Iterator[tuple[Iterator[Any], Callable[[Any, int], jax.Array]]]:
-    """The batches of a config after the first few, and what a training step does first to each."""
-    examples = build.dataset(config, "train")
-    view, resident = build.view(config, examples), build.is_resident(config, examples)
+    """The batches of a config after the first ten, and the preprocessing that a training step begins with."""
+    examples = build_data.dataset(config, "train")
+    preprocess, on_device = build_data.preprocess(config, examples), build_data.is_on_device(config, examples)
     keys = jax.random.split(jax.random.key(0), BATCH)
-    seen = jax.jit(lambda batch, step: view(batch.batch(step) if resident else batch, keys)["x"])
-    stream = build.batches(config, examples, 0)
+    preprocessed = jax.jit(lambda batch, step: preprocess(batch.batch(step) if on_device else batch, keys)["x"])
+    stream = build_data.batches(config, examples, 0)
     for step in range(10):
-        seen(next(stream), np.int32(step)).block_until_ready()
-    yield stream, lambda batch, step: seen(batch, np.int32(step))
+        preprocessed(next(stream), np.int32(step)).block_until_ready()
+    yield stream, lambda batch, step: preprocessed(batch, np.int32(step))
     stream.close()  # type: ignore[attr-defined]
 
 
 def rate(config: ConfigDict) -> float:
-    """Images a second that the augmentation gives."""
-    with running(config) as (stream, seen):
+    """Preprocessed images per second."""
+    with running(config) as (stream, preprocessed):
         begun = time.perf_counter()
         for done, batch in enumerate(stream, start=1):
-            seen(batch, done).block_until_ready()
+            preprocessed(batch, done).block_until_ready()
             if time.perf_counter() - begun > SECONDS:
                 break
         return done * BATCH / (time.perf_counter() - begun)
 
 
 def waited(config: ConfigDict, step_seconds: float) -> float:
-    """The share of the time spent in asking for the next batch, between steps that leave the processor idle."""
+    """The share of the time spent waiting for the next batch, between steps that leave the processor idle."""
     with running(config) as (stream, _):
         waiting, begun = 0.0, time.perf_counter()
         while time.perf_counter() - begun < SECONDS:

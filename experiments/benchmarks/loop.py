@@ -1,9 +1,9 @@
-"""What the training loop costs beside the compiled step: python -m experiments.benchmarks.loop
+"""The overhead of the training loop and of the number of arrays: python -m experiments.benchmarks.loop
 
-The step of configs/digits_ddpm.py, called in a bare loop and by training.fit with its metrics, progress and data, in
-turns, alone on the machine. Then what calling a step costs by itself, with the state of the published network of
-configs/cifar_ddpm.py (its parameters, Adam's moments and an average) donated and not: a step that only counts. Writes
-loop.json.
+Calls the training step of configs/digits.py in a bare loop and within training.fit, which adds its metrics, progress
+bar and data pipeline, in turns. Then calls a step that only counts and waits 50 ms, as for an accelerator, with the
+training state of configs/cifar_ddpm.py packed (all 1-D parameters in one array, diffax/runs/packing.py) and plain, in
+turns. Writes loop.json.
 """
 
 import dataclasses
@@ -16,40 +16,44 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from configs import cifar_ddpm, digits_ddpm
-from diffax import build, data, devices, training
-from diffax.jobs.model import Model
-from diffax.jobs.program import Program
+from configs import digits
+from diffax import build_data, build_training, devices, resolve, runs, training
+from diffax.data.examples import Examples
 from diffax.reporting.metrics import MetricsWriter
 from diffax.reporting.progress import Progress
 from experiments import common
+from experiments.benchmarks import _cifar_state
 
 HERE = pathlib.Path(__file__).parent
-STEPS, ROUNDS, CALLS = 100, 21, 30
+STEPS, ROUNDS = 100, 21
+# Of the comparison of packed and plain state.
+CALLS, WAITING_STEPS, STATE_ROUNDS, STEP_SECONDS = 100, 40, 15, 0.050
 
 
 def main() -> None:
-    arguments = common.arguments(__doc__)
-    results = {"digits": digits(), "leaves": leaves()}
+    args = common.parse_args(__doc__)
+    results = {"digits": loop_overhead(), "leaves": state_overhead()}
     for name, values in results.items():
-        print(name, {key: round(value, 5) for key, value in values.items()}, flush=True)
-    if not arguments.no_write:
+        print(name, *(f"  {what:<48}{value:>12.5g}" for what, value in values.items()), sep="\n", flush=True)
+    if not args.no_write:
         common.write(HERE / "loop.json", results)
 
 
-def digits() -> dict[str, float]:
-    """Seconds a step, bare and in the loop, and the median over rounds of what the loop adds."""
-    config = digits_ddpm.get_config()
-    model = Model.build(config)
-    program = Program.build(model, build.mesh(config, jax.devices()[:1]))
+def loop_overhead() -> dict[str, float]:
+    """Seconds per step of the bare step and of training.fit, and the relative overhead of the latter."""
+    config = resolve.resolve(digits.get_config())
+    examples = build_data.dataset(config, "train")
+    model = runs.Model.build(config, runs.DataDescription.of(config, examples))
+    program = runs.Program.build(model, examples, build_training.mesh(config, jax.devices()[:1]))
     bare, looped = [], []
     state = program.init_state()
     for _ in range(ROUNDS + 1):
-        state, seconds = timed(lambda state: by_hand(program, state), state)
+        state, seconds = timed(lambda state: run_bare(program, examples, state), state)
         bare.append(seconds / STEPS)
-        state, seconds = timed(lambda state: by_fit(program, state), state)
+        state, seconds = timed(lambda state: run_fit(program, examples, state), state)
         looped.append(seconds / STEPS)
     added = [b / a - 1 for a, b in zip(bare[1:], looped[1:], strict=True)]  # the first round compiles
     return {
@@ -62,20 +66,23 @@ def digits() -> dict[str, float]:
 
 
 def timed(run: Callable[[Any], Any], state: Any) -> tuple[Any, float]:
+    """The new state and the seconds until it is computed."""
     jax.block_until_ready(state)
     begun = time.perf_counter()
     state = jax.block_until_ready(run(state))
     return state, time.perf_counter() - begun
 
 
-def by_hand(program: Program, state: training.TrainState) -> training.TrainState:
-    batches = build.batches(program.model.config, program.model.dataset, int(state.step), program.mesh)
+def run_bare(program: runs.Program, examples: Examples, state: training.TrainState) -> training.TrainState:
+    """STEPS steps in a bare loop."""
+    batches = build_data.batches(program.model.config, examples, int(state.step), program.mesh)
     for batch in itertools.islice(batches, STEPS):
         state, _ = program.step(state, batch)
     return state
 
 
-def by_fit(program: Program, state: training.TrainState) -> training.TrainState:
+def run_fit(program: runs.Program, examples: Examples, state: training.TrainState) -> training.TrainState:
+    """STEPS steps by training.fit."""
     config, start = program.model.config, int(state.step)
     with (
         tempfile.TemporaryDirectory() as workdir,
@@ -85,7 +92,7 @@ def by_fit(program: Program, state: training.TrainState) -> training.TrainState:
         state, _ = training.fit(
             program.step,
             state,
-            build.batches(config, program.model.dataset, start, program.mesh),
+            build_data.batches(config, examples, start, program.mesh),
             num_steps=start + STEPS,
             log_every=config.train.log_every,
             writer=writer,
@@ -94,28 +101,65 @@ def by_fit(program: Program, state: training.TrainState) -> training.TrainState:
     return state
 
 
-def leaves() -> dict[str, float]:
-    """Milliseconds of Python that a call with the state of the published network takes."""
-    config = cifar_ddpm.get_config()
-    images = data.dataset.Dataset(name="image", examples=np.zeros((8, 32, 32, 3), np.uint8), num_levels=256)
-    network, numbers = build.network(config, images), build.numbers(config, images)
-    shapes = jax.eval_shape(lambda: build.init_state(config, network, images, numbers))
+def state_overhead() -> dict[str, float]:
+    """The cost of calling a step with the packed and with the plain state of configs/cifar_ddpm.py, donated.
 
-    def count(state: training.TrainState) -> training.TrainState:
-        return dataclasses.replace(state, step=state.step + 1)
+    Milliseconds per call of a step that only counts, and by how many milliseconds the state lengthens a step of 50 ms,
+    compared with a state of the step number alone in the same round. On the CPU such a call returns when its step is
+    done, so that nothing overlaps. On an accelerator, where calls run ahead of the steps, the second is an upper bound.
+    """
+    shapes = {name: _cifar_state.shapes(packed=name == "packed") for name in ("packed", "plain")}
+    states = {name: small(tree) for name, tree in shapes.items()}
+    states["step alone"] = {"step": jnp.zeros((), jnp.int32)}
+    calls: dict[str, list[float]] = {name: [] for name in states}
+    steps: dict[str, list[float]] = {name: [] for name in states}
+    for _ in range(STATE_ROUNDS + 1):
+        for name in states:
+            states[name], seconds = timed(lambda state: repeated(counted, CALLS, state), states[name])
+            calls[name].append(seconds / CALLS * 1e3)
+            states[name], seconds = timed(lambda state: repeated(waited, WAITING_STEPS, state), states[name])
+            steps[name].append(seconds / WAITING_STEPS * 1e3)
+    results: dict[str, float] = {}
+    for name, tree in shapes.items():
+        added = [ms - alone for ms, alone in zip(steps[name], steps["step alone"], strict=True)]
+        results[f"{name}, arrays"] = float(len(jax.tree.leaves(tree)))
+        for what, values in (("ms a call", calls[name]), ("ms added to a 50 ms step", added)):
+            low, middle, high = np.quantile(values[1:], (0.25, 0.5, 0.75))  # the first round compiles
+            results[f"{name}, {what}"] = float(middle)
+            results[f"{name}, {what}, lower quartile"] = float(low)
+            results[f"{name}, {what}, upper quartile"] = float(high)
+    return results
 
-    found = {"leaves": float(len(jax.tree.leaves(shapes)))}
-    for name, donated in (("donated, ms a call", 0), ("not donated, ms a call", None)):
-        step = jax.jit(count, donate_argnums=() if donated is None else donated)
-        # As many arrays, but small: what is copied where nothing is donated is not of interest.
-        state = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape[:1], np.float32), shapes)
-        state = jax.block_until_ready(step(state))
-        begun = time.perf_counter()
-        for _ in range(CALLS):
-            state = step(state)
-        jax.block_until_ready(state)
-        found[name] = (time.perf_counter() - begun) / CALLS * 1e3
-    return found
+
+def small(shapes: training.TrainState) -> dict[str, Any]:
+    """A state of as many arrays, with little data: only their number matters here."""
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[:1], jnp.float32), shapes)
+    fields = {field.name: getattr(zeros, field.name) for field in dataclasses.fields(zeros)}
+    return fields | {"step": jnp.zeros((), jnp.int32)}
+
+
+def repeated(step: Callable[[Any], Any], num_steps: int, state: Any) -> Any:
+    """The state after num_steps steps."""
+    for _ in range(num_steps):
+        state = step(state)
+    return state
+
+
+@jax.jit(donate_argnums=0)
+def counted(state: dict[str, Any]) -> dict[str, Any]:
+    """A step that counts."""
+    return state | {"step": state["step"] + 1}
+
+
+@jax.jit(donate_argnums=0)
+def waited(state: dict[str, Any]) -> dict[str, Any]:
+    """A step that waits STEP_SECONDS and counts."""
+    return state | {"step": jax.pure_callback(_wait, jax.ShapeDtypeStruct((), jnp.int32), state["step"])}
+
+
+def _wait(step: np.ndarray) -> np.ndarray:
+    time.sleep(STEP_SECONDS)
+    return np.asarray(step) + np.int32(1)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What the loop costs beside the network: python -m experiments.benchmarks.samplers
+"""The overhead of the sampling loop over the network: python -m experiments.benchmarks.samplers
 
-For samplers of every kind, with the network of configs/digits_ddpm.py, untrained: how often one compiled program is
-traced when tables, parameters, noise and keys change; the time per evaluation over that of the jitted network called in
-a Python loop, both in turns; and the memory of the compiled program for 10, 100 and 1,000 rows. Writes samplers.json.
+For samplers of every kind, with the untrained network of configs/digits.py: how often the program is traced when
+tables, parameters, noise and keys change; the time per evaluation relative to that of the jitted network called in a
+Python loop, in turns; and the memory of the compiled program for 10, 100 and 1,000 rows. Writes samplers.json.
 """
 
 import pathlib
@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import digits_ddpm
-from diffax import build, devices, networks, samplers
-from diffax.jobs.model import Model
+from configs import digits
+from diffax import build_data, devices, resolve, runs, samplers
 from experiments import common
 
 HERE = pathlib.Path(__file__).parent
@@ -35,12 +34,10 @@ METHODS: dict[str, Callable] = {
 
 
 def main() -> None:
-    arguments = common.arguments(__doc__)
+    args = common.parse_args(__doc__)
     devices.enable_compilation_cache()
-    config = digits_ddpm.get_config()
-    with config.unlocked():
-        config.sampler.epsilon_scale = 1.0
-    model = Model.build(config)
+    config = resolve.resolve(resolve.override(digits.get_config(), [("sampler.epsilon_scale", "1.0")]))
+    model = runs.Model.build(config, runs.DataDescription.of(config, build_data.dataset(config, "train")))
     results: dict[str, Any] = {"batch": BATCH, "steps": STEPS}
     print(f"{'':<22}{'traces':>8}{'time / network':>16}{'spread':>16}{'MB with 10 rows':>18}{'100':>8}{'1,000':>8}")
     for name, method in METHODS.items():
@@ -49,43 +46,44 @@ def main() -> None:
         memory = "".join(f"{m:>{width}.2f}" for m, width in zip(found["megabytes"], (18, 8, 8), strict=True))
         spread = f"{low:.2f} to {high:.2f}"
         print(f"{name:<22}{found['traces']:>8}{found['time / network']:>16.3f}{spread:>16}{memory}", flush=True)
-    if not arguments.no_write:
+    if not args.no_write:
         common.write(HERE / "samplers.json", results)
 
 
-def measure(model: Model, method: Callable) -> dict[str, Any]:
+def measure(model: runs.Model, method: Callable) -> dict[str, Any]:
     """Traces, time and memory of one sampler."""
-    schedule, params = build.schedule(model.config), jax.jit(model.init_state)().params
+    params = jax.jit(model.init_params)(jax.random.key(model.config.seed))
     keys = jax.random.split(jax.random.key(0), BATCH)
-    x = jax.random.normal(jax.random.key(1), (BATCH, *model.dataset.shape))
-    network = jax.jit(networks.apply_fn(model.module), static_argnums=3)
+    x = jax.random.normal(jax.random.key(1), (BATCH, *model.data.sample_shape))
+    network = jax.jit(model.network)
     t, traces = jnp.full(BATCH, 0.5), 0
 
     def sample(table, params, x, keys):
         nonlocal traces
         traces += 1
-        return samplers.run(table, model.denoiser(params), x, keys)
+        return samplers.run(keys, model.denoiser(params), table, x)
 
-    def made(rows: int, start: float = 0.98, end: float = 0.02) -> samplers.SamplerTable:
-        return method(schedule, samplers.grids.log_snr(schedule, rows, start=start, end=end))
+    def make_table(rows: int, start: float = 0.98, end: float = 0.02) -> samplers.SamplerTable:
+        return method(model.schedule, samplers.grids.log_snr(model.schedule, rows, start=start, end=end))
 
-    def alone() -> jax.Array:
-        return [network(params, x, t, None) for _ in range(table.num_evaluations)][-1]
+    def network_alone() -> jax.Array:
+        return [network(params, x, t) for _ in range(table.num_evaluations)][-1]
 
-    table, program = made(STEPS), jax.jit(sample)
+    table, program = make_table(STEPS), jax.jit(sample)
     program(table, params, x, keys)
     changed = jax.tree.map(lambda leaf: 0.9 * leaf, params)
-    program(made(STEPS, 0.97, 0.03), changed, -x, keys[::-1]).block_until_ready()
+    program(make_table(STEPS, 0.97, 0.03), changed, -x, keys[::-1]).block_until_ready()
     after_two_calls = traces
-    seconds(alone)
-    ratios = [seconds(lambda: program(table, params, x, keys)) / seconds(alone) for _ in range(ROUNDS)]
+    seconds(network_alone)
+    ratios = [seconds(lambda: program(table, params, x, keys)) / seconds(network_alone) for _ in range(ROUNDS)]
     low, middle, high = (float(value) for value in np.percentile(ratios, (25, 50, 75)))
-    compiled = [jax.jit(sample).lower(made(rows), params, x, keys).compile() for rows in (10, 100, 1000)]
+    compiled = [jax.jit(sample).lower(make_table(rows), params, x, keys).compile() for rows in (10, 100, 1000)]
     memory = [program.memory_analysis().temp_size_in_bytes / 1e6 for program in compiled]
     return {"traces": after_two_calls, "time / network": middle, "quartiles": [low, high], "megabytes": memory}
 
 
 def seconds(call: Callable[[], jax.Array]) -> float:
+    """The seconds until the result of a call is computed."""
     begun = time.perf_counter()
     call().block_until_ready()
     return time.perf_counter() - begun

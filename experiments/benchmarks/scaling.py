@@ -1,9 +1,9 @@
-"""The same training on every mesh of devices: python -m experiments.benchmarks.scaling
+"""Data parallelism and FSDP compared with one device: python -m experiments.benchmarks.scaling
 
-A small UNet on the digits for 20 steps of 16, on 1, 2, 4 and 8 devices of the CPU: the state copied, split or both, and
-the 8 devices also as two processes of four. Held against one device: the largest relative difference of any step's loss
-and gradient norm. Then the memory that a device needs for the state of CIFAR-10's UNet, from shapes alone. Writes
-scaling.json.
+Trains a small UNet on the digits for 20 steps with a batch size of 16 on 1, 2, 4 and 8 CPU devices, by data
+parallelism, FSDP and both, and on 8 devices also as two processes of four. Measures the largest relative difference of
+loss and gradient norm to one device over all steps. Then computes the memory of the training state of
+configs/cifar_ddpm.py per device, from shapes alone. Writes scaling.json.
 """
 
 import itertools
@@ -20,15 +20,14 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh
 
-from configs import cifar_ddpm, digits_ddpm
-from diffax import build, data, devices, distributed, sharding
-from diffax.jobs.model import Model
-from diffax.jobs.program import Program
+from configs import digits
+from diffax import build_data, build_training, devices, distributed, resolve, runs, sharding
 from experiments import common
+from experiments.benchmarks import _cifar_state
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parents[1]
-# (mesh.data, mesh.fsdp)
+# (config.mesh.data, config.mesh.fsdp)
 ONE_PROCESS = [(1, 1), (2, 1), (1, 2), (4, 1), (1, 4), (2, 2), (8, 1), (1, 8), (2, 4), (4, 2)]
 TWO_PROCESSES = [(8, 1), (1, 8), (2, 4)]
 STEPS, BATCH = 20, 16
@@ -36,7 +35,7 @@ Metrics = list[list[float]]
 
 
 def main() -> None:
-    arguments = common.arguments(__doc__)
+    args = common.parse_args(__doc__)
     found = measure(ONE_PROCESS) | measure(TWO_PROCESSES, processes=2)
     one = np.asarray(found["1 x 1"])
     differences = {name: np.abs(np.asarray(run) / one - 1).max(axis=0).tolist() for name, run in found.items()}
@@ -46,17 +45,17 @@ def main() -> None:
     }
     for what, values in results.items():
         print(what, *(f"  {name:<24}{first:<12.3g}{second:.3g}" for name, (first, second) in values.items()), sep="\n")
-    if not arguments.no_write:
+    if not args.no_write:
         common.write(HERE / "scaling.json", results)
 
 
 def measure(meshes: list[tuple[int, int]], processes: int = 1, **sizes: Any) -> dict[str, Metrics]:
-    """[loss, gradient norm] of every step on every mesh of up to 8 devices, shared evenly by so many processes.
+    """[loss, gradient norm] of every step on every mesh of up to 8 devices, which `processes` processes share evenly.
 
-    sizes: entries of config.model, to make the network smaller.
+    sizes: settings of config.model, to make the network smaller.
     """
     code = "import sys; from experiments.benchmarks import scaling; scaling.work(*sys.argv[1:])"
-    # Optimised programs compute the same, and take three times as long to compile.
+    # Without optimizations programs compute the same and compile in a third of the time.
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
     with tempfile.TemporaryDirectory() as folder:
         arguments = [f"127.0.0.1:{free_port()}", str(processes), json.dumps(meshes), json.dumps(sizes)]
@@ -69,22 +68,26 @@ def measure(meshes: list[tuple[int, int]], processes: int = 1, **sizes: Any) -> 
 
 
 def work(path: str, coordinator: str, processes: str, meshes: str, sizes: str, process: str) -> None:
-    """What each process of `measure` does; the first writes to path."""
+    """The work of one process of `measure`; the first process writes the metrics to path."""
     jax.config.update("jax_num_cpu_devices", 8 // int(processes))
     if int(processes) > 1:
         distributed.start(coordinator, int(processes), int(process))
-    config = digits_ddpm.get_config()
-    config.model.update({"channels": 16, "groups": 4} | json.loads(sizes))
-    config.optimizer.name, config.train.batch_size = "adam", BATCH
+    model_settings = {"channels": 16, "groups": 4} | json.loads(sizes)
+    overrides = [(f"model.{key}", str(value)) for key, value in model_settings.items()]
+    overrides += [("optimizer.name", "adam"), ("optimizer.b2", "0.99"), ("optimizer.max_grad_norm", "1.0")]
+    overrides += [("train.batch_size", str(BATCH))]
     found = {}
-    for config.mesh.data, config.mesh.fsdp in json.loads(meshes):
-        mesh = build.mesh(config, jax.devices()[: config.mesh.data * config.mesh.fsdp])
-        name = f"{config.mesh.data} x {config.mesh.fsdp}" + (f", {processes} processes" if int(processes) > 1 else "")
-        model = Model.build(config)
-        program = Program.build(model, mesh)
+    for data, fsdp in json.loads(meshes):
+        config = resolve.override(digits.get_config(), [*overrides, ("mesh.data", str(data)), ("mesh.fsdp", str(fsdp))])
+        config = resolve.resolve(config)
+        mesh = build_training.mesh(config, jax.devices()[: data * fsdp])
+        name = f"{data} x {fsdp}" + (f", {processes} processes" if int(processes) > 1 else "")
+        examples = build_data.dataset(config, "train")
+        model = runs.Model.build(config, runs.DataDescription.of(config, examples))
+        program = runs.Program.build(model, examples, mesh)
         state = program.init_state()
         found[name] = []
-        for batch in itertools.islice(build.batches(config, model.dataset, 0, mesh), STEPS):
+        for batch in itertools.islice(build_data.batches(config, examples, 0, mesh), STEPS):
             state, values = program.step(state, batch)
             found[name].append([float(values["loss"]), float(values["grad_norm"])])
     if distributed.is_first():
@@ -92,22 +95,18 @@ def work(path: str, coordinator: str, processes: str, meshes: str, sizes: str, p
 
 
 def state_bytes(fsdp: int) -> tuple[int, int]:
-    """What one of fsdp devices holds of configs/cifar_ddpm.py: (parameters, whole state)."""
-    config = cifar_ddpm.get_config()
-    image = data.dataset.Dataset(name="image", examples=np.zeros((1, 32, 32, 3), np.uint8), num_levels=256)
-    module, numbers = build.network(config, image), build.numbers(config, image)
-    state = jax.eval_shape(lambda: build.init_state(config, module, image, numbers))
+    """Bytes per device of the state of configs/cifar_ddpm.py on fsdp devices: (parameters, whole state)."""
     mesh = AbstractMesh((1, fsdp), (sharding.DATA, sharding.FSDP))
 
     def local(leaf: jax.ShapeDtypeStruct) -> int:
         return int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
 
-    sizes = jax.tree.map(local, sharding.placed(mesh, state))
+    sizes = jax.tree.map(local, sharding.placed(mesh, _cifar_state.shapes()))
     return sum(jax.tree.leaves(sizes.params)), sum(jax.tree.leaves(sizes))
 
 
 def free_port() -> int:
-    """One that nobody listens on at this moment."""
+    """A TCP port that is free at this moment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

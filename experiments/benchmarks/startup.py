@@ -1,12 +1,12 @@
-"""How long the first step takes to come: python -m experiments.benchmarks.startup
+"""Start-up time from the command to the first training step: python -m experiments.benchmarks.startup
 
-From the command to the first line of metrics, of configs/digits_ddpm.py as it is and of the published network of
-configs/cifar_ddpm.py on a few images:
+The time from the command to the first line of metrics, for configs/digits.py and for configs/cifar_ddpm.py on a few
+images:
 
-  new environment   no package was ever imported: Python compiles them to bytecode
-  first             bytecode is there, compiled programs are not
-  second, third     so are compiled programs
-  continued         and a checkpoint, from which the run goes on
+  new environment   no package was ever imported, so that Python compiles them to bytecode
+  first             with bytecode, with an empty compilation cache
+  second, third     with bytecode and compiled programs
+  continued         the same, resumed from a checkpoint
 
 Writes startup.json.
 """
@@ -28,21 +28,21 @@ LOG_AND_SAVE = ("--config.train.log_every=1", "--config.train.checkpoint_every=1
 
 
 def main() -> None:
-    arguments = common.arguments(__doc__)
+    args = common.parse_args(__doc__)
     results: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         np.save(folder / "images.npy", np.random.default_rng(0).integers(0, 256, (100, 32, 32, 3), dtype=np.uint8))
         images = ("--config.data.name=arrays", f"--config.data.path={folder / 'images.npy'}")
-        for config, options in (("digits_ddpm", ()), ("cifar_ddpm", (*images, "--config.train.batch_size=4"))):
+        for config, options in (("digits", ()), ("cifar_ddpm", (*images, "--config.train.batch_size=4"))):
             results[config] = measure(config, folder / config, *options)
             print(config, {key: round(value, 2) for key, value in results[config].items()}, flush=True)
-    if not arguments.no_write:
+    if not args.no_write:
         common.write(HERE / "startup.json", {"seconds to the first step": results})
 
 
 def measure(config: str, folder: pathlib.Path, *options: str) -> dict[str, float]:
-    """Seconds of every kind of start."""
+    """Seconds to the first step of every kind of start."""
     command = [sys.executable, "launch.py", "--config", f"configs/{config}.py", *options, *LOG_AND_SAVE]
 
     def start(workdir: str, cache: str, *, saved: bool = False) -> float:
@@ -61,7 +61,10 @@ def measure(config: str, folder: pathlib.Path, *options: str) -> dict[str, float
 
 
 def to_first_step(command: list[str], workdir: pathlib.Path, places: dict[str, pathlib.Path], saved: bool) -> float:
-    """Seconds from the command to a new line of metrics; saved: it is then waited for a checkpoint."""
+    """Seconds from the command to a new line of metrics, after which the process is killed.
+
+    saved: wait for a checkpoint before killing it.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment |= {name: str(place) for name, place in places.items()}
     before, begun = num_lines(workdir), time.monotonic()
@@ -77,15 +80,15 @@ def to_first_step(command: list[str], workdir: pathlib.Path, places: dict[str, p
         seconds = time.monotonic() - begun
         if saved:
             wait_for(lambda: any(path.name.isdecimal() for path in (workdir / "checkpoints").glob("*")))
-        # Programs are written to the cache before they run; what comes after the first step is not of interest.
+        # Programs are written to the compilation cache before they run, so that nothing is lost by killing it here.
         process.kill()
     return seconds
 
 
 def num_lines(workdir: pathlib.Path) -> int:
-    """How many lines of metrics there are."""
-    lines = workdir / "metrics.jsonl"
-    return lines.read_text().count("\n") if lines.exists() else 0
+    """The number of lines of metrics in a run directory."""
+    path = workdir / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
 
 
 if __name__ == "__main__":

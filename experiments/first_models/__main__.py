@@ -1,72 +1,67 @@
-"""How good are the models of the first three configs? `python -m experiments.first_models` prints the table.
+"""Sample quality of the models of the small configs: python -m experiments.first_models
 
-Trains what is not yet trained (runs/NAME), draws, measures, and writes results.json and the figures of README.md.
+Trains what is not in the folder of run directories yet, draws samples, measures their distance to real data, and prints
+the table. Writes results.json and the pictures of README.md.
 """
 
-import argparse
 import json
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from diffax import data, devices
+from diffax import data, devices, runs
 from diffax.evaluation import frechet, sliced_wasserstein
-from diffax.jobs import sample
-from diffax.jobs.run_directory import read_config
 from diffax.reporting import images, plots
 from experiments import common
 
 HERE = pathlib.Path(__file__).parent
-CONFIGS = ("digits_ddpm", "digits_conditional", "spiral_ddpm")
-NUM_DIGITS, NUM_POINTS, NUM_DRAWS = 2000, 4096, 3
+CONFIGS = ("digits", "digits_ddpm", "digits_conditional", "spiral")
+NUM_DIGITS, NUM_POINTS, NUM_SEEDS, BATCH = 2000, 4096, 3, 256
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs"), help="where run directories are")
-    parser.add_argument("--only", choices=CONFIGS, nargs="*", default=CONFIGS)
-    parser.add_argument("--no_write", action="store_true", help="print only")
-    arguments = parser.parse_args()
+    parser = common.make_parser(__doc__)
+    parser.add_argument("--only", choices=CONFIGS, nargs="*", default=CONFIGS, help="measure only these")
+    args = parser.parse_args()
     devices.enable_compilation_cache()
     results = {}
-    for name in arguments.only:
-        workdir = arguments.runs / name
+    for name in args.only:
+        workdir = args.runs / name
         results[name] = {
-            "training_seconds": common.trained(name, workdir),
-            **measure(name, workdir, not arguments.no_write),
+            "training_seconds": common.train_if_missing(name, workdir),
+            **measure(name, runs.open(workdir), not args.no_write),
         }
     for name, values in results.items():
         print(f"\n{name}")
         for what, value in values.items():
             print(f"  {what:<64}{value:>10.4f}" if isinstance(value, float) else f"  {what:<64}{value!s:>10}")
-    if not arguments.no_write:
+    if not args.no_write:
         environment = devices.describe()
-        # Every model keeps the machine it was measured on: --only replaces its own entries.
+        # Each model keeps the machine that it was measured on: --only replaces the entries of its own models.
         path = HERE / "results.json"
         kept = json.loads(path.read_text()) if path.exists() else {}
         kept |= {name: {"results": values, "environment": environment} for name, values in results.items()}
         path.write_text(json.dumps(kept, indent=2) + "\n")
 
 
-def measure(name: str, workdir: pathlib.Path, write: bool) -> dict[str, Any]:
-    """Draws by the run's own sampler and compares with real data."""
-    config = read_config(workdir)
-    is_points = config.data.name in data.toy.DISTRIBUTIONS
-    num_samples, seeds = (NUM_POINTS, range(1)) if is_points else (NUM_DIGITS, range(NUM_DRAWS))
-    draws = [np.load(sample.run(config, workdir, num_samples=num_samples, seed=seed)) for seed in seeds]
-    if is_points:
-        return measure_points(name, config.data.name, draws[0]["samples"], write)
+def measure(name: str, trained: runs.Trained, write: bool) -> dict[str, Any]:
+    """Draws samples with the sampler of the config and measures their distance to real data."""
+    if trained.config.data.name in data.toy.DISTRIBUTIONS:
+        points = trained.draw(NUM_POINTS, batch_size=BATCH)
+        return measure_points(name, trained.config.data.name, points, write)
+    draws = [trained.draw(NUM_DIGITS, seed=seed, batch_size=BATCH) for seed in range(NUM_SEEDS)]
     if write:
-        images.save_png(HERE / f"{name}.png", draws[0]["samples"][:100], scale=4)
-    return measure_digits([draw["samples"] for draw in draws], draws[0].get("labels"))
+        images.save_png(HERE / f"{name}.png", draws[0][:100], scale=4)
+    return measure_digits(draws, trained.model.labels(NUM_DIGITS))
 
 
 def measure_digits(draws: list[np.ndarray], labels: np.ndarray | None) -> dict[str, Any]:
-    """Pixel Frechet distance to all 1,797 real digits, and how often a classifier sees the digit asked for.
+    """The pixel Frechet distance to all 1,797 real digits, and how often a classifier reads the label as conditioned.
 
-    A distance of 2,000 images has a spread of its own, and the model has not seen the last 297: draws with replacement
-    from its training images, one of them as large as a draw of the model, are what it could reach.
+    The distance of 2,000 images has sampling noise, and the model has not seen the last 297 digits. Therefore the
+    distance of as many training images, drawn with replacement, is reported as well: it is what a perfect model of the
+    training images has.
     """
     flat = common.real_digits()
     rng = np.random.default_rng(0)
@@ -92,16 +87,16 @@ def measure_digits(draws: list[np.ndarray], labels: np.ndarray | None) -> dict[s
 
 
 def measure_points(name: str, distribution: str, samples: np.ndarray, write: bool) -> dict[str, Any]:
-    """Sliced Wasserstein distance to held-out points, beside that between pairs of real sets."""
+    """The sliced Wasserstein distance to held-out points, and the same distance between pairs of real sets."""
     sets = [data.toy.load(distribution, "test", num_points=len(samples), seed=seed).examples for seed in range(11)]
     between = [sliced_wasserstein.distance(sets[0], other) for other in sets[1:]]
-    ours = float(np.mean([sliced_wasserstein.distance(samples, other) for other in sets[1:]]))
+    generated = float(np.mean([sliced_wasserstein.distance(samples, other) for other in sets[1:]]))
     if write:
         plots.scatter(HERE / f"{name}.png", samples, sets[0])
     return {
-        "sliced Wasserstein distance to held-out points": ours,
+        "sliced Wasserstein distance to held-out points": generated,
         "the same between two real sets": float(np.mean(between)),
-        "ratio": ours / float(np.mean(between)),
+        "ratio": generated / float(np.mean(between)),
     }
 
 

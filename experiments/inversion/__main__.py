@@ -1,8 +1,9 @@
-"""Digits to noise and back: python -m experiments.inversion
+"""Inversion of digits to noise and their reconstruction: python -m experiments.inversion
 
-Inverts 64 held-out digits with 50 evaluations of the `digits_ddpm` network, which is trained where `--runs` does not
-have it yet, and reconstructs them with 50: by every kind of deterministic table on increasing times, and by refined
-inversion, whose evaluations are counted. Writes results.json, reconstructions.png and interpolations.png.
+Inverts 64 held-out digits with 50 evaluations of the network of configs/digits.py, trained first if --runs does not
+have it, and reconstructs them with 50 evaluations. Compares deterministic samplers run on increasing times with exact
+DDIM inversion by fixed-point iteration (samplers.invert), whose evaluations are counted. Writes results.json,
+reconstructions.png and interpolations.png.
 """
 
 import pathlib
@@ -12,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffax import build, devices, samplers
+from diffax import data, devices, samplers
 from diffax.reporting import images
+from diffax.typing import Denoiser, Schedule
 from experiments import common
 
 HERE = pathlib.Path(__file__).parent
@@ -21,26 +23,25 @@ NUM_DIGITS, EVALUATIONS, TOP = 64, 50, 0.98
 METHODS: dict[str, Callable] = {
     "DDIM": samplers.ddim,
     "Heun in sigma, 25 steps": samplers.heun,
-    "Adams 2 in eps": lambda schedule, times: samplers.adams(schedule, times, order=2, form="eps"),
-    "Adams 3 in eps": lambda schedule, times: samplers.adams(schedule, times, order=3, form="eps"),
+    "Adams 2 in eps": lambda schedule, times: samplers.adams(schedule, times, order=2, predict="eps"),
+    "Adams 3 in eps": lambda schedule, times: samplers.adams(schedule, times, order=3, predict="eps"),
     "Adams 2 in x_0": lambda schedule, times: samplers.adams(schedule, times, order=2),
     "iPNDM 2": lambda schedule, times: samplers.ipndm(schedule, times, order=2),
     "LMS 2": lambda schedule, times: samplers.lms(schedule, times, order=2),
-    "UniPC 2 in eps": lambda schedule, times: samplers.unipc(schedule, times, order=2, form="eps"),
+    "UniPC 2 in eps": lambda schedule, times: samplers.unipc(schedule, times, order=2, predict="eps"),
 }
 SWEEPS = (1, 2, 4, 8)
 
 
 def main() -> None:
-    arguments = common.arguments(__doc__)
+    args = common.parse_args(__doc__)
     devices.enable_compilation_cache()
-    # epsilon_scale is for few steps of sampling, not for following the flow.
-    model, params = common.model("digits_ddpm", arguments.runs, epsilon_scale=1.0)
-    config, denoiser = model.config, model.denoiser(params)
-    run = jax.jit(lambda table, x: samplers.run(table, denoiser, x))
-    held_out = build.dataset(config, "test")
+    # Epsilon scaling corrects sampling with few steps. It is off here because inversion follows the probability flow.
+    trained = common.trained_model("digits", args.runs, epsilon_scale=1.0)
+    schedule, denoiser = trained.schedule, trained.denoiser()
+    run = jax.jit(lambda table, x: samplers.run(None, denoiser, table, x))
+    held_out = data.digits.load("test")
     digits = jnp.asarray(held_out.to_network_range(held_out.examples[:NUM_DIGITS]))
-    schedule = build.schedule(config)
 
     results, pictures = {}, {}
     for name, method in METHODS.items():
@@ -52,15 +53,15 @@ def main() -> None:
     times = rising(EVALUATIONS)
     for sweeps in SWEEPS:
         name = f"refined, {sweeps} sweeps"
-        latent = samplers.invert(schedule, times, denoiser, digits, sweeps=sweeps).x
+        latent = samplers.invert(denoiser, schedule, digits, times, sweeps=sweeps).x
         pictures[name] = run(samplers.ddim(schedule, times[::-1]), latent)
         results[name] = {"evaluations": [1 + sweeps * EVALUATIONS, EVALUATIONS]}
     print(f"{'':<26}{'evaluations':>14}{'mean absolute error / range':>30}")
     for name, result in results.items():
-        # The range is 2: from -1 to 1.
+        # The range of the pixels is 2, from -1 to 1.
         result["mean absolute error"] = float(jnp.abs(pictures[name] - digits).mean()) / 2
         print(f"{name:<26}{' + '.join(map(str, result['evaluations'])):>14}{result['mean absolute error']:>30.2e}")
-    if arguments.no_write:
+    if args.no_write:
         return
     shown = [digits, pictures["DDIM"], pictures["Adams 2 in eps"], pictures[f"refined, {SWEEPS[-1]} sweeps"]]
     rows = np.concatenate([np.asarray(part[:10]) for part in shown])
@@ -71,21 +72,23 @@ def main() -> None:
 
 
 def rising(steps: int) -> np.ndarray:
-    """Times from near the data to TOP, evenly spaced in their square root.
+    """Increasing times from near the data to TOP, evenly spaced in their square root.
 
-    Data are taken for the state at the first, where sigma = 0.015: from sigma = 0 the fixed point of a refined step
-    does not converge in the directions in which data do not vary, and sigma may grow by no large factor.
+    The data are used as the state at the first time, where sigma = 0.015. Starting from sigma = 0 the fixed-point
+    iteration of the first step does not converge in the directions in which the data do not vary, since sigma must not
+    grow by a large factor in one step.
     """
     return TOP * np.linspace(0.1, 1.0, steps + 1) ** 2
 
 
-def interpolations(schedule, times: np.ndarray, denoiser, digits: jax.Array, pairs: int = 6) -> np.ndarray:
-    """Rows from one digit to another along the great circle between their latents, (pairs * 9, *dims)."""
-    latent = samplers.invert(schedule, times, denoiser, digits[: 2 * pairs], sweeps=SWEEPS[-1]).x
+def interpolations(
+    schedule: Schedule, times: np.ndarray, denoiser: Denoiser, digits: jax.Array, pairs: int = 6
+) -> np.ndarray:
+    """Spherical interpolation between the latents of pairs of digits, nine images a pair: (pairs * 9, *dims)."""
+    latent = samplers.invert(denoiser, schedule, digits[: 2 * pairs], times, sweeps=SWEEPS[-1]).x
     ends = (jnp.repeat(latent[start::2], 9, axis=0) for start in (0, 1))
-    shares = jnp.tile(jnp.linspace(0, 1, 9), pairs)
-    mixed = samplers.slerp(*ends, shares)
-    return np.asarray(samplers.run(samplers.ddim(schedule, times[::-1]), denoiser, mixed))
+    interpolated = samplers.slerp(*ends, jnp.tile(jnp.linspace(0, 1, 9), pairs))
+    return np.asarray(samplers.run(None, denoiser, samplers.ddim(schedule, times[::-1]), interpolated))
 
 
 if __name__ == "__main__":

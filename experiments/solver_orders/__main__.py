@@ -1,8 +1,9 @@
-"""The order of every sampler, measured: python -m experiments.solver_orders
+"""Convergence orders of all samplers, measured: python -m experiments.solver_orders
 
-Deterministic tables against the probability flow of an exact Gaussian mixture, solved to 1e-11; the laws of stochastic
-ones on Gaussian data in closed form; and their paths on shared Brownian motions. Steps uniform in log-SNR from t = 0.98
-to 0.02, 80, 160 and 320 of them (four times as many for order 4), float64. Writes results.json and prints the tables.
+Three measurements, in float64, with 80, 160 and 320 steps uniform in log-SNR from t = 0.98 to 0.02 (four times as many
+for order 4). Deterministic samplers: the error against the probability flow of an exact Gaussian mixture, solved to
+1e-11. Stochastic samplers, weak: mean and variance of the result on Gaussian data, in closed form. Stochastic samplers,
+strong: the distance between results on the same Brownian paths. Prints the tables and writes results.json.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffax import denoisers, devices, samplers, schedules
-from diffax.samplers.adaptive import probability_flow
+from diffax.typing import Schedule
 from experiments import common
 
 HERE = pathlib.Path(__file__).parent
@@ -32,24 +33,26 @@ MEAN, VARIANCE = np.array([0.7, -0.3]), np.array([0.04, 0.8])
 
 
 def deterministic() -> dict[str, tuple[Callable, int]]:
-    """Name to (table of schedule and times, the order it claims)."""
+    """Maps the name of a sampler to (its table as a function of schedule and times, the order it claims)."""
     claims: dict[str, tuple[Callable, int]] = {"DDIM": (samplers.ddim, 1)}
     for variable in ("t", "sigma", "log_snr"):
         claims[f"Euler in {variable}"] = (partial(samplers.euler, variable=variable), 1)
         claims[f"Heun in {variable}"] = (partial(samplers.heun, variable=variable), 2)
         claims[f"midpoint in {variable}"] = (partial(samplers.midpoint, variable=variable), 2)
-    for form in ("x_0", "eps"):
+    for predict in ("x_0", "eps"):
         for order in (1, 2, 3, 4):
-            claims[f"Adams {order} in {form}"] = (
-                partial(samplers.adams, order=order, form=form, start="singlestep"),
+            claims[f"Adams {order} in {predict}"] = (
+                partial(samplers.adams, order=order, predict=predict, start="singlestep"),
                 order,
             )
-            claims[f"Adams {order} in {form}, ramp"] = (partial(samplers.adams, order=order, form=form), min(order, 2))
+            ramp = partial(samplers.adams, order=order, predict=predict)
+            claims[f"Adams {order} in {predict}, ramp"] = (ramp, min(order, 2))
         for order in (1, 2, 3):
-            claims[f"DPM-Solver {order}S in {form}"] = (partial(samplers.dpm_solver, order=order, form=form), order)
+            singlestep = partial(samplers.dpm_solver, order=order, predict=predict)
+            claims[f"DPM-Solver {order}S in {predict}"] = (singlestep, order)
             for variant in ("bh1", "bh2"):
-                claims[f"UniPC {order} {variant} in {form}"] = (
-                    partial(samplers.unipc, order=order, variant=variant, form=form, lower_order_final=False),
+                claims[f"UniPC {order} {variant} in {predict}"] = (
+                    partial(samplers.unipc, order=order, variant=variant, predict=predict, lower_order_final=False),
                     min(order + 1, 3),
                 )
     for order, weights in ((2, "midpoint"), (2, "exact"), (3, "exact"), (3, "published")):
@@ -68,7 +71,7 @@ def deterministic() -> dict[str, tuple[Callable, int]]:
 
 
 def stochastic() -> dict[str, Callable]:
-    """Name to table of schedule and times."""
+    """Maps the name of a sampler to its table as a function of schedule and times."""
     return {
         "DDPM": samplers.ddpm,
         "DDIM, eta = 1/2": partial(samplers.ddim, eta=0.5),
@@ -84,21 +87,21 @@ def stochastic() -> dict[str, Callable]:
 
 
 def on_a_path() -> dict[str, Callable]:
-    """Those whose noise is that of a Brownian motion in the SNR."""
+    """The stochastic samplers whose noise is that of a Brownian motion in the SNR."""
     return {name: method for name, method in stochastic().items() if not name.startswith(("EDM", "DDIM"))}
 
 
-def grid(schedule, steps: int) -> np.ndarray:
+def grid(schedule: Schedule, steps: int) -> np.ndarray:
     return samplers.grids.log_snr(schedule, steps, start=START, end=END)
 
 
 def slopes(errors: list[float]) -> list[float]:
-    """The orders of successive halvings."""
+    """The convergence orders between successive halvings of the step."""
     return [float(np.log2(first / second)) for first, second in itertools.pairwise(errors)]
 
 
 def measure_deterministic(claims: dict[str, tuple[Callable, int]]) -> dict:
-    """Per method and schedule the errors at STEPS and the two orders between them."""
+    """For every sampler and schedule the errors at STEPS and the two orders between them."""
     results: dict = {name: {"claimed": order} for name, (_, order) in claims.items()}
     for schedule_name, schedule in SCHEDULES.items():
         mixture = denoisers.gaussian_mixture(
@@ -110,18 +113,18 @@ def measure_deterministic(claims: dict[str, tuple[Callable, int]]) -> dict:
             return tuple(np.asarray(half) for half in called(x, t))
 
         x = np.random.default_rng(0).normal(size=(8, 2)) * float(schedule.sigma(START))
-        exact = probability_flow(
+        exact = samplers.probability_flow(
             mixture, schedule, jnp.asarray(x), start=START, end=END, rtol=1e-11, atol=1e-11, max_steps=100_000
         ).x
         for name, (method, order) in claims.items():
             tables = [method(schedule, grid(schedule, (4 if order == 4 else 1) * steps)) for steps in STEPS]
-            errors = [float(np.abs(samplers.by_definition(t, halves, x, None)[-1] - exact).max()) for t in tables]
+            errors = [float(np.abs(samplers.reference_run(halves, t, x, None)[-1] - exact).max()) for t in tables]
             results[name][schedule_name] = {"errors": errors, "orders": slopes(errors)}
     return results
 
 
-def law_errors(schedule, method: Callable) -> list[float]:
-    """How far mean and variance of Gaussian data are off at STEPS, in closed form."""
+def law_errors(schedule: Schedule, method: Callable) -> list[float]:
+    """The largest error of mean and variance on Gaussian data at STEPS, in closed form."""
 
     def law(t: float) -> samplers.GaussianLaw:
         alpha, sigma = float(schedule.alpha(np.float64(t))), float(schedule.sigma(np.float64(t)))
@@ -130,13 +133,13 @@ def law_errors(schedule, method: Callable) -> list[float]:
     errors = []
     for steps in STEPS:
         table = method(schedule, grid(schedule, steps))
-        got = samplers.gaussian_law(table, schedule, MEAN, VARIANCE, start=law(START))
-        errors.append(max(float(np.abs(mine - true).max()) for mine, true in zip(got, law(END), strict=True)))
+        result = samplers.gaussian_law(table, schedule, MEAN, VARIANCE, start=law(START))
+        errors.append(max(float(np.abs(a - b).max()) for a, b in zip(result, law(END), strict=True)))
     return errors
 
 
-def strong_order(schedule, method: Callable, num: int = 512) -> float:
-    """From the root mean square distance between 20 and 80 steps, and 80 and 320, on the same paths."""
+def strong_order(schedule: Schedule, method: Callable, num: int = 512) -> float:
+    """The strong order: from root mean square distances between 20 and 80, and 80 and 320 steps on the same paths."""
     mixture = denoisers.gaussian_mixture(schedule, [0.4, 0.6], [[1.0, 0.5], [-0.6, 0.2]], [0.3, 0.5])
     keys = jax.random.split(jax.random.key(1), num)
     x = jax.random.normal(jax.random.key(0), (num, 2)) * float(schedule.sigma(START))
@@ -144,15 +147,15 @@ def strong_order(schedule, method: Callable, num: int = 512) -> float:
     for steps in (20, 80, 320):
         times = grid(schedule, steps)
         table, noise = method(schedule, times), samplers.brownian(schedule, times)
-        ends.append(jax.jit(lambda x, table=table, noise=noise: samplers.run(table, mixture, x, keys, noise=noise))(x))
+        ends.append(jax.jit(lambda x, table=table, noise=noise: samplers.run(keys, mixture, table, x, noise=noise))(x))
     first, second = (float(jnp.sqrt(((a - b) ** 2).sum(-1).mean())) for a, b in itertools.pairwise(ends))
     return float(np.log2(first / second) / 2)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--no_write", action="store_true", help="print only")
-    arguments = parser.parse_args()
+    parser.add_argument("--no_write", action="store_true", help="only print the results")
+    args = parser.parse_args()
     begun = time.monotonic()
     jax.config.update("jax_enable_x64", True)
     flows = measure_deterministic(deterministic())
@@ -172,7 +175,7 @@ def main() -> None:
         print(f"{name:<28}{path:>8}" + "".join(f"{cell:>16}" for cell in cells))
     seconds = round(time.monotonic() - begun, 1)
     print(f"\n{seconds} s")
-    if not arguments.no_write:
+    if not args.no_write:
         results = {"steps": STEPS, "deterministic": flows, "errors of the law": laws, "strong order (VP)": strong}
         common.write(HERE / "results.json", results | {"seconds": seconds})
 

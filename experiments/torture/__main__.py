@@ -1,8 +1,8 @@
-"""Is a run that is killed over and over the run that was left alone? python -m experiments.torture --kills 50
+"""Exact resumption of a run that is killed many times: python -m experiments.torture --kills 50
 
-configs/digits_ddpm.py with a small network: once undisturbed, once killed at random moments, half of them in the middle
-of a save, and started again by the same command. Then every array of the last checkpoints and every line of
-metrics.jsonl are compared, and all of it is written to results.json.
+Trains configs/digits.py with a small network twice: once undisturbed, and once killed at random moments, at least half
+of them during a checkpoint save, and restarted by the same command. Then compares every array of the last checkpoints
+and every line of metrics.jsonl. Writes results.json.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from experiments import common
 from experiments.torture import killing
 
 HERE = pathlib.Path(__file__).parent
-# The mean number of steps between a start and the kill; a run is long enough for all kills.
+# ADVANCE is the mean number of steps between a start and the kill.
 ADVANCE, CHECKPOINT_EVERY = 15, 8
 SMALL = [
     "--config.model.channels=8",
@@ -23,32 +23,34 @@ SMALL = [
     "--config.train.batch_size=16",
     "--config.train.log_every=7",
     f"--config.train.checkpoint_every={CHECKPOINT_EVERY}",
-    "--config.train.num_images=4",
+    "--config.evaluators.samples.num_samples=4",
     "--config.sampler.num_steps=5",
 ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments at which it is killed")
-    parser.add_argument("--no_write", action="store_true", help="print only")
-    options = parser.parse_args()
-    num_steps = ADVANCE * (options.kills + 5) * 3 // 2
+    parser.add_argument("--kills", type=int, default=50, help="how many times the run is killed (default 50)")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments of the kills (default 0)")
+    parser.add_argument("--no_write", action="store_true", help="only print the results")
+    args = parser.parse_args()
+    # Long enough for all kills.
+    num_steps = ADVANCE * (args.kills + 5) * 3 // 2
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
+    with tempfile.TemporaryDirectory() as path:
+        folder = pathlib.Path(path)
 
         def command(run: str) -> list[str]:
-            sizes = [f"--config.train.num_steps={num_steps}", f"--config.train.sample_every={num_steps // 10}"]
-            return ["--config", "configs/digits_ddpm.py", "--workdir", str(folder / run), *SMALL, *sizes]
+            every = [f"--config.evaluators.{name}.every={num_steps // 10}" for name in ("samples", "held_out_loss")]
+            steps = f"--config.train.num_steps={num_steps}"
+            return ["--config", "configs/digits.py", "--workdir", str(folder / run), *SMALL, steps, *every]
 
         undisturbed = killing.start(command("undisturbed"), folder / "undisturbed.out")
         undisturbed.join()
         if undisturbed.exitcode != 0:
             sys.exit((folder / "undisturbed.out").read_text())
         tally = killing.torture(
-            command("tortured"), folder / "tortured", kills=options.kills, mean_advance=ADVANCE, seed=options.seed
+            command("tortured"), folder / "tortured", kills=args.kills, mean_advance=ADVANCE, seed=args.seed
         )
         different = killing.differences(folder / "undisturbed", folder / "tortured", num_steps)
         results = {
@@ -56,9 +58,9 @@ def main() -> None:
             "checkpoint every": CHECKPOINT_EVERY,
             "kills": tally.kills,
             "kills by signal": tally.signals,
-            "kills in the middle of a save": tally.during_saves,
+            "kills during a save": tally.during_saves,
             "starts": tally.starts,
-            "steps made in vain": tally.steps_lost,
+            "steps repeated": tally.steps_lost,
             "arrays compared": len(killing.arrays(folder / "tortured", num_steps)),
             "lines compared": len(killing.lines(folder / "tortured")),
             "equal": not different,
@@ -68,7 +70,7 @@ def main() -> None:
         print(f"{what:<32}{value}")
     if different:
         sys.exit(f"differ: {', '.join(different)}")
-    if not options.no_write:
+    if not args.no_write:
         common.write(HERE / "results.json", results)
 
 

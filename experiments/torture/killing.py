@@ -1,4 +1,4 @@
-"""Training runs in processes of their own, that are killed, and what they leave behind."""
+"""Kills and restarts training runs in child processes, and compares the run directories that they leave."""
 
 import dataclasses
 import json
@@ -17,19 +17,22 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-# The time that a save of a small network takes, about, and that between two looks at what a run is doing.
+# About the duration of a save of a small network, and the interval at which a run's files are polled.
 SAVE_SECONDS, POLL_SECONDS = 0.06, 0.002
 PREEMPTED = 75
-# Children of a process that has imported everything already, which takes longer than all the rest of a start.
+# Children are forked from a process that has imported everything already, since imports are most of a start.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["launch"])
 
 
 @dataclasses.dataclass
 class Tally:
-    """What a run went through: kills, those of them in the middle of a save, starts, and steps made in vain.
+    """Counts of a tortured run.
 
-    steps_lost counts steps of which a line had been written.
+    signals: kills by the name of the signal.
+    during_saves: kills during a checkpoint save.
+    starts: of the command.
+    steps_lost: steps that were made again after a kill, counted where a line of metrics had been written for them.
     """
 
     signals: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -39,13 +42,14 @@ class Tally:
 
     @property
     def kills(self) -> int:
+        """The number of kills by all signals."""
         return sum(self.signals.values())
 
 
 def start(arguments: list[str], output: pathlib.Path, cache: pathlib.Path | None = None) -> Any:
-    """launch.py with these arguments in a process of its own; what it says is appended to the file `output`.
+    """Starts launch.py with these arguments in a child process, whose output is appended to a file.
 
-    cache: where compiled programs are kept, if not in the user's own place.
+    cache: the folder of the compilation cache; the user's own by default.
     """
     process = PROCESSES.Process(target=_launch, args=(arguments, output, cache))
     process.start()
@@ -74,56 +78,64 @@ def torture(
     seed: int,
     cache: pathlib.Path | None = None,
 ) -> Tally:
-    """Runs the command in the directory `run`, killing it so many times, and once more to its end.
+    """Runs launch.py in the directory `run`, kills it `kills` times, and finally lets it run to its end.
 
-    A kill comes when a random number of steps have been made since the start, mean_advance in the mean, or while it is
-    starting; half of the kills in the middle of the save that is next. Every fifth is a SIGTERM or a Ctrl-C, which a
-    run answers in its own way; the others are SIGKILL.
+    A kill comes after a random number of steps since the start, with the mean mean_advance, or during the start. At
+    least half of the kills come during the next checkpoint save. One in five is SIGTERM or SIGINT (Ctrl-C), which the
+    run answers by saving a checkpoint; the others are SIGKILL.
 
     Raises:
-      AssertionError: a directory that bears a checkpoint's name is not whole, a start goes on from another checkpoint
-        than the newest, or a process ends in another way than it should.
+      AssertionError: a checkpoint directory is incomplete, a start does not continue from the newest checkpoint, or a
+        process ends with an unexpected exit code.
     """
     rng, tally = np.random.default_rng(seed), Tally()
-    output, spoken = run.with_name(f"{run.name}.out"), 0
+    output, num_read = run.with_name(f"{run.name}.out"), 0
     while True:
-        newest, before = max(whole_steps(run), default=0), Traces.of(run)
+        newest, before = max(complete_steps(run), default=0), Progress.of(run)
         process = start(arguments, output, cache)
         tally.starts += 1
-        polite, delay = rng.random() < 0.2, rng.random()
-        number = rng.choice([signal.SIGTERM, signal.SIGINT]) if polite else signal.SIGKILL
-        advance = rng.integers(1, 2 * mean_advance) if polite or rng.random() < 0.9 else 0
+        graceful, delay = rng.random() < 0.2, rng.random()
+        number = rng.choice([signal.SIGTERM, signal.SIGINT]) if graceful else signal.SIGKILL
+        advance = rng.integers(1, 2 * mean_advance) if graceful or rng.random() < 0.9 else 0
         if tally.kills < kills:
             in_save = tally.during_saves <= tally.kills / 2
             _wait(process, run, before, newest, newest + int(advance), in_save, delay)
-            saving = Traces.of(run).partial - before.partial
+            saving = Progress.of(run).partial - before.partial
             os.kill(process.pid, number)
         process.join()
-        said = output.read_text()
-        resumed = _resumed(said)[spoken:]
-        assert resumed in ([newest], []), f"resumed from {resumed}, but the newest whole checkpoint was {newest}"
-        spoken += len(resumed)
+        printed = output.read_text()
+        resumed = _resumed(printed)[num_read:]
+        assert resumed in ([newest], []), f"resumed from {resumed}, but the newest complete checkpoint was {newest}"
+        num_read += len(resumed)
         tally.steps_lost += max(before.step - newest, 0)
         if tally.kills == kills:
-            assert process.exitcode == 0, said
+            assert process.exitcode == 0, printed
             return tally
         name = signal.Signals(number).name
-        assert process.exitcode == (PREEMPTED if polite else -signal.SIGKILL), f"{name}: {process.exitcode}\n{said}"
-        # A save that ended before the kill came was not cut short.
-        tally.during_saves += bool(saving if polite else Traces.of(run).partial - before.partial)
+        assert process.exitcode == (PREEMPTED if graceful else -signal.SIGKILL), (
+            f"{name}: {process.exitcode}\n{printed}"
+        )
+        # A save that ended before SIGKILL came was not interrupted.
+        tally.during_saves += bool(saving if graceful else Progress.of(run).partial - before.partial)
         tally.signals[name] = tally.signals.get(name, 0) + 1
 
 
 @dataclasses.dataclass(frozen=True)
-class Traces:
-    """How far a run is, by its files: the last step with a line, which file that is, saves under way or cut short."""
+class Progress:
+    """The progress of a run, read from its files.
+
+    step: the last step with a line of metrics.
+    lines: the inode of metrics.jsonl; None without that file.
+    partial: the temporary directories of saves in progress or interrupted, as (name, inode).
+    """
 
     step: int
     lines: int | None
     partial: frozenset[tuple[str, int]]
 
     @classmethod
-    def of(cls, run: pathlib.Path) -> "Traces":
+    def of(cls, run: pathlib.Path) -> "Progress":
+        """The progress of the run in a directory."""
         step, lines = 0, None
         try:
             with open(run / "metrics.jsonl", "rb") as file:
@@ -138,29 +150,37 @@ class Traces:
 
 
 def _wait(
-    process: Any, run: pathlib.Path, before: Traces, newest: int, target: int, in_save: bool, delay: float
+    process: Any, run: pathlib.Path, before: Progress, newest: int, target: int, in_save: bool, delay: float
 ) -> None:
-    """Until the run has reached the target, counted from its newest checkpoint, and a save if that is wanted."""
+    """Waits until the run has reached the target step and, if in_save, has begun a save; then a fraction of a save.
 
-    def reached(now: Traces) -> bool:
-        # Lines of steps to be made again are dropped, which makes a new file.
+    newest: the step of the checkpoint that the run continues from.
+    delay: the fraction, in [0, 1).
+    """
+
+    def reached(now: Progress) -> bool:
+        # A resumed run first drops the lines of the steps that it repeats, which makes a new file.
         stale = before.step > newest and now.lines == before.lines
         return not stale and now.step >= target and not (in_save and not now.partial - before.partial)
 
-    while not reached(Traces.of(run)):
+    while not reached(Progress.of(run)):
         assert process.is_alive(), "the run ended before it was killed; give it more steps"
         time.sleep(POLL_SECONDS)
     time.sleep(delay * SAVE_SECONDS)
 
 
-def _resumed(said: str) -> list[int]:
-    """The checkpoints that the starts said they go on from; one that was killed early said nothing."""
-    found = re.findall(r"examples .*, from the (?:beginning|checkpoint of step (\d+))$", said, re.MULTILINE)
+def _resumed(printed: str) -> list[int]:
+    """The steps that the starts printed they continue from, 0 for the beginning; an early kill leaves no such line."""
+    found = re.findall(r"examples .*, from the (?:beginning|checkpoint of step (\d+))$", printed, re.MULTILINE)
     return [int(step or 0) for step in found]
 
 
-def whole_steps(run: pathlib.Path) -> list[int]:
-    """The steps of all directories that bear a checkpoint's name, each compared with its manifest, here anew."""
+def complete_steps(run: pathlib.Path) -> list[int]:
+    """The steps of all checkpoint directories, after comparing each with its manifest, independently of diffax.
+
+    Raises:
+      AssertionError: a directory named like a checkpoint is incomplete or does not match its manifest.
+    """
     paths = [path for path in (run / "checkpoints").glob("*") if path.name.isdecimal()]
     for path in paths:
         manifest = json.loads((path / "manifest.json").read_text())
@@ -172,8 +192,8 @@ def whole_steps(run: pathlib.Path) -> list[int]:
 
 
 def arrays(run: pathlib.Path, step: int) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
-    """{name: (dtype, shape, bytes)} of all that a checkpoint holds, read by Orbax alone."""
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of arrays whose place is not given
+    """{path: (dtype, shape, bytes)} of all arrays of a checkpoint, read with Orbax alone."""
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # Orbax warns that no sharding is given
         leaves = jax.tree_util.tree_leaves_with_path(ocp.load(run / "checkpoints" / str(step)))
     found = {}
     for path, leaf in leaves:
@@ -184,14 +204,14 @@ def arrays(run: pathlib.Path, step: int) -> dict[str, tuple[str, tuple[int, ...]
 
 
 def lines(run: pathlib.Path) -> list[dict[str, Any]]:
-    """metrics.jsonl, without what is a matter of time."""
+    """The lines of metrics.jsonl without the measurements of speed and memory."""
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     measured = {"steps_per_second", "images_per_second", "flops_utilization", "memory_gb"}
     return [{name: value for name, value in record.items() if name not in measured} for record in records]
 
 
 def differences(left: pathlib.Path, right: pathlib.Path, step: int) -> list[str]:
-    """The names of arrays and the lines in which two runs differ at all."""
-    one, other = arrays(left, step), arrays(right, step)
-    different = [name for name in sorted({*one, *other}) if one.get(name) != other.get(name)]
+    """The paths of arrays that are not equal bit for bit in two runs, and "metrics.jsonl" if its lines differ."""
+    first, second = arrays(left, step), arrays(right, step)
+    different = [path for path in sorted({*first, *second}) if first.get(path) != second.get(path)]
     return different + ([] if lines(left) == lines(right) else ["metrics.jsonl"])

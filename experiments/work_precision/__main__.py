@@ -1,9 +1,9 @@
-"""Error against evaluations, every sampler on one plot: python -m experiments.work_precision
+"""Work-precision diagrams of all samplers, error against NFE: python -m experiments.work_precision
 
-On an exact Gaussian mixture and with the `digits_ddpm` network, steps uniform in log-SNR from t = 0.98 to 0.02. The
-deterministic samplers are held against the probability flow (the mixture's solved to 1e-11, the network's by 2,000
-steps of third order), the stochastic ones, on a Brownian path per sample, against 2,000 steps of SDE-DPM-Solver++ 2M
-on the same path. Writes results.json, mixture.png and digits.png.
+On an exact Gaussian mixture and with the network of configs/digits.py, steps uniform in log-SNR from t = 0.98 to 0.02.
+Deterministic samplers are compared with the probability flow: the mixture's solved to 1e-11, the network's with 2,000
+steps of third order. Stochastic samplers follow one Brownian path per sample and are compared with 2,000 steps of
+SDE-DPM-Solver++ 2M on the same path. Writes results.json, mixture.png and digits.png.
 """
 
 import pathlib
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffax import build, denoisers, devices, samplers, schedules
+from diffax import denoisers, devices, samplers, schedules
 from diffax.reporting import plots
 from diffax.typing import Denoiser, Schedule
 from experiments import common
@@ -26,8 +26,7 @@ EVALUATIONS = (6, 10, 20, 40, 80, 160)
 REFERENCE_STEPS = 2000
 NUM_POINTS, NUM_DIGITS = 256, 64
 
-
-# Name to (table of schedule and times, evaluations a step).
+# Name of a sampler to (its table as a function of schedule and times, evaluations per step).
 DETERMINISTIC: dict[str, tuple[Callable, int]] = {
     "DDIM": (samplers.ddim, 1),
     "Euler in t": (partial(samplers.euler, variable="t"), 1),
@@ -37,9 +36,9 @@ DETERMINISTIC: dict[str, tuple[Callable, int]] = {
     "midpoint in log-SNR": (partial(samplers.midpoint, variable="log_snr"), 2),
     "Adams 2 in x_0": (partial(samplers.adams, order=2), 1),
     "Adams 3 in x_0": (partial(samplers.adams, order=3), 1),
-    "Adams 3 in eps (DEIS)": (partial(samplers.adams, order=3, form="eps"), 1),
-    "DPM-Solver 2S in eps": (partial(samplers.dpm_solver, order=2, form="eps"), 2),
-    "DPM-Solver 3S in eps": (partial(samplers.dpm_solver, order=3, form="eps"), 3),
+    "Adams 3 in eps (DEIS)": (partial(samplers.adams, order=3, predict="eps"), 1),
+    "DPM-Solver 2S in eps": (partial(samplers.dpm_solver, order=2, predict="eps"), 2),
+    "DPM-Solver 3S in eps": (partial(samplers.dpm_solver, order=3, predict="eps"), 3),
     "DPM-Solver++ 2M": (samplers.dpm_solver_multistep, 1),
     "DPM-Solver++ 3M published": (partial(samplers.dpm_solver_multistep, order=3, weights="published"), 1),
     "UniPC 2": (partial(samplers.unipc, order=2), 1),
@@ -62,14 +61,17 @@ def grid(schedule: Schedule, num_steps: int) -> np.ndarray:
 
 
 def measure(schedule: Schedule, denoiser: Denoiser, x: jax.Array, reference: Callable) -> dict[str, dict]:
-    """Name to the evaluations and the root mean square errors of every sampler from x at START to END."""
+    """Maps the name of every sampler to its evaluations and root mean square errors, from x at START to END.
+
+    reference: maps a function that runs a table from x to the exact result at END.
+    """
     called = jax.jit(lambda x, t: denoiser(x, t)[:2])
 
     def halves(x: np.ndarray, t: float) -> tuple[np.ndarray, np.ndarray]:
         return tuple(np.asarray(half, np.float64) for half in called(jnp.asarray(x, dtype), jnp.asarray(t, dtype)))
 
     def end(table: samplers.SamplerTable, noise: np.ndarray | None = None) -> np.ndarray:
-        return samplers.by_definition(table, halves, np.asarray(x, float), noise)[-1]
+        return samplers.reference_run(halves, table, np.asarray(x, float), noise)[-1]
 
     dtype = x.dtype
     exact = reference(end)
@@ -89,8 +91,10 @@ def measure(schedule: Schedule, denoiser: Denoiser, x: jax.Array, reference: Cal
     return results
 
 
-def on_paths(method: Callable, schedule: Schedule, num_steps: int, keys: jax.Array, x: jax.Array):
-    """The table and its noise on the paths of these keys, (rows, *x.shape)."""
+def on_paths(
+    method: Callable, schedule: Schedule, num_steps: int, keys: jax.Array, x: jax.Array
+) -> tuple[samplers.SamplerTable, np.ndarray]:
+    """The table of a sampler and its noise on the Brownian paths of the keys, (rows, *x.shape)."""
     times = grid(schedule, num_steps)
     noise = samplers.brownian(schedule, times)
     rows = jax.jit(lambda rows: jax.lax.map(lambda row: noise(keys, row, x), rows))(jnp.arange(num_steps))
@@ -98,7 +102,7 @@ def on_paths(method: Callable, schedule: Schedule, num_steps: int, keys: jax.Arr
 
 
 def mixture() -> dict[str, dict]:
-    """In float64."""
+    """The errors on an exact Gaussian mixture, in float64."""
     schedule = schedules.Cosine()
     with jax.enable_x64(True):
         oracle = denoisers.gaussian_mixture(
@@ -113,33 +117,33 @@ def mixture() -> dict[str, dict]:
         return measure(schedule, oracle, x, exact)
 
 
-def digits(arguments) -> dict[str, dict]:
-    """With the trained network, in float32."""
-    model, params = common.model("digits_ddpm", arguments.runs, epsilon_scale=1.0)
-    schedule = build.schedule(model.config)
-    noise = np.random.default_rng(0).normal(size=(NUM_DIGITS, *model.dataset.shape))
+def digits(runs_dir: pathlib.Path) -> dict[str, dict]:
+    """The errors with the trained network, in float32."""
+    trained = common.trained_model("digits", runs_dir, epsilon_scale=1.0)
+    schedule = trained.schedule
+    noise = np.random.default_rng(0).normal(size=(NUM_DIGITS, *trained.sample_shape))
     x = jnp.asarray(noise * float(schedule.sigma(START)), jnp.float32)
     fine = samplers.adams(schedule, grid(schedule, REFERENCE_STEPS), order=3, start="singlestep")
-    return measure(schedule, model.denoiser(params), x, lambda end: end(fine))
+    return measure(schedule, trained.denoiser(), x, lambda end: end(fine))
 
 
 def main() -> None:
-    arguments = common.arguments(__doc__)
+    args = common.parse_args(__doc__)
     devices.enable_compilation_cache()
     begun = time.monotonic()
-    results = {"mixture": mixture(), "digits": digits(arguments)}
+    results = {"mixture": mixture(), "digits": digits(args.runs)}
     for name, errors in results.items():
         print(f"\n{name:<28}" + "".join(f"{n:>10}" for n in EVALUATIONS) + "   evaluations, or a few less")
         for sampler, found in errors.items():
             missing = len(EVALUATIONS) - len(found["errors"])
             print(f"{sampler:<28}" + " " * 10 * missing + "".join(f"{error:>10.2e}" for error in found["errors"]))
-    if arguments.no_write:
+    if args.no_write:
         return
     for name, errors in results.items():
-        drawn = {sampler: (found["evaluations"], found["errors"]) for sampler, found in errors.items()}
+        curves = {sampler: (found["evaluations"], found["errors"]) for sampler, found in errors.items()}
         plots.lines(
             HERE / f"{name}.png",
-            {f"root mean square error, {name}": drawn},
+            {f"root mean square error, {name}": curves},
             xlabel="evaluations",
             log="xy",
             dashed=STOCHASTIC,
