@@ -15,15 +15,18 @@ from sklearn import svm
 from diffax import data, devices, runs
 
 
-def parse_args(description: str | None) -> argparse.Namespace:
-    """Parses the command line of an experiment whose only arguments are --runs and --no_write."""
-    return make_parser(description).parse_args()
+def parse_args(description: str | None, *, with_runs: bool = True) -> argparse.Namespace:
+    """Parses the command line of an experiment with no arguments but those of `make_parser`."""
+    return make_parser(description, with_runs=with_runs).parse_args()
 
 
-def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """An argument parser with --runs and --no_write."""
+def make_parser(description: str | None, *, with_runs: bool = True) -> argparse.ArgumentParser:
+    """An argument parser with --no_write and, if with_runs, --runs."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs"), help="the folder of run directories")
+    if with_runs:
+        parser.add_argument(
+            "--runs", type=pathlib.Path, default=pathlib.Path("runs"), help="the folder of run directories"
+        )
     parser.add_argument("--no_write", action="store_true", help="only print the results")
     return parser
 

@@ -1,4 +1,4 @@
-"""Every experiment says what it does, and is described where its result lies."""
+"""Every experiment can be imported and described by --help, and its README names commands and files that exist."""
 
 import pathlib
 import re
@@ -18,25 +18,36 @@ def test_there_are_experiments():
     assert "experiments.solver_orders" in MODULES and len(MODULES) > 5
 
 
-def test_every_experiment_can_be_imported_and_names_its_command():
-    """In one process of their own: each imports half of diffax."""
+def test_every_experiment_names_its_command_and_has_help():
+    """In one child process for all, since importing them takes seconds."""
     code = """
-import importlib, sys
+import contextlib, importlib, importlib.util, io, sys
 for name in sys.argv[1:]:
     found = importlib.util.find_spec(name)
     module = importlib.import_module(name + ".__main__" if found.submodule_search_locations else name)
-    assert f"python -m {name}" in module.__doc__ and callable(module.main), name
+    assert f"python -m {name}" in module.__doc__, name
+    sys.argv, output = [name, "--help"], io.StringIO()
+    with contextlib.redirect_stdout(output):
+        try:
+            module.main()
+        except SystemExit as exit:
+            assert exit.code == 0, name
+    assert "--no_write" in output.getvalue(), name
 print("all")
 """
-    command = [sys.executable, "-c", f"import importlib.util\n{code}", *MODULES]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, *MODULES], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == "all\n", done.stderr
 
 
 @pytest.mark.parametrize("readme", sorted(ROOT.glob("experiments/*/README.md")), ids=lambda path: path.parent.name)
-def test_a_description_names_a_command_and_pictures_that_exist(readme):
+def test_a_readme_names_a_command_pictures_and_files_that_exist(readme):
     text = readme.read_text()
-    commands = re.findall(r"python -m (experiments[.\w]+)", text)
-    assert commands and set(commands) <= set(MODULES)
+    commands, configs = (
+        re.findall(f"python {start}(experiments[./\\w]+)", text) for start in ("-m ", "launch.py --config ")
+    )
+    assert (commands or configs) and set(commands) <= set(MODULES)
+    assert all((ROOT / config).is_file() for config in configs), configs
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert target.startswith("http") or (readme.parent / target).is_file(), target
+    for path in re.findall(r"`((?:configs|diffax|experiments|tests)/[\w/.]+)`", text):
+        assert (ROOT / path).exists(), path

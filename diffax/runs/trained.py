@@ -127,7 +127,7 @@ class Trained:
         overrides += [] if num_steps is None else [("sampler.num_steps", str(num_steps))]
         if guidance_scale is not None:
             overrides += guidance_overrides(self.config, guidance_scale)
-        overrides += [(f"sampler.{name}", value if isinstance(value, str) else repr(value)) for name, value in options.items()]
+        overrides += [(f"sampler.{name}", _text(value)) for name, value in options.items()]
         if not overrides:
             return self
         with for_people():
@@ -277,6 +277,12 @@ def live(model: Model, state: training.TrainState, step: int, mesh: Mesh) -> Tra
 def mesh_for(config: ConfigDict) -> Mesh:
     """A mesh over all devices: as near to config.mesh.fsdp, meant for training, as their number allows."""
     return sharding.make_mesh(fsdp=math.gcd(config.mesh.fsdp, jax.device_count()))
+
+
+def _text(value: Any) -> str:
+    """A value as the command line writes it."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, str) else repr(value)
 
 
 def guidance_overrides(config: ConfigDict, scale: float) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ its thread, how much time a loop of 50 ms steps loses by it, and how long a rest
 as for an accelerator. Writes checkpoints.json.
 """
 
-import argparse
 import pathlib
 import tempfile
 import time
@@ -26,9 +25,7 @@ STEP_SECONDS, STEPS_BETWEEN, SAVES = 0.050, 1000, 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--no_write", action="store_true", help="only print the results")
-    args = parser.parse_args()
+    args = common.parse_args(__doc__, with_runs=False)
     state = random_state()
     num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     results: dict[str, Any] = {"MB": num_bytes / 1e6, "leaves": len(jax.tree.leaves(state))} | measure(state)

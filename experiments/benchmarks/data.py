@@ -27,7 +27,7 @@ BATCH, NUM_FILES, NUM_COPIES, SECONDS, WORKERS = 128, 5000, 10, 5.0, 2
 
 
 def main() -> None:
-    args = common.parse_args(__doc__)
+    args = common.parse_args(__doc__, with_runs=False)
     flags.FLAGS.mark_as_parsed()  # grain passes absl's flags to its workers
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)

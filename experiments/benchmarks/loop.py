@@ -34,7 +34,7 @@ CALLS, WAITING_STEPS, STATE_ROUNDS, STEP_SECONDS = 100, 40, 15, 0.050
 
 
 def main() -> None:
-    args = common.parse_args(__doc__)
+    args = common.parse_args(__doc__, with_runs=False)
     results = {"digits": loop_overhead(), "leaves": state_overhead()}
     for name, values in results.items():
         print(name, *(f"  {what:<48}{value:>12.5g}" for what, value in values.items()), sep="\n", flush=True)

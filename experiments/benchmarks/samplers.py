@@ -34,7 +34,7 @@ METHODS: dict[str, Callable] = {
 
 
 def main() -> None:
-    args = common.parse_args(__doc__)
+    args = common.parse_args(__doc__, with_runs=False)
     devices.enable_compilation_cache()
     config = resolve.resolve(resolve.override(digits.get_config(), [("sampler.epsilon_scale", "1.0")]))
     model = runs.Model.build(config, runs.DataDescription.of(config, build_data.dataset(config, "train")))

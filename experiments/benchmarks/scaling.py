@@ -35,7 +35,7 @@ Metrics = list[list[float]]
 
 
 def main() -> None:
-    args = common.parse_args(__doc__)
+    args = common.parse_args(__doc__, with_runs=False)
     found = measure(ONE_PROCESS) | measure(TWO_PROCESSES, processes=2)
     one = np.asarray(found["1 x 1"])
     differences = {name: np.abs(np.asarray(run) / one - 1).max(axis=0).tolist() for name, run in found.items()}

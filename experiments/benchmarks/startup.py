@@ -28,7 +28,7 @@ LOG_AND_SAVE = ("--config.train.log_every=1", "--config.train.checkpoint_every=1
 
 
 def main() -> None:
-    args = common.parse_args(__doc__)
+    args = common.parse_args(__doc__, with_runs=False)
     results: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)

@@ -4,7 +4,6 @@ Samples p(x) proportional to (0.2 + cos^2 2x) exp(-0.1 x^2) with the gradient of
 histogram with the exact density. Writes histogram.png and results.json.
 """
 
-import argparse
 import pathlib
 import time
 
@@ -54,9 +53,7 @@ def chains(step_size: float, num_steps: int, num_chains: int) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--no_write", action="store_true", help="only print the results")
-    args = parser.parse_args()
+    args = common.parse_args(__doc__, with_runs=False)
     begun, results = time.monotonic(), {}
     exact = exact_shares(EDGES)
     for step_size in (STEP_SIZE, 10 * STEP_SIZE):

@@ -6,7 +6,6 @@ for order 4). Deterministic samplers: the error against the probability flow of 
 strong: the distance between results on the same Brownian paths. Prints the tables and writes results.json.
 """
 
-import argparse
 import itertools
 import pathlib
 import time
@@ -153,9 +152,7 @@ def strong_order(schedule: Schedule, method: Callable, num: int = 512) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--no_write", action="store_true", help="only print the results")
-    args = parser.parse_args()
+    args = common.parse_args(__doc__, with_runs=False)
     begun = time.monotonic()
     jax.config.update("jax_enable_x64", True)
     flows = measure_deterministic(deterministic())

@@ -5,7 +5,6 @@ of them during a checkpoint save, and restarted by the same command. Then compar
 and every line of metrics.jsonl. Writes results.json.
 """
 
-import argparse
 import pathlib
 import sys
 import tempfile
@@ -29,10 +28,9 @@ SMALL = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.make_parser(__doc__, with_runs=False)
     parser.add_argument("--kills", type=int, default=50, help="how many times the run is killed (default 50)")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments of the kills (default 0)")
-    parser.add_argument("--no_write", action="store_true", help="only print the results")
     args = parser.parse_args()
     # Long enough for all kills.
     num_steps = ADVANCE * (args.kills + 5) * 3 // 2

@@ -1,49 +1,5 @@
-"""Whole runs, of networks so small that compiling them is most of the work."""
+"""The fixtures of whole runs."""
 
-import pathlib
-import sys
+from tests.jobs.conftest import command, quick_compilation, standard_promotion
 
-import jax
-import pytest
-
-import launch
-
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def quick_compilation(tmp_path_factory):
-    """Programs compiled without optimisation, and once for all tests."""
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_disable_most_optimizations", True)
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.config.update("jax_compilation_cache_dir", before)
-
-
-@pytest.fixture(autouse=True)
-def standard_promotion():
-    """Optax multiplies floats by integer step counts, which strict promotion refuses."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-@pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
-    """Runs launch.py with the given arguments in an empty directory; returns (exit code, stdout, stderr)."""
-    monkeypatch.syspath_prepend(ROOT)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        argv = ["launch.py", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", argv)
-        path = list(sys.path)
-        try:
-            code = launch.main(argv)
-        finally:
-            sys.path[:] = path  # config files and working directories are added to it
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+__all__ = ["command", "quick_compilation", "standard_promotion"]
