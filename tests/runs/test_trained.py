@@ -42,21 +42,27 @@ def config(name):
     return ROOT / "configs" / f"{name}.py"
 
 
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    return tmp_path_factory.mktemp("trained") / "run"
+
+
 @pytest.fixture
-def folder_run(command, tmp_path):
+def folder_run(command, trained_once, tmp_path):
     """A class-conditional run on a folder of pictures, which is gone."""
-    rng = np.random.default_rng(0)
-    for split in ("train", "test"):
-        for name in ("cat", "dog"):
-            folder = tmp_path / "pictures" / split / name
-            folder.mkdir(parents=True)
-            for i in range(3):
-                Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{i}.png")
-    data = ["--config.data.name=folder", f"--config.data.path={tmp_path / 'pictures'}"]
-    digits = ("--config", config("digits_conditional"), "--workdir", tmp_path / "run")
-    code, _, err = command(*digits, *data, *TINY)
-    assert code == 0, err
-    shutil.rmtree(tmp_path / "pictures")
+    if not trained_once.exists():
+        rng = np.random.default_rng(0)
+        for split in ("train", "test"):
+            for name in ("cat", "dog"):
+                folder = tmp_path / "pictures" / split / name
+                folder.mkdir(parents=True)
+                for i in range(3):
+                    Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+        data = ["--config.data.name=folder", f"--config.data.path={tmp_path / 'pictures'}"]
+        code, _, err = command("--config", config("digits_conditional"), "--workdir", trained_once, *data, *TINY)
+        assert code == 0, err
+        shutil.rmtree(tmp_path / "pictures")
+    shutil.copytree(trained_once, tmp_path / "run")
     return tmp_path / "run"
 
 
