@@ -72,6 +72,11 @@ class Trained:
         return self.model.network.num_classes
 
     @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes of the training data by number; None where they have none."""
+        return self.model.data.class_names
+
+    @property
     def num_levels(self) -> int | None:
         """How many values a pixel of the data can take; None for points."""
         return self.model.data.num_levels
