@@ -64,6 +64,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     run_directory.check_writable(workdir)
     with lock.held(workdir) if first else contextlib.nullcontext():
         run_directory.check_same_run(workdir, config, allow_change)
+        data_changes = run_directory.check_same_data(workdir, model.data.fingerprint, allow_change)
         # The first process writes only when all have looked.
         distributed.meet("checked")
         paths, train = run_directory.checkpoints(workdir), config.train
@@ -72,8 +73,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
             state, start = _begin(program, checkpoints, start_params)
             if first:
                 model.data.write(workdir)  # before config.json, which makes the directory a run's
-                run_directory.write_description(workdir, config, start or 0)
+                run_directory.write_description(workdir, config, start or 0, data_changes)
                 _report(program, examples, held_out, workdir, start)
+                if data_changes:
+                    print(f"other data than before: {'; '.join(data_changes)}", flush=True)
             saver, step = Saver(checkpoints, config), start or 0
             callbacks = _callbacks(model, workdir, saver, evaluators, evaluation_data, mesh)
             if step < train.num_steps:

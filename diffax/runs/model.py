@@ -17,6 +17,7 @@ import diffax
 from diffax import build, build_training, denoisers, networks, processes, resolve, samplers, training
 from diffax.data import dataset
 from diffax.data.examples import Examples
+from diffax.data.fingerprint import fingerprint
 from diffax.reporting import atomic
 from diffax.runs.errors import UserError, for_people
 from diffax.typing import Denoiser, Network, Schedule
@@ -24,7 +25,7 @@ from diffax.typing import Denoiser, Network, Schedule
 FILENAME, MOMENTS = "model.json", "moments.npz"
 # Of run directories: raised when they change so that older ones cannot be read.
 FORMAT = 2
-_STORED = ("sample_shape", "num_classes", "num_levels", "class_names")
+_STORED = ("sample_shape", "num_classes", "num_levels", "class_names", "fingerprint")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,8 @@ class DataDescription:
     """What a model takes from its training data; a run keeps it, so that the data are not needed afterwards.
 
     sample_shape: of one example. num_classes: None for data without labels. num_levels: how many values a pixel can
-    take; None for points. class_names: by number; None where classes have no names. moments: mean and covariance, where the parameterization needs them.
+    take; None for points. class_names: by number; None where classes have no names. moments: mean and covariance, where
+    the parameterization needs them. fingerprint: see `data.fingerprint`; None in runs from before there was one.
     """
 
     name: str
@@ -41,6 +43,7 @@ class DataDescription:
     num_levels: int | None = None
     moments: processes.Moments | None = None
     class_names: tuple[str, ...] | None = None
+    fingerprint: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, config: ConfigDict, examples: Examples) -> "DataDescription":
@@ -50,7 +53,7 @@ class DataDescription:
             whole = dataset.in_memory(f"parameterization {config.parameterization.name!r}", examples)
             moments = processes.moments(whole.to_network_range(whole.examples))
         shape, names = tuple(examples.shape), examples.class_names
-        return cls(examples.name, shape, examples.num_classes, examples.num_levels, moments, names)
+        return cls(examples.name, shape, examples.num_classes, examples.num_levels, moments, names, fingerprint(examples))
 
     def write(self, directory: pathlib.Path) -> None:
         """Writes the description to a run directory."""
@@ -79,7 +82,7 @@ class DataDescription:
             shape = tuple(record["sample_shape"])
             names = record.get("class_names")  # of older runs there are none
             names = None if names is None else tuple(names)
-            return cls(record["data"], shape, record["num_classes"], record["num_levels"], moments, names)
+            return cls(record["data"], shape, record["num_classes"], record["num_levels"], moments, names, record.get("fingerprint"))
         except FileNotFoundError:
             raise UserError(f"--workdir {directory} has no checkpoint yet: train it first (--mode train)") from None
         except (OSError, ValueError, KeyError, TypeError) as error:

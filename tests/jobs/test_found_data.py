@@ -93,3 +93,23 @@ def test_generated_samples_are_read_back_as_images(command, tmp_path):
     again = ("--config", config("digits_conditional"), "--workdir", tmp_path / "again", *TINY)
     code, out, err = command(*again, "--config.data.name=arrays", f"--config.data.path={path}")
     assert code == 0 and "floats in [-1, 1] are images of 17 levels" in out, err
+
+
+def test_a_folder_that_has_grown_is_refused_until_that_is_allowed(command, tmp_path):
+    run = tmp_path / "run"
+    write(tmp_path / "set", {"ant": 60})
+    assert command(*folder(tmp_path / "set", run))[0] == 0
+    Image.new("RGB", (8, 8)).save(tmp_path / "set" / "ant" / "new.png")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    more = folder(tmp_path / "set", run, "--config.train.num_steps=4")
+    code, _, err = command(*more)
+    assert code == 2 and err.count("\n") == 1 and "was trained on other data: count: 59 -> 60; files: " in err
+    assert "--allow_change=data, which keeps parameters, optimizer and step" in err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    code, out, err = command(*more, "--allow_change=data")
+    assert code == 0 and "other data than before: count: 59 -> 60" in out, err
+    assert '"data: count: 59 -> 60"' in (run / "changes.jsonl").read_text()
+    (tmp_path / "set").rename(tmp_path / "moved")  # the same data elsewhere
+    moved = folder(tmp_path / "moved", run, "--config.train.num_steps=5", "--allow_change=data.path")
+    code, _, err = command(*moved)
+    assert code == 0, err
