@@ -96,6 +96,11 @@ def _opened(file: File, where: str) -> Iterator[Image.Image]:
         # Read at once: Pillow asks a file for its parts by a dozen calls, as slow as decoding a small image.
         content = file if isinstance(file, bytes) else _read(file)
         image = Image.open(io.BytesIO(content))
+        if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            # Pillow itself warns here, and refuses twice as many.
+            raise CorruptExample(
+                f"{where}: {image.width} x {image.height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS"
+            )
     with image:
         yield image
 

@@ -95,7 +95,7 @@ def open_folder(
         channels=channels,
         background=background,
     )
-    digest = listing.digest((str(file.relative_to(root)), file.stat().st_size) for file in files)
+    digest = listing.digest(root, files)
     labels_or_none = None if train.class_names is None else labels
     return Folder(f"{root.name}/{split}", form, train.class_names, files, labels_or_none, (*notes, *changes), digest)
 

@@ -41,7 +41,7 @@ def is_visible(path: pathlib.Path) -> bool:
 def entries(folder: pathlib.Path) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
     """The visible sub-folders and files of a folder, each sorted by name."""
     visible = sorted(path for path in folder.iterdir() if is_visible(path))
-    return [path for path in visible if path.is_dir()], [path for path in visible if path.is_file()]
+    return [path for path in visible if path.is_dir()], [path for path in visible if _is_file(path)]
 
 
 def list_images(root: pathlib.Path, classes: str | None = None) -> Listing:
@@ -97,7 +97,7 @@ def walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     for path, files in sorted(levels):
         for file in sorted(files):
             full = pathlib.Path(path, file)
-            if is_visible(full) and full.is_file():
+            if is_visible(full) and _is_file(full):
                 yield full
 
 
@@ -106,12 +106,18 @@ def has_images(folder: pathlib.Path) -> bool:
     return any(file.suffix.lower() in _suffixes() for file in walk(folder))
 
 
-def digest(files: Iterable[tuple[str, int]]) -> str:
-    """A checksum of the names and sizes of files."""
+def digest(root: pathlib.Path, files: Iterable[pathlib.Path]) -> str:
+    """A checksum of the names (relative to root) and sizes of files."""
     content = hashlib.sha256()
-    for name, size in files:
-        content.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
+    for file in files:
+        size = file.stat().st_size if file.exists() else 0
+        content.update(f"{file.relative_to(root).as_posix()}\0{size}\0".encode(errors="surrogateescape"))
     return content.hexdigest()[:16]
+
+
+def _is_file(path: pathlib.Path) -> bool:
+    """Whether it is a file, or a broken link, which then is an error as a missing file."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _at_least_one(root: pathlib.Path, images: list[pathlib.Path]) -> list[pathlib.Path]:

@@ -137,8 +137,7 @@ def from_builder(
     if held_out is None:
         rows, note = held_out_rows(name, len(records), split)
         notes = (note, *notes)
-    files = [*builder.info.splits[key].filepaths]
-    digest = listing.digest((pathlib.Path(file).name, pathlib.Path(file).stat().st_size) for file in files)
+    digest = listing.digest(pathlib.Path(builder.data_dir), map(pathlib.Path, splits[key].filepaths))
     return Tfds(f"{name}/{split if held_out is None else key}", form, names, records, rows, notes, digest)
 
 

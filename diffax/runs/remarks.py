@@ -13,4 +13,4 @@ def on(train: Examples, held_out: Examples) -> list[str]:
     if train.num_classes is not None:
         names = train.class_names or tuple(map(str, range(train.num_classes)))
         lines.append(f"classes: {data.dataset.listed(names)}")
-    return lines
+    return [line.replace("\n", "\\n") for line in lines]  # the name of a file may hold one

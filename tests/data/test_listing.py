@@ -157,4 +157,4 @@ def test_the_digest_of_files_depends_on_names_and_sizes(tmp_path):
     assert before == folder.open_folder("train", path=str(tmp_path)).files_digest
     (tmp_path / "train" / "000.png").rename(tmp_path / "train" / "0.png")
     assert before != folder.open_folder("train", path=str(tmp_path)).files_digest
-    assert len(np.unique([before, listing.digest([])])) == 2
+    assert len(np.unique([before, listing.digest(tmp_path, [])])) == 2
