@@ -159,7 +159,6 @@ def _floats(
         raise ValueError(f"{path}: num_levels must be in 2..256, got {levels}")
     unit = num_levels is None and low >= 0
     scaled = examples if unit else (np.clip(examples, -1, 1) + 1) / 2
-    note = (
-        f"{path}: floats in {'[0, 1]' if unit else '[-1, 1]'} are images of {levels} levels (data.points: as they are)"
-    )
+    span = "[0, 1]" if unit else "[-1, 1]"
+    note = f"{path}: floats in {span} are images of {levels} levels (data.points=True keeps them)"
     return np.floor(scaled * (levels - 1) + 0.5).astype(np.uint8), levels, note

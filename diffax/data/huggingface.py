@@ -104,7 +104,7 @@ def open_huggingface(
     if held_out_key is None:
         rows, note = held_out_rows(path, len(chosen), split)
         notes += (note,)
-    cells = hub_columns.encoded(train, image)
+    cells = hub_columns.Cells.of(train, image)
     form, changes = form_of(
         lambda row: _encoded(cells, row, f"{path}/{train_key}, row {row}"),
         len(train),
@@ -117,7 +117,7 @@ def open_huggingface(
     if label is not None and classes is not None:
         names, labels = classes.names, classes.numbers(f"{path}/{key}", chosen, label)
     name = f"{pathlib.Path(path).name}/{key if held_out_key is not None else split}"
-    column = cells if chosen is train else hub_columns.encoded(chosen, image)
+    column = cells if chosen is train else hub_columns.Cells.of(chosen, image)
     return HuggingFace(name, form, names, column, rows, labels, (*notes, *changes), _digest(path, chosen))
 
 

@@ -78,7 +78,9 @@ def list_images(root: pathlib.Path, classes: str | None = None) -> Listing:
         )
     empty = [name for name, count in counts.items() if not count]
     if empty:
-        raise ValueError(f"{root / empty[0]}: the class has no images: add some or remove the folder")
+        raise ValueError(
+            f"{root / empty[0]}: the class has no images: add some, remove the folder, or set data.classes=none"
+        )
     others += beside + [other for _, more in found.values() for other in more]
     pairs = [(image, label) for label, (images, _) in enumerate(found.values()) for image in images]
     return Listing(tuple(found), [image for image, _ in pairs], [label for _, label in pairs], _left_out(root, others))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffax.data import huggingface, source
+from diffax.data import folder, huggingface, pipeline, source
 from tests.data.test_folder import classes
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -80,12 +80,12 @@ def test_an_image_folder_and_one_with_captions(tmp_path):
     train, test = opened(tmp_path / "classes")
     assert train.class_names == ("cat", "dog") and source.load(test).labels.tolist() == [0, 0, 0, 1, 1, 1]
     np.testing.assert_array_equal(images(train)[4], truth["train", "dog", 1])
-    folder = tmp_path / "captions" / "train"
-    folder.mkdir(parents=True)
+    captions = tmp_path / "captions" / "train"
+    captions.mkdir(parents=True)
     for index in range(60):
-        (folder / f"{index:02d}.png").write_bytes(encoded(IMAGES[index]))
+        (captions / f"{index:02d}.png").write_bytes(encoded(IMAGES[index]))
     lines = [json.dumps({"file_name": f"{index:02d}.png", "text": f"picture {index}"}) for index in range(60)]
-    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    (captions / "metadata.jsonl").write_text("\n".join(lines))
     train, test = opened(tmp_path / "captions")
     assert train.class_names is None and len(train) == 59
     np.testing.assert_array_equal(images(test), IMAGES[49:50])
@@ -229,7 +229,7 @@ def test_it_imports_neither_torch_nor_tensorflow(tmp_path):
 import sys
 sys.path.insert(0, {str(tmp_path / "packages")!r})
 from diffax import build_data
-from diffax.data import huggingface, source
+from diffax.data import folder, huggingface, pipeline, source
 print("datasets" in sys.modules)
 loaded = source.load(huggingface.open_huggingface("train", path={str(path)!r}))
 import datasets.config
@@ -237,3 +237,34 @@ print(datasets.config.TORCH_AVAILABLE, len(loaded), sorted({{"torch", "tensorflo
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.stdout.split("\n")[:-1] == ["False", "True 59 []"], done.stdout + done.stderr[-2000:]
+
+
+def test_one_set_in_three_layouts_gives_the_same_batches(tmp_path):
+    """JPEG files of two classes as folders, as Parquet shards in the Hub's layout and as WebDataset, to the bit."""
+    files = {}
+    for index in range(60):
+        split, name = ("test" if index % 5 == 0 else "train"), ("ant", "bee")[index // 30]
+        path = tmp_path / "folder" / split / name / f"{index:03d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(IMAGES[index]).save(path)
+        files.setdefault(split, []).append((path.read_bytes(), ("ant", "bee").index(name)))
+    for split, contents in files.items():
+        cells, labels = [{"bytes": content, "path": None} for content, _ in contents], [label for _, label in contents]
+        rows = pyarrow.table({"image": cells, "label": labels})
+        put(tmp_path / "hub" / "data" / f"{split}-00000-of-00001.parquet", rows)
+        (tmp_path / "tar").mkdir(exist_ok=True)
+        with tarfile.open(tmp_path / "tar" / f"{split}-000.tar", "w") as archive:
+            for index, (content, label) in enumerate(contents):
+                for suffix, member_content in (("jpg", content), ("cls", str(label).encode())):
+                    member = tarfile.TarInfo(f"{index:06d}.{suffix}")
+                    member.size = len(member_content)
+                    archive.addfile(member, io.BytesIO(member_content))
+    for split in ("train", "test"):
+        sources = [folder.open_folder(split, path=str(tmp_path / "folder"))]
+        sources += [huggingface.open_huggingface(split, path=str(tmp_path / name)) for name in ("hub", "tar")]
+        memory = pipeline.Pipeline(source.load(sources[0]), 16, seed=3)
+        for each in sources:
+            on_demand = pipeline.Pipeline(source.Reader(each), 16, seed=3)
+            for step in range(8):
+                for key in ("x", "label"):
+                    np.testing.assert_array_equal(on_demand.batch(step)[key], memory.batch(step)[key])

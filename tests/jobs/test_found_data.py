@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from diffax import data, runs
+from tests.data import found
 from tests.jobs.test_launch import TINY, config
 
 
@@ -113,3 +114,23 @@ def test_a_folder_that_has_grown_is_refused_until_that_is_allowed(command, tmp_p
     moved = folder(tmp_path / "moved", run, "--config.train.num_steps=5", "--allow_change=data.path")
     code, _, err = command(*moved)
     assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    "name", ["sprites_with_transparency", "microscopy_in_16_bits", "arrays_as_keras_has_them", "shards_of_webdataset"]
+)
+def test_found_sets_are_trained_on_and_sampled(command, tmp_path, name):
+    (tmp_path / "set").mkdir()
+    if name == "shards_of_webdataset":
+        pytest.importorskip("datasets")
+    options = found.FOUND[name][0](tmp_path / "set")
+    overrides = [f"--config.data.name={options.pop('name')}", *(f"--config.data.{k}={v}" for k, v in options.items())]
+    run, expected = tmp_path / "run", found.FOUND[name][1]
+    code, out, err = command("--config", config("digits"), "--workdir", run, *TINY, *overrides)
+    assert code == 0 and expected.note in out, err
+    [picture] = (run / "samples").iterdir()
+    assert Image.open(picture).mode == ("L" if expected.shape[-1] == 1 else "RGB")
+    code, _, err = command("--workdir", run, "--mode=sample", "--num_samples=3")
+    assert code == 0, err
+    [drawn] = (run / "generated").glob("*.npz")
+    assert np.load(drawn)["samples"].shape == (3, *expected.shape)
