@@ -147,7 +147,7 @@ class Trained:
         *,
         num_steps: int | None = None,
         guidance_scale: float | None = None,
-        label: int | np.ndarray | None = None,
+        label: int | str | np.ndarray | None = None,
         average: int | str | None = None,
         **options: Any,
     ) -> jax.Array:
@@ -158,7 +158,7 @@ class Trained:
         Args:
           keys: (batch,) typed keys, as jax.random.split(jax.random.key(0), batch).
           sampler, num_steps, guidance_scale, options: settings of config.sampler to change, as for `with_sampler`.
-          label: a class, or one for every sample; by default each class in turn.
+          label: a class by its name or number, or a number for every sample; by default each class in turn.
 
         Raises:
           UserError: settings, a label or an average that do not exist.
