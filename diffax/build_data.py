@@ -22,7 +22,7 @@ SOURCES: dict[str, Callable[..., Dataset | Source]] = {
     **{name: functools.partial(data.toy.load, name) for name in data.toy.DISTRIBUTIONS},
     "folder": data.folder.open_folder,
     "arrays": data.files.load_arrays,
-    "parquet": data.parquet.open_parquet,
+    "huggingface": data.huggingface.open_huggingface,
     **data.tfds.OFFICIAL,
 }
 
@@ -67,6 +67,20 @@ def dataset(config: ConfigDict, split: str, *, report: data.prepare.Report | Non
     if options.only_label is not None:
         examples = data.dataset.only(in_memory("data.only_label", examples), options.only_label)
     return data.dataset.padded(in_memory("data.pad", examples), options.pad) if options.pad else examples.validate()
+
+
+def splits(config: ConfigDict, *, report: data.prepare.Report | None = None) -> tuple[Examples, Examples]:
+    """config.data: the training split and the held-out split.
+
+    Raises:
+      ValueError: as for `dataset`; or splits whose shapes or classes differ.
+    """
+    train, held_out = (dataset(config, split, report=report) for split in ("train", "test"))
+    for what in ("shape", "num_levels", "num_classes", "class_names"):
+        ours, theirs = getattr(train, what), getattr(held_out, what)
+        if ours != theirs:
+            raise ValueError(f"{what} of {train.name} is {ours}, and that of the held-out {held_out.name} {theirs}")
+    return train, held_out
 
 
 def _cached(source: Any, options: ConfigDict) -> Examples:

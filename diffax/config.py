@@ -32,7 +32,7 @@ def default() -> ConfigDict:
                 "name": "digits",
                 "augment": choice("none"),
                 "pad": 0,  # pixels of zeros around an image
-                "only_label": placeholder(int),  # train on one class alone
+                "only_label": placeholder(object),  # train on one class alone, by its name or number
                 "dequantize": False,  # uniform dequantization noise, for models of densities
                 "on_corrupt": "raise",  # or skip: the next good example takes the place of one that cannot be read
                 "cache_gb": 4.0,  # decoded images are kept in memory up to that

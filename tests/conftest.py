@@ -28,6 +28,15 @@ def x64() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def hub_offline(tmp_path_factory) -> Iterator[None]:
+    """Hugging Face's datasets, imported later and in child processes, keeps its files here and off the network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
 def interruptible() -> Iterator[None]:
     """A shell starts what it runs in the background with Ctrl-C ignored; some tests send it, and so do children."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -111,7 +111,7 @@ def test_sigma_data_stands_once():
         ({"train.num_steps": "None"}, "train.num_steps must be a whole number, got 'None'"),
         ({"data.pad": "True"}, "data.pad must be a whole number, got 'True'"),
         ({"loss.stratified": "1"}, "loss.stratified must be True or False, got '1'"),
-        ({"data.only_label": "two"}, "data.only_label must be a whole number or None, got 'two'"),
+        ({"data.workers": "two"}, "data.workers must be a whole number or None, got 'two'"),
         ({"model.channel_multipliers": "2"}, "model.channel_multipliers must be a tuple, as (1, 2), got '2'"),
         ({"optimizer.max_grad_norm": "much"}, "optimizer.max_grad_norm must be a number or None, got 'much'"),
         ({"schedule": "shifted"}, "schedule 'shifted' needs shift: set schedule.shift"),

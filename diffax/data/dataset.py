@@ -1,6 +1,7 @@
 """In-memory datasets: examples, optional class labels, and the scaling of examples to the network's input range."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import final
 
 import numpy as np
@@ -23,7 +24,10 @@ class Dataset:
     labels: int32 (n,), the class of each example, 0 .. num_classes - 1; or None.
     num_classes: the number of classes; None exactly when labels is None.
     num_levels: the number of values of a pixel (256 for byte images, 17 for the digits); None for points.
+    class_names: the names of the classes by number; None where they have none but their numbers.
     num_replaced: how many examples could not be decoded. Each of them is a copy of the next good example.
+    notes: one line each on what was left out, changed or held out when the data were read.
+    files_digest: of the names and sizes of the files that the data come from; None for data without files.
 
     The constructor checks nothing; `validate` checks everything.
     """
@@ -33,7 +37,10 @@ class Dataset:
     labels: np.ndarray | None = None
     num_classes: int | None = None
     num_levels: int | None = None
+    class_names: tuple[str, ...] | None = None
     num_replaced: int = 0
+    notes: tuple[str, ...] = ()
+    files_digest: str | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -71,6 +78,11 @@ class Dataset:
             _check_labels(self.name, len(self), self.labels, self.num_classes)
         elif self.num_classes is not None:
             raise ValueError(f"{self.name}: num_classes is {self.num_classes} but there are no labels")
+        if self.class_names is not None and len(self.class_names) != self.num_classes:
+            raise ValueError(
+                f"{self.name}: expected as many class_names as num_classes = {self.num_classes}, got "
+                f"{len(self.class_names)}"
+            )
         return self
 
 
@@ -88,40 +100,90 @@ def in_memory(what: str, examples: Examples) -> Dataset:
     return examples
 
 
-def only(dataset: Dataset, label: int) -> Dataset:
-    """Selects the examples of one class; the result has no labels.
+def only(dataset: Dataset, label: int | str) -> Dataset:
+    """Selects the examples of one class, given by its name or number; the result has no labels.
 
     Raises:
-      ValueError: a dataset without labels, or no example of that class.
+      ValueError: a dataset without labels, an unknown class, or no example of that class.
     """
     if dataset.labels is None or dataset.num_classes is None:
         raise ValueError(f"data.only_label = {label} needs labels, and {dataset.name} has none")
-    if not 0 <= label < dataset.num_classes:
-        raise ValueError(f"data.only_label must be in 0..{dataset.num_classes - 1}, got {label}")
-    of_class = dataset.examples[dataset.labels == label]
+    number = class_number("data.only_label", label, dataset.num_classes, dataset.class_names)
+    chosen = dataset.labels == number
+    name = described_class(number, dataset.class_names)
+    if not chosen.any():
+        raise ValueError(f"data.only_label = {label}: {dataset.name} has no example of class {name}")
     return dataclasses.replace(
-        dataset, name=f"{dataset.name}, class {label}", examples=of_class, labels=None, num_classes=None
+        dataset,
+        name=f"{dataset.name}, class {name}",
+        examples=dataset.examples[chosen],
+        labels=None,
+        num_classes=None,
+        class_names=None,
     ).validate()
 
 
-def is_held_out(index: np.ndarray) -> np.ndarray:
-    """The held-out mask for data without a split of their own: every 50th example is in the test split."""
-    return index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+def class_number(setting: str, label: int | str, num_classes: int, class_names: Sequence[str] | None) -> int:
+    """The number of a class given by its name or number; a name that is a number, such as a folder 10, is a name first.
+
+    Args:
+      setting: the name of the setting that gives the label, for error messages.
+
+    Raises:
+      ValueError: no such class.
+    """
+    names, text = list(class_names or ()), str(label)
+    if text in names:
+        return names.index(text)
+    number = int(text) if text.isdecimal() else -1
+    if 0 <= number < num_classes:
+        return number
+    known = f" or one of {listed(names)}" if names and not _are_numbers(names) else ""
+    raise ValueError(f"{setting} must be in 0..{num_classes - 1}{known}, got {label}")
+
+
+def described_class(number: int, class_names: Sequence[str] | None) -> str:
+    """A class in messages: 3, or 3 (cat) where its name says more than its number."""
+    is_named = class_names is not None and class_names[number] != str(number)
+    return f"{number} ({class_names[number]})" if is_named and class_names is not None else str(number)
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """The first names, separated by commas, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def held_out_rows(name: str, num_examples: int, split: str) -> tuple[Int64[np.ndarray, " rows"], str]:
+    """The rows of a split of data that have no held-out split of their own, and a note that says so.
+
+    Every 50th example is in the split test, all others are in train.
+
+    Raises:
+      ValueError: fewer than 50 examples, so that the test split is empty.
+    """
+    indices = np.arange(num_examples)
+    held_out = indices % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+    if not held_out.any():
+        raise ValueError(f"{name}: {num_examples} examples are too few, one of {HELD_OUT_EVERY} is held out")
+    note = f"no held-out split: every {HELD_OUT_EVERY}th example is held out, {held_out.sum():,} of {num_examples:,}"
+    return indices[held_out == (split == "test")], note
 
 
 def split_of(dataset: Dataset, split: str) -> Dataset:
-    """The train or test split of a dataset that has no splits of its own; see `is_held_out`.
+    """The train or test split of a dataset that has no splits of its own; see `held_out_rows`."""
+    rows, note = held_out_rows(dataset.name, len(dataset), split)
+    return dataclasses.replace(
+        dataset,
+        name=f"{dataset.name}/{split}",
+        examples=dataset.examples[rows],
+        labels=None if dataset.labels is None else dataset.labels[rows],
+        notes=(*dataset.notes, note),
+    )
 
-    Raises:
-      ValueError: the dataset has fewer than 50 examples, so that the test split is empty.
-    """
-    mask = is_held_out(np.arange(len(dataset))) == (split == "test")
-    if not mask.any():
-        raise ValueError(
-            f"{dataset.name}: expected at least {HELD_OUT_EVERY} examples, to hold one out, got {len(dataset)}"
-        )
-    labels = None if dataset.labels is None else dataset.labels[mask]
-    return dataclasses.replace(dataset, name=f"{dataset.name}/{split}", examples=dataset.examples[mask], labels=labels)
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    return list(names) == [str(number) for number in range(len(names))]
 
 
 def padded(dataset: Dataset, width: int) -> Dataset:

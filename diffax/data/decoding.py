@@ -10,90 +10,115 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-_MODES = {1: "L", 3: "RGB"}
-_GREY = ("1", "L", "LA", "I", "I;16", "F")
+from diffax.data import pixels
+
 File = str | os.PathLike | bytes
+_ORIENTATION, _TURNED = 0x0112, range(5, 9)
 
 
 class CorruptExample(ValueError):
     """Raised for an example that cannot be decoded; the message names it."""
 
 
+class Header(NamedTuple):
+    """What the header of an image says: its upright size, grey (1) or colour (3), transparency and animation."""
+
+    width: int
+    height: int
+    channels: int
+    is_transparent: bool
+    is_animated: bool
+    is_deep: bool
+
+
 class Form(NamedTuple):
     """The target shape (height, width, channels) of image decoding.
 
     resizes: whether images of other sizes are center-cropped and resized to it; otherwise they are an error.
+    background: the colour on which transparent pixels are composited.
     """
 
     shape: tuple[int, int, int]
     resizes: bool
+    background: pixels.Colour = (255, 255, 255)
 
     def decode(self, file: File, where: str) -> UInt8[np.ndarray, "height width channels"]:
-        """Decodes an image, applies its EXIF orientation and converts it to grey or RGB.
+        """Decodes an image, applies its EXIF orientation and converts it to 8-bit grey or RGB (`data.pixels`).
 
-        Where `resizes`, the image is center-cropped and resized with antialiasing.
+        Of an animation that is the first frame. Where `resizes`, the image is center-cropped and resized with
+        antialiasing.
 
         Args:
           file: a path or the encoded bytes.
           where: the name of the image in error messages.
 
         Raises:
-          CorruptExample: not an image, or a damaged one.
+          CorruptExample: not an image, a damaged one, or one whose pixel values have no known scale to 8 bits.
           ValueError: an image of another size, and `resizes` is False.
         """
         height, width, channels = self.shape
-        with _opened(file, where) as image:
-            upright = _upright(image)
-            if upright.mode != _MODES[channels]:
-                upright = upright.convert(_MODES[channels])
+        with _opened(file, where) as image, _damaged(where):
+            stored = pixels.Stored.of(image)
+            image.load()
+            upright = pixels.to_8_bits(_upright(image), stored, channels, self.background)
             if self.resizes and upright.size != (width, height):
                 upright = ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)
-            if upright.size != (width, height):
-                raise ValueError(
-                    f"{where}: has {upright.width} x {upright.height} pixels and the first image {width} x {height}: "
-                    "set data.size to crop and resize all to one size"
-                )
-            pixels = np.array(upright)
-        return pixels[..., None] if pixels.ndim == 2 else pixels
+            decoded = np.array(upright)
+        if decoded.shape[:2] != (height, width):
+            raise ValueError(
+                f"{where}: has {decoded.shape[1]} x {decoded.shape[0]} pixels and most images {width} x {height}: "
+                "set data.size to crop and resize all to one size"
+            )
+        return decoded[..., None] if decoded.ndim == 2 else decoded
 
 
-def form_of(first: File, where: str, *, size: int | None = None, channels: int | None = None) -> Form:
-    """The target shape of a dataset's images; by default the size and the channels of its first image.
-
-    Args:
-      first: the first image, a path or encoded bytes.
-      where: the name of the first image in error messages.
-      size: the side of the square that all images are center-cropped and resized to; None for the first image's size.
-      channels: 1 for grey, 3 for colour; None for the first image's.
-
-    Raises:
-      CorruptExample: the first image cannot be decoded.
-      ValueError: an invalid size or number of channels.
-    """
-    if size is not None and size < 1:
-        raise ValueError(f"data.size must be >= 1, got {size}")
-    if channels not in (None, *_MODES):
-        raise ValueError(f"data.channels must be 1 (grey) or 3 (colour), got {channels}")
-    with _opened(first, where) as image:
-        own_channels = 1 if image.mode in _GREY else 3
-        width, height = _upright(image).size if size is None else (size, size)
-    return Form((height, width, channels or own_channels), size is not None)
+def header(file: File, where: str) -> Header:
+    """Reads the header of an image, without decoding its pixels. Raises CorruptExample."""
+    with _opened(file, where) as image, _damaged(where):
+        stored = pixels.Stored.of(image)
+        # Of other files Pillow looks for an orientation behind the pixels.
+        turned = _has_exif(image) and image.getexif().get(_ORIENTATION) in _TURNED
+        width, height = reversed(image.size) if turned else image.size
+        return Header(
+            width=width,
+            height=height,
+            channels=pixels.num_channels(image, stored),
+            is_transparent=image.has_transparency_data,
+            is_animated=bool(getattr(image, "is_animated", False)),
+            is_deep=stored.raw_mode.partition(";")[2].startswith("16") or image.mode[0] in "IF",
+        )
 
 
 @contextlib.contextmanager
 def _opened(file: File, where: str) -> Iterator[Image.Image]:
-    """Decodes an image as it is stored. Raises CorruptExample."""
-    try:
+    """Opens an image without decoding it. Raises CorruptExample."""
+    with _damaged(where):
         # Read at once: Pillow asks a file for its parts by a dozen calls, as slow as decoding a small image.
         content = file if isinstance(file, bytes) else _read(file)
         image = Image.open(io.BytesIO(content))
-        image.load()
-    except UnidentifiedImageError as error:
-        raise CorruptExample(f"{where}: unreadable image (not an image of a format that Pillow knows)") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise CorruptExample(f"{where}: unreadable image ({error})") from error
+        if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            # Pillow itself warns here, and refuses twice as many.
+            raise CorruptExample(
+                f"{where}: {image.width} x {image.height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS"
+            )
     with image:
         yield image
+
+
+@contextlib.contextmanager
+def _damaged(where: str) -> Iterator[None]:
+    """Turns what Pillow raises on a damaged image into a CorruptExample of one line."""
+    try:
+        yield
+    except CorruptExample:
+        raise
+    except UnidentifiedImageError as error:
+        raise CorruptExample(f"{where}: unreadable image (not an image of a format that Pillow knows)") from error
+    except pixels.UnsupportedPixels as error:
+        raise CorruptExample(f"{where}: {error}") from error
+    except Exception as error:  # parsers of damaged files raise whatever they stumble over
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise CorruptExample(f"{where}: unreadable image ({message})") from error
 
 
 def _read(path: str | os.PathLike) -> bytes:
@@ -101,9 +126,14 @@ def _read(path: str | os.PathLike) -> bytes:
         return file.read()
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The image with its EXIF orientation applied.
+def _has_exif(image: Image.Image) -> bool:
+    """Whether an image may have an EXIF orientation.
 
-    Pillow's check takes as long as decoding a small image and few images have an orientation, hence the condition.
+    Pillow's own check takes as long as decoding a small image, and few images have an orientation.
     """
-    return ImageOps.exif_transpose(image) if "exif" in image.info or image.format == "TIFF" else image
+    return "exif" in image.info or image.format == "TIFF"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image with its EXIF orientation applied."""
+    return ImageOps.exif_transpose(image) if _has_exif(image) else image

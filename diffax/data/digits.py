@@ -30,6 +30,7 @@ def load(split: str = "train") -> dataset.Dataset:
         labels=table[rows, 64].astype(np.int32),
         num_classes=10,
         num_levels=17,
+        class_names=tuple(map(str, range(10))),
     ).validate()
 
 

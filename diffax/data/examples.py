@@ -29,12 +29,24 @@ class Examples(Protocol):
         """The number of classes; None for a dataset without labels."""
 
     @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes by number; None for a dataset without labels or without names of classes."""
+
+    @property
     def num_levels(self) -> int | None:
         """The number of values of a pixel, 256 for byte images; None for float32 points."""
 
     @property
     def num_replaced(self) -> int:
         """How many examples could not be decoded so far and were replaced by the next good one."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line each on what was left out, changed or held out when the data were read."""
+
+    @property
+    def files_digest(self) -> str | None:
+        """A digest of the names and sizes of the files that the data come from; None for data without files."""
 
     @property
     def in_memory(self) -> bool:

@@ -1,29 +1,34 @@
-"""Image folders: image files with one sub-folder per class, or without classes."""
+"""Image folders: image files with one folder per class, or without classes."""
 
 import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import final
 
-import numpy as np
-from PIL import Image
-
-from diffax.data import paths
-from diffax.data.dataset import HELD_OUT_EVERY, is_held_out
-from diffax.data.decoding import Form, form_of
+from diffax.data import listing, paths
+from diffax.data.dataset import held_out_rows, listed
+from diffax.data.decoding import Form
 from diffax.data.source import Example
+from diffax.data.survey import form_of
+
+_TRAIN, _HELD_OUT = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 
 
 @final
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """An image folder as a `data.source.Source`; made by `open_folder`."""
+    """An image folder as a `data.source.Source`; made by `open_folder`.
+
+    notes, files_digest: see `data.source.Source`.
+    """
 
     name: str
     form: Form
     class_names: Sequence[str] | None
     files: Sequence[pathlib.Path]
     labels: Sequence[int] | None
+    notes: tuple[str, ...] = ()
+    files_digest: str | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -40,59 +45,93 @@ class Folder:
         return Example(pixels, None if self.labels is None else self.labels[index])
 
 
-def open_folder(split: str, *, path: str = "", size: int | None = None, channels: int | None = None) -> Folder:
+def open_folder(
+    split: str,
+    *,
+    path: str = "",
+    size: int | None = None,
+    channels: int | None = None,
+    background: str = "white",
+    classes: str | None = None,
+) -> Folder:
     """Opens a split of an image folder; image files of any format that Pillow reads, in the order of their names.
 
-    A folder with sub-folders train and test (or val) has those splits. In any other folder every 50th file is held out
-    as the test split. The sub-folders of a split are its classes, in the order of their names.
+    A folder with sub-folders train (or training) and test, testing, val, valid or validation has those splits, of which
+    the first of that order is held out. In any other folder, or one with train alone, every 50th file is held out. The
+    sub-folders of the training split are the classes of both splits; their images lie anywhere below them.
 
     Args:
       split: train or test.
       path: the folder.
       size: the side of the square that every image is center-cropped and resized to, with antialiasing; None if all
-        images have the size of the first.
-      channels: 1 for grey, 3 for colour; None for the channels of the first image.
+        images have one size.
+      channels: 1 for grey, 3 for colour; None for the channels of the majority of the training images.
+      background: the colour on which transparent pixels are composited: black, white or #rrggbb.
+      classes: folders or none, where images lie beside folders of images: see `data.listing.list_images`.
 
     Raises:
-      ValueError: no path, no such folder, no images in it, or a class without images.
+      ValueError: no path, no such folder, no images in it, a class without images, or a held-out class that is not one
+        of the training split.
     """
-    folder = paths.required(path, "folder")
-    if not folder.is_dir():
-        raise ValueError(f"data.path = {str(folder)!r} is not a folder")
-    splits = {name: folder / name for name in ("train", "test", "val") if (folder / name).is_dir()}
-    has_splits = "train" in splits and len(splits) > 1
-    if not has_splits:
-        root = folder
-    else:
-        root = splits["train"] if split == "train" else splits.get("test", splits.get("val", folder))
-    names, files, labels = _listed(root)
-    if not has_splits:
-        indices = np.flatnonzero(is_held_out(np.arange(len(files))) == (split == "test"))
-        if not len(indices):
-            raise ValueError(f"{root}: {len(files)} images are too few, one of {HELD_OUT_EVERY} is held out")
-        files, labels = [files[i] for i in indices], [labels[i] for i in indices]
-    form = form_of(files[0], str(files[0]), size=size, channels=channels)
-    return Folder(f"{folder.name}/{split}", form, names, files, labels if names else None)
+    root = paths.required(path, "folder")
+    if not root.is_dir():
+        raise ValueError(f"data.path = {str(root)!r} is not a folder")
+    train_folder, test_folder, notes = _splits(root)
+    train = listing.list_images(train_folder, classes)
+    chosen = train if split == "train" or test_folder is None else listing.list_images(test_folder, classes)
+    notes += chosen.notes
+    files, labels = chosen.files, chosen.labels
+    if test_folder is None:
+        rows, note = held_out_rows(str(root), len(files), split)
+        files, labels = [files[row] for row in rows], [labels[row] for row in rows] if labels else []
+        notes += (note,)
+    elif chosen is not train:
+        labels = _renumbered(test_folder, chosen, train)
+    form, changes = form_of(
+        train.files.__getitem__,
+        len(train.files),
+        lambda index: str(train.files[index]),
+        size=size,
+        channels=channels,
+        background=background,
+    )
+    digest = listing.digest(root, files)
+    labels_or_none = None if train.class_names is None else labels
+    return Folder(f"{root.name}/{split}", form, train.class_names, files, labels_or_none, (*notes, *changes), digest)
 
 
-def _listed(root: pathlib.Path) -> tuple[list[str] | None, list[pathlib.Path], list[int]]:
-    """(names of the classes or None, all files, the class of each file)."""
-    classes = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    groups = [_images(folder) for folder in classes or [root]]
-    for folder, group in zip(classes or [root], groups, strict=True):
-        if not group:
-            what = (
-                "the class has no images: add some or remove the folder"
-                if classes
-                else "no images, nor folders of them"
-            )
-            raise ValueError(f"{folder}: {what}")
-    files = [file for group in groups for file in group]
-    labels = [label for label, group in enumerate(groups) for _ in group]
-    return [folder.name for folder in classes] or None, files, labels
+def _splits(root: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path | None, tuple[str, ...]]:
+    """(the folder of the training split, that of the held-out split or None, notes on what lies beside them)."""
+    folders, files = listing.entries(root)
+    by_name = {folder.name.lower(): folder for folder in folders}
+    train = next((by_name[name] for name in _TRAIN if name in by_name), None)
+    held_out = [by_name[name] for name in _HELD_OUT if name in by_name]
+    if train is None and held_out and len(held_out) == len(folders):
+        raise ValueError(f"{root}: there is a folder {held_out[0].name} but none named train")
+    beside = [folder for folder in folders if folder not in (train, *held_out[:1])]
+    if train is None or (not held_out and any(map(listing.has_images, beside))):
+        return root, None, ()  # train is a class among others
+    others = [f"{folder.name}/ ({sum(1 for _ in listing.walk(folder)):,} files)" for folder in beside]
+    others += [file.name for file in files]
+    notes = (f"left out of {root}, beside the folders of its splits: {listed(others)}",) if others else ()
+    if held_out and held_out[0].resolve() == train.resolve():
+        return train, None, notes
+    return train, held_out[0] if held_out else None, notes
 
 
-def _images(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The files of a folder with the suffix of an image format, sorted by name."""
-    known = Image.registered_extensions()
-    return sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in known and entry.is_file())
+def _renumbered(folder: pathlib.Path, held_out: listing.Listing, train: listing.Listing) -> list[int]:
+    """The labels of the held-out images as numbers of the classes of the training split."""
+    if train.class_names is None and held_out.class_names is None:
+        return []
+    if train.class_names is None or held_out.class_names is None:
+        with_classes = "held-out" if train.class_names is None else "training"
+        raise ValueError(
+            f"{folder}: of training and held-out images only the {with_classes} images lie in class folders"
+        )
+    unknown = [name for name in held_out.class_names if name not in train.class_names]
+    if unknown:
+        raise ValueError(
+            f"{folder / unknown[0]}: the training split has no such class, but {listed(train.class_names)}"
+        )
+    numbers = {name: number for number, name in enumerate(train.class_names)}
+    return [numbers[held_out.class_names[label]] for label in held_out.labels]

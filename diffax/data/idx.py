@@ -1,6 +1,7 @@
 """The idx file format of MNIST: a header of big-endian numbers, then bytes; optionally compressed by gzip."""
 
 import gzip
+import math
 import pathlib
 import zlib
 
@@ -28,8 +29,10 @@ def read(path: pathlib.Path) -> UInt8[np.ndarray, "..."]:
             f"{path}: expected an idx file of unsigned bytes (it begins 0 0 8 n), got {content[:4].hex(' ')}"
         )
     num_axes = content[3]
+    if len(content) < 4 + 4 * num_axes:
+        raise ValueError(f"{path}: expected a header of {4 + 4 * num_axes} bytes, got {len(content)}: damaged")
     shape = tuple(int(n) for n in np.frombuffer(content, ">u4", num_axes, 4))
-    expected, got = int(np.prod(shape)), len(content) - 4 - 4 * num_axes
+    expected, got = math.prod(shape), len(content) - 4 - 4 * num_axes
     if got != expected:
         raise ValueError(f"{path}: expected {expected:,} bytes for an array of shape {shape}, got {got:,}: damaged")
     return np.frombuffer(content, np.uint8, offset=4 + 4 * num_axes).reshape(shape)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from diffax.data import archive, cifar, dataset, download, mnist
+from diffax.data import archive, cifar, dataset, download, listing, mnist
 
 ARCHIVES = {
     "cifar10": cifar.CIFAR10,
@@ -83,6 +83,7 @@ def read_local(name: str, path: pathlib.Path, split: str) -> dataset.Dataset:
     if not path.exists():
         raise ValueError(f"data.path = {str(path)!r} does not exist: expected the official files of {name}")
     splits, class_names = ARCHIVES[name].read(path)
+    files = [path] if path.is_file() else sorted(file for file in path.iterdir() if listing.is_visible(file))
     images, labels = splits[split]
     return dataset.Dataset(
         name=f"{name}/{split}",
@@ -90,6 +91,8 @@ def read_local(name: str, path: pathlib.Path, split: str) -> dataset.Dataset:
         labels=np.ascontiguousarray(labels[:, -1]),
         num_classes=len(class_names),
         num_levels=256,
+        class_names=tuple(class_names),
+        files_digest=listing.digest(path.parent, files),
     ).validate()
 
 

@@ -1,7 +1,7 @@
 """Sources of encoded images on disk, decoded on demand or loaded into memory as a whole.
 
-`Source` is the protocol of a folder, a Parquet file or a TFDS dataset. `Reader` makes batches of a source for the
-input pipeline. `load` decodes a whole source into a `data.dataset.Dataset`.
+`Source` is the protocol of a folder, a Hugging Face dataset or a TFDS dataset. `Reader` makes batches of a source for
+the input pipeline. `load` decodes a whole source into a `data.dataset.Dataset`.
 """
 
 import dataclasses
@@ -39,6 +39,14 @@ class Source(Protocol):
     @property
     def class_names(self) -> Sequence[str] | None:
         """The names of the classes; None for a source without labels."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line each on what was left out, changed or held out when the source was opened."""
+
+    @property
+    def files_digest(self) -> str | None:
+        """A digest of the names and sizes of the files of the source; None if it has none."""
 
     def __len__(self) -> int: ...
 
@@ -91,6 +99,21 @@ class Reader:
     def num_classes(self) -> int | None:
         """The number of classes; None for a source without labels."""
         return None if self.source.class_names is None else len(self.source.class_names)
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes; None for a source without labels."""
+        return None if self.source.class_names is None else tuple(self.source.class_names)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The notes of the source."""
+        return self.source.notes
+
+    @property
+    def files_digest(self) -> str | None:
+        """The digest of the files of the source."""
+        return self.source.files_digest
 
     @property
     def num_levels(self) -> int:
@@ -158,6 +181,9 @@ def load(source: Source, *, skip: bool = False, num_threads: int = 8) -> dataset
         labels=labels,
         num_classes=reader.num_classes,
         num_levels=reader.num_levels,
+        class_names=reader.class_names,
+        notes=reader.notes,
+        files_digest=reader.files_digest,
         num_replaced=reader.num_replaced,
     )
     return whole.validate()

@@ -7,10 +7,14 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, final
 
-from diffax.data import prepare
-from diffax.data.dataset import Dataset
-from diffax.data.decoding import Form, form_of
+import numpy as np
+from jaxtyping import Int64
+
+from diffax.data import listing, prepare
+from diffax.data.dataset import Dataset, held_out_rows
+from diffax.data.decoding import Form
 from diffax.data.source import Example
+from diffax.data.survey import form_of
 
 
 @final
@@ -19,12 +23,16 @@ class Tfds:
     """A split of a prepared TFDS dataset as a `data.source.Source`; made by `open_tfds` or `from_builder`.
 
     records: random access to the examples as TFDS stores them, with images still encoded.
+    rows: which of them are of the split.
     """
 
     name: str
     form: Form
     class_names: Sequence[str] | None
     records: Sequence[dict[str, Any]]
+    rows: Int64[np.ndarray, " rows"]
+    notes: tuple[str, ...] = ()
+    files_digest: str | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -32,12 +40,12 @@ class Tfds:
         return self.form.shape
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.rows)
 
     def example(self, index: int) -> Example:
         """Decodes one image. Raises CorruptExample, whose message names the dataset and the index."""
-        record = self.records[index]
-        pixels = self.form.decode(record["image"], f"{self.name}, example {index}")
+        record = self.records[int(self.rows[index])]
+        pixels = self.form.decode(record["image"], f"{self.name}, example {self.rows[index]}")
         return Example(pixels, None if self.class_names is None else int(record["label"]))
 
 
@@ -48,6 +56,7 @@ def open_tfds(
     path: str = "",
     size: int | None = None,
     channels: int | None = None,
+    background: str = "white",
     report: prepare.Report | None = None,
 ) -> Tfds | Dataset:
     """Opens a split of a TFDS dataset of images; its feature `label`, if there is one, is the class.
@@ -57,13 +66,15 @@ def open_tfds(
     array_record format.
 
     Args:
-      split: train or test; where a dataset has no test split, test is its validation split.
+      split: train or test; where a dataset has no test split, test is its validation split, or every 50th example of a
+        dataset with neither.
       name: the TFDS name, for example imagenet_resized/64x64.
       path: of the datasets of `prepare.ARCHIVES`, the official archive or the folder of the official files; of any
         other dataset, TFDS's data_dir. Empty: see above, or TFDS's default data_dir.
       size: the side of the square that every image is center-cropped and resized to, with antialiasing; None if all
-        images have the size of the first.
-      channels: 1 for grey, 3 for colour; None for the channels of the first image.
+        images have one size.
+      channels: 1 for grey, 3 for colour; None for the channels of the majority of images.
+      background: the colour on which transparent pixels are composited: black, white or #rrggbb.
       report: called in downloads with a file's name, the bytes downloaded so far and its size.
 
     Raises:
@@ -81,30 +92,53 @@ def open_tfds(
         )
     else:
         return prepare.read_local(name, root, split)
-    return from_builder(builder, split, name=name, size=size, channels=channels)
+    return from_builder(builder, split, name=name, size=size, channels=channels, background=background)
 
 
 # The datasets with official files by name, each a function (split, *, path, size, channels, report).
 OFFICIAL = {name: functools.partial(open_tfds, name=name) for name in prepare.ARCHIVES}
 
 
-def from_builder(builder: Any, split: str, *, name: str, size: int | None = None, channels: int | None = None) -> Tfds:
+def from_builder(
+    builder: Any,
+    split: str,
+    *,
+    name: str,
+    size: int | None = None,
+    channels: int | None = None,
+    background: str = "white",
+) -> Tfds:
     """Opens a split of a prepared TFDS builder; arguments and errors as for `open_tfds`."""
     import tensorflow_datasets as tfds
 
     features = dict(builder.info.features.items())
     if not isinstance(features.get("image"), tfds.features.Image):
         raise ValueError(f"{name}: expected a feature 'image', got {', '.join(sorted(features))}")
-    if split == "test" and "test" not in builder.info.splits and "validation" in builder.info.splits:
-        split = "validation"
-    if split not in builder.info.splits:
-        raise ValueError(f"{name} has no split {split!r}, but {', '.join(builder.info.splits)}")
-    decoders = {"image": tfds.decode.SkipDecoding()}
-    records = builder.as_data_source(split=split, decoders=decoders)
+    splits = builder.info.splits
+    held_out = next((key for key in ("test", "validation") if key in splits), None)
+    key = {"train": "train", "test": held_out or "train"}.get(split, split)
+    for needed in ("train", key):
+        if needed not in splits:
+            raise ValueError(f"{name} has no split {needed!r}, but {', '.join(splits)}")
     label = features.get("label")
-    names = list(label.names) if isinstance(label, tfds.features.ClassLabel) else None
-    form = form_of(records[0]["image"], f"{name}, example 0", size=size, channels=channels)
-    return Tfds(f"{name}/{split}", form, names, records)
+    names = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else None
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    train = builder.as_data_source(split="train", decoders=decoders)
+    form, notes = form_of(
+        lambda index: train[index]["image"],
+        len(train),
+        lambda index: f"{name}/train, example {index}",
+        size=size,
+        channels=channels,
+        background=background,
+    )
+    records = train if key == "train" else builder.as_data_source(split=key, decoders=decoders)
+    rows = np.arange(len(records))
+    if held_out is None:
+        rows, note = held_out_rows(name, len(records), split)
+        notes = (note, *notes)
+    digest = listing.digest(pathlib.Path(builder.data_dir), map(pathlib.Path, splits[key].filepaths))
+    return Tfds(f"{name}/{split if held_out is None else key}", form, names, records, rows, notes, digest)
 
 
 def _prepared_before(name: str, data_dir: pathlib.Path | None) -> Any:

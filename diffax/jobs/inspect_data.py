@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from diffax import build_data, data
 from diffax.data.examples import Examples
 from diffax.reporting import images, plots, progress
+from diffax.runs import remarks
 from diffax.runs.errors import UserError, for_people
 
 _NUM_SHOWN, _NUM_MEASURED, _SECONDS = 100, 5000, 3.0
@@ -28,15 +29,15 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     Raises:
       UserError: data that are missing or damaged.
     """
-    path = workdir.with_name(f"{workdir.name}_data.png")
+    path = _picture_path(workdir)
     with for_people():
-        train, test = (build_data.dataset(config, split, report=progress.downloads()) for split in ("train", "test"))
+        train, test = build_data.splits(config, report=progress.downloads())
         preprocess, on_device = build_data.preprocess(config, train), build_data.is_on_device(config, train)
     if config.train.batch_size < 1:
         raise UserError(f"train.batch_size must be >= 1, got {config.train.batch_size}")
     print(f"{train.name}: {len(train):,} examples of shape {train.shape}, {len(test):,} held out ({test.name})")
-    if train.num_replaced:
-        print(f"{train.num_replaced} examples could not be read; the next good one stands in")
+    for line in remarks.on(train, test):
+        print(line)
     sample = data.pipeline.Pipeline(train, min(_NUM_MEASURED, len(train)), config.seed).batch(0)
     if "label" in sample:
         counts = np.bincount(sample["label"], minlength=train.num_classes or 0)
@@ -57,6 +58,14 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     else:
         images.save_png(path, shown)
     print(f"{len(shown)} examples, augmentation {config.data.augment.name}: {path}", flush=True)
+
+
+def _picture_path(workdir: pathlib.Path) -> pathlib.Path:
+    """DIR_data.png beside the directory DIR, which is left as it is."""
+    directory = workdir.resolve()  # . and .. have no name of their own
+    if not directory.name:
+        raise UserError(f"--workdir {workdir}: choose another, {directory} has no name")
+    return (workdir if workdir.name not in ("", "..") else directory).with_name(f"{directory.name}_data.png")
 
 
 def _speed(config: ConfigDict, examples: Examples) -> float:

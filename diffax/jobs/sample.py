@@ -3,9 +3,11 @@
 import argparse
 import pathlib
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from diffax import distributed, resolve
+from diffax.data.dataset import described_class
 from diffax.reporting import images, plots
 from diffax.runs import directory as run_directory
 from diffax.runs import trained
@@ -20,7 +22,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num_samples", type=int, default=64, help="how many samples (default 64)")
     parser.add_argument("--batch_size", type=int, default=256, help="how many at once (default 256)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default 0)")
-    parser.add_argument("--label", type=int, help="the class to draw; each in turn by default")
+    parser.add_argument("--label", help="the class to draw, its name or number; each in turn by default")
     parser.add_argument("--ema", metavar="NAME", help="which average of config.ema, by its name or index")
     parser.add_argument("--sampler", metavar="NAME", help="short for --config.sampler.name")
     parser.add_argument("--num_steps", type=int, help="short for --config.sampler.num_steps")
@@ -30,8 +32,9 @@ def flags(parser: argparse.ArgumentParser) -> None:
 def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> pathlib.Path:
     """Draws samples by config.sampler with an average of the parameters; returns the path of the .npz file.
 
-    It holds `samples`, (num_samples, *dims) in the network's range ([-1, 1] for images), and `labels` if the model is
-    class-conditional. A PNG file of the same name lies beside it. Reads no training data.
+    It holds `samples`, (num_samples, *dims) in the network's range ([-1, 1] for images), `labels` if the model is
+    class-conditional, and of images `num_levels`, how many values a pixel can take; the data source `arrays` reads it.
+    A PNG file of the same name lies beside it. Reads no training data.
 
     Raises:
       UserError: no checkpoint, another run's config, or a label or an average the model does not have.
@@ -47,18 +50,22 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     model = trained.open_with(workdir, config)
     labels = model.model.labels(args.num_samples, args.label)
     samples = model.draw(args.num_samples, seed=args.seed, labels=labels, batch_size=args.batch_size, average=args.ema)
+    if args.label is not None and labels is not None:
+        args.label = int(labels[0])  # the file is named for the class, however it was given
     path = workdir / "generated" / f"{_name(model, args)}.npz"
     if not distributed.is_first():
         return path
     path.parent.mkdir(exist_ok=True)
-    images.save_npz(path, samples=samples, **({} if labels is None else {"labels": labels}))
     is_image = model.num_levels is not None
+    beside = {"labels": labels, "num_levels": np.asarray(model.num_levels) if is_image else None}
+    images.save_npz(path, samples=samples, **{key: value for key, value in beside.items() if value is not None})
     picture = images.picture(samples[:MAX_IMAGES]) if is_image else plots.scatter_picture(samples)
     images.save_png(path.with_suffix(".png"), picture)
     table = model.model.sampler_table()
+    drawn = "" if args.label is None else f" of class {described_class(args.label, model.class_names)}"
+    by = f"{table.name}, {table.num_evaluations} evaluations"
     print(
-        f"{args.num_samples} samples of step {model.step} by {table.name}, {table.num_evaluations} evaluations:\n"
-        f"  {path}\n  {path.with_suffix('.png')}",
+        f"{args.num_samples} samples{drawn} of step {model.step} by {by}:\n  {path}\n  {path.with_suffix('.png')}",
         flush=True,
     )
     return path

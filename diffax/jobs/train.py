@@ -14,10 +14,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from diffax import build, build_data, build_training, data, distributed, evaluation, runs, training
+from diffax.data.examples import Examples
 from diffax.reporting import images, progress, throughput
 from diffax.reporting.metrics import FILENAME, MetricsWriter
 from diffax.runs import directory as run_directory
-from diffax.runs import fine_tuning, lock, trained
+from diffax.runs import fine_tuning, lock, remarks, trained
 from diffax.runs.errors import Preempted, UserError, for_people
 from diffax.runs.evaluation_data import EvaluationData
 from diffax.runs.model import DataDescription, Model
@@ -51,7 +52,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     check(config)
     first, allow_change = distributed.is_first(), tuple(filter(None, args.allow_change.split(",")))
     with for_people():
-        examples, held_out = (build_data.dataset(config, split, report=progress.downloads()) for split in _SPLITS)
+        examples, held_out = build_data.splits(config, report=progress.downloads())
         model = Model.build(config, DataDescription.of(config, examples))
         mesh = build_training.mesh(config)
         program = Program.build(model, examples, mesh)
@@ -63,6 +64,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     run_directory.check_writable(workdir)
     with lock.held(workdir) if first else contextlib.nullcontext():
         run_directory.check_same_run(workdir, config, allow_change)
+        data_changes = run_directory.check_same_data(workdir, model.data.fingerprint, allow_change)
         # The first process writes only when all have looked.
         distributed.meet("checked")
         paths, train = run_directory.checkpoints(workdir), config.train
@@ -71,8 +73,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
             state, start = _begin(program, checkpoints, start_params)
             if first:
                 model.data.write(workdir)  # before config.json, which makes the directory a run's
-                run_directory.write_description(workdir, config, start or 0)
-                _report(program, examples, workdir, start)
+                run_directory.write_description(workdir, config, start or 0, data_changes)
+                _report(program, examples, held_out, workdir, start)
+                if data_changes:
+                    print(f"other data than before: {'; '.join(data_changes)}", flush=True)
             saver, step = Saver(checkpoints, config), start or 0
             callbacks = _callbacks(model, workdir, saver, evaluators, evaluation_data, mesh)
             if step < train.num_steps:
@@ -82,9 +86,6 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
         raise Preempted(f"{workdir}: saved at step {step} of {config.train.num_steps}; the same command goes on")
     if first:
         print(f"{workdir}: done. Look at {workdir / 'samples'}; metrics are in {workdir / FILENAME}.", flush=True)
-
-
-_SPLITS = ("train", "test")
 
 
 def check(config: ConfigDict) -> None:
@@ -109,13 +110,13 @@ def _begin(program: Program, checkpoints: Checkpoints, start_params: Any) -> tup
     return program.init_state() if start_params is None else program.started_from(start_params), None
 
 
-def _report(program: Program, examples: data.examples.Examples, workdir: pathlib.Path, start: int | None) -> None:
+def _report(program: Program, examples: Examples, held_out: Examples, workdir: pathlib.Path, start: int | None) -> None:
     mesh = program.mesh
     place = "on the device" if build_data.is_on_device(program.model.config, examples) else "from the host"
     where = "from the beginning" if start is None else f"from the checkpoint of step {start}"
     print(f"{workdir}: {program.num_params:,} parameters, {len(examples):,} examples {place}, {where}", flush=True)
-    if examples.num_replaced:
-        print(f"{examples.name}: {examples.num_replaced} examples could not be read; the next good one stands in")
+    for line in remarks.on(examples, held_out):
+        print(line, flush=True)
     if mesh.size > 1:
         shape = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
         print(f"{mesh.size} devices of {jax.process_count()} processes: {shape}", flush=True)
@@ -187,7 +188,7 @@ def run_evaluator(
 
 def _fit(
     program: Program,
-    examples: data.examples.Examples,
+    examples: Examples,
     state: training.TrainState,
     start: int | None,
     workdir: pathlib.Path,

@@ -5,6 +5,7 @@ import os
 import pathlib
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -12,6 +13,7 @@ from ml_collections import ConfigDict
 import diffax
 from diffax import config as settings
 from diffax import config_file, devices, resolve
+from diffax.data.fingerprint import differences as differences_of_data
 from diffax.reporting import atomic
 from diffax.runs import lock
 from diffax.runs.errors import UserError
@@ -87,6 +89,27 @@ def check_same_run(workdir: pathlib.Path, config: ConfigDict, allow_change: tupl
         )
 
 
+def check_same_data(
+    workdir: pathlib.Path, fingerprint: Mapping[str, Any] | None, allow_change: tuple[str, ...] = ()
+) -> list[str]:
+    """Refuses to continue a run on other data than it began with; returns what changed where that is allowed.
+
+    Args:
+      fingerprint: of the training data, `data.fingerprint`.
+
+    Raises:
+      UserError: listing what changed; "data" is not in allow_change.
+    """
+    before = _read(workdir / MODEL).get("fingerprint") if config_path(workdir).exists() else None
+    changes = [] if before is None or fingerprint is None else differences_of_data(before, fingerprint)
+    if changes and "data" not in allow_change:
+        raise UserError(
+            f"--workdir {workdir} was trained on other data: {'; '.join(changes)} (choose another --workdir, or go on by "
+            "--allow_change=data, which keeps parameters, optimizer and step, and visits the examples in a new order)"
+        )
+    return changes
+
+
 def differences(before: ConfigDict, after: ConfigDict) -> dict[str, str]:
     """{'model.channels': 'model.channels: 32 -> 64'} for every setting that differs between resolved configurations."""
     old, new = resolve.flat(before), resolve.flat(after)
@@ -111,11 +134,15 @@ def check_writable(workdir: pathlib.Path) -> None:
         raise UserError(f"--workdir {workdir} cannot be written ({error.strerror}); choose another") from error
 
 
-def write_description(workdir: pathlib.Path, config: ConfigDict, step: int) -> None:
+def write_description(
+    workdir: pathlib.Path, config: ConfigDict, step: int, data_changes: Sequence[str] = ()
+) -> None:
     """Writes config.json and environment.json; what a resumed run changes is appended to changes.jsonl first."""
     workdir.mkdir(parents=True, exist_ok=True)
     before = read_config(workdir)
-    if before is not None and (changes := differences(before, config)):
+    changes = {} if before is None else differences(before, config)
+    changes |= {change: f"data: {change}" for change in data_changes}
+    if changes:
         with open(workdir / "changes.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "changes": list(changes.values())}) + "\n")
     write_json(config_path(workdir), config.to_dict())

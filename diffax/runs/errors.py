@@ -18,7 +18,7 @@ def for_people() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise UserError(str(error)) from error
+        raise UserError(str(error).replace("\n", "\\n")) from error  # the name of a file may hold one
     except OSError as error:
         what = error.strerror or str(error)
         raise UserError(f"{error.filename}: {what}" if error.filename else what) from error

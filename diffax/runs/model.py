@@ -15,15 +15,17 @@ from ml_collections import ConfigDict
 
 import diffax
 from diffax import build, build_training, denoisers, networks, processes, resolve, samplers, training
-from diffax.data.dataset import in_memory
+from diffax.data import dataset
 from diffax.data.examples import Examples
+from diffax.data.fingerprint import fingerprint
 from diffax.reporting import atomic
-from diffax.runs.errors import UserError
+from diffax.runs.errors import UserError, for_people
 from diffax.typing import Denoiser, Network, Schedule
 
 FILENAME, MOMENTS = "model.json", "moments.npz"
 # Of run directories: raised when they change so that older ones cannot be read.
 FORMAT = 2
+_STORED = ("sample_shape", "num_classes", "num_levels", "class_names", "fingerprint")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +33,8 @@ class DataDescription:
     """What a model takes from its training data; a run keeps it, so that the data are not needed afterwards.
 
     sample_shape: of one example. num_classes: None for data without labels. num_levels: how many values a pixel can
-    take; None for points. moments: mean and covariance, where the parameterization needs them.
+    take; None for points. class_names: by number; None where classes have no names. moments: mean and covariance, where
+    the parameterization needs them. fingerprint: see `data.fingerprint`; None in runs from before there was one.
     """
 
     name: str
@@ -39,20 +42,23 @@ class DataDescription:
     num_classes: int | None = None
     num_levels: int | None = None
     moments: processes.Moments | None = None
+    class_names: tuple[str, ...] | None = None
+    fingerprint: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, config: ConfigDict, examples: Examples) -> "DataDescription":
         """The description of the examples that config.data gave."""
         moments = None
         if build.needs_moments(config):
-            dataset = in_memory(f"parameterization {config.parameterization.name!r}", examples)
-            moments = processes.moments(dataset.to_network_range(dataset.examples))
-        return cls(examples.name, tuple(examples.shape), examples.num_classes, examples.num_levels, moments)
+            whole = dataset.in_memory(f"parameterization {config.parameterization.name!r}", examples)
+            moments = processes.moments(whole.to_network_range(whole.examples))
+        shape, names = tuple(examples.shape), examples.class_names
+        return cls(examples.name, shape, examples.num_classes, examples.num_levels, moments, names, fingerprint(examples))
 
     def write(self, directory: pathlib.Path) -> None:
         """Writes the description to a run directory."""
         record = {"format": FORMAT, "diffax": diffax.__version__, "data": self.name}
-        record |= {name: getattr(self, name) for name in ("sample_shape", "num_classes", "num_levels")}
+        record |= {name: getattr(self, name) for name in _STORED}
         if self.moments is not None:
             with atomic.replacing(directory / MOMENTS) as file:
                 np.savez(file, allow_pickle=False, **self.moments._asdict())
@@ -74,7 +80,9 @@ class DataDescription:
                 with np.load(directory / MOMENTS, allow_pickle=False) as arrays:
                     moments = processes.Moments(**{name: arrays[name] for name in processes.Moments._fields})
             shape = tuple(record["sample_shape"])
-            return cls(record["data"], shape, record["num_classes"], record["num_levels"], moments)
+            names = record.get("class_names")  # of older runs there are none
+            names = None if names is None else tuple(names)
+            return cls(record["data"], shape, record["num_classes"], record["num_levels"], moments, names, record.get("fingerprint"))
         except FileNotFoundError:
             raise UserError(f"--workdir {directory} has no checkpoint yet: train it first (--mode train)") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -175,8 +183,8 @@ class Model:
             time_input=self.time_input,
         )
 
-    def labels(self, num_samples: int, label: int | None = None) -> np.ndarray | None:
-        """Labels to sample by: the one given, or each class in turn; None for a model without classes.
+    def labels(self, num_samples: int, label: int | str | None = None) -> np.ndarray | None:
+        """Labels to sample by: the class given by its name or number, or each class in turn; None without classes.
 
         Raises:
           UserError: a label the model does not have, or a label for a model without classes.
@@ -188,6 +196,6 @@ class Model:
             return None
         if label is None:
             return np.arange(num_samples, dtype=np.int32) % num_classes
-        if not 0 <= label < num_classes:
-            raise UserError(f"--label must be in 0..{num_classes - 1}, got {label}")
-        return np.full(num_samples, label, np.int32)
+        with for_people():
+            number = dataset.class_number("--label", label, num_classes, self.data.class_names)
+        return np.full(num_samples, number, np.int32)

@@ -72,6 +72,11 @@ class Trained:
         return self.model.network.num_classes
 
     @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes of the training data by number; None where they have none."""
+        return self.model.data.class_names
+
+    @property
     def num_levels(self) -> int | None:
         """How many values a pixel of the data can take; None for points."""
         return self.model.data.num_levels
@@ -142,7 +147,7 @@ class Trained:
         *,
         num_steps: int | None = None,
         guidance_scale: float | None = None,
-        label: int | np.ndarray | None = None,
+        label: int | str | np.ndarray | None = None,
         average: int | str | None = None,
         **options: Any,
     ) -> jax.Array:
@@ -153,7 +158,7 @@ class Trained:
         Args:
           keys: (batch,) typed keys, as jax.random.split(jax.random.key(0), batch).
           sampler, num_steps, guidance_scale, options: settings of config.sampler to change, as for `with_sampler`.
-          label: a class, or one for every sample; by default each class in turn.
+          label: a class by its name or number, or a number for every sample; by default each class in turn.
 
         Raises:
           UserError: settings, a label or an average that do not exist.

@@ -71,3 +71,32 @@ def test_the_first_non_finite_value_is_named(bad):
     x[3, 1] = x[4, 0] = bad
     with pytest.raises(ValueError, match=rf"toy: examples must be finite, got {bad} at index \(3, 1\)"):
         points(x).validate()
+
+
+def test_a_class_is_given_by_its_name_or_number():
+    names = ("5", "10", "cat")
+    for label, number in (("cat", 2), ("10", 1), (10, 1), ("5", 0), (1, 1), ("2", 2)):
+        assert dataset.class_number("--label", label, 3, names) == number
+    for label in ("dog", -1, 3, "7", "²", ""):
+        with pytest.raises(ValueError, match=rf"--label must be in 0\.\.2 or one of 5, 10, cat, got {label}"):
+            dataset.class_number("--label", label, 3, names)
+    assert dataset.class_number("--label", "1", 3, None) == 1
+    assert dataset.described_class(1, names) == "1 (10)" and dataset.described_class(1, None) == "1"
+
+
+def test_the_examples_of_one_class():
+    data = images(examples=np.arange(16, dtype=np.uint8).reshape(4, 2, 2, 1), class_names=("ant", "bee", "cat"))
+    for label in ("bee", 1):
+        chosen = dataset.only(data, label)
+        np.testing.assert_array_equal(chosen.examples, data.examples[[1, 3]])
+        assert chosen.name == "toy, class 1 (bee)" and chosen.labels is None and chosen.class_names is None
+    few = images(labels=np.array([0, 1, 1, 1], np.int32), class_names=("ant", "bee", "cat"))
+    with pytest.raises(ValueError, match=r"^data.only_label = cat: toy has no example of class 2 \(cat\)$"):
+        dataset.only(few, "cat")
+    with pytest.raises(ValueError, match=r"data.only_label must be in 0\.\.2 or one of ant, bee, cat, got dog"):
+        dataset.only(few, "dog")
+
+
+def test_class_names_are_as_many_as_classes():
+    with pytest.raises(ValueError, match="toy: expected as many class_names as num_classes = 3, got 2"):
+        images(class_names=("ant", "bee")).validate()

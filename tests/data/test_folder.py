@@ -133,7 +133,7 @@ def test_bad_folders(tmp_path):
         folder.open_folder("train", path=str(tmp_path))
     (tmp_path / "train" / "horse").rmdir()
     write(tmp_path / "train" / "dog" / "big.png", colour(9, 8))
-    with pytest.raises(ValueError, match=r"big.png: has 8 x 9 pixels and the first image 8 x 8: set data.size"):
+    with pytest.raises(ValueError, match=r"big.png: has 8 x 9 pixels and most images 8 x 8: set data.size"):
         source.load(folder.open_folder("train", path=str(tmp_path)))
     for options, message in (({"size": 0}, "data.size must be >= 1"), ({"channels": 2}, "data.channels must be 1")):
         with pytest.raises(ValueError, match=message):
@@ -142,5 +142,5 @@ def test_bad_folders(tmp_path):
 
 def test_too_few_to_hold_one_out(tmp_path):
     write(tmp_path / "a.png", colour())
-    with pytest.raises(ValueError, match="1 images are too few, one of 50 is held out"):
+    with pytest.raises(ValueError, match="1 examples are too few, one of 50 is held out"):
         folder.open_folder("test", path=str(tmp_path))

@@ -82,3 +82,9 @@ def test_a_missing_file_is_named(tmp_path):
         mnist.read(tmp_path)
     with pytest.raises(ValueError, match="does not exist: expected the official files of mnist"):
         prepare.read_local("mnist", tmp_path / "no", "train")
+
+
+def test_an_idx_file_that_ends_in_its_header(tmp_path):
+    (tmp_path / "a").write_bytes(b"\0\0\x08\3\0\0\0\1")
+    with pytest.raises(ValueError, match="a: expected a header of 16 bytes, got 8: damaged"):
+        idx.read(tmp_path / "a")

@@ -110,7 +110,8 @@ def test_settings_of_a_trained_model_that_do_not_exist(folder_run):
         ({"sampler": "no_such"}, "sampler.name must be one of ddim"),
         ({"sampler": "unipc", "variante": "bh1"}, 'no option variante, but order, variant'),
         ({"num_steps": 0}, "sampler.num_steps must be >= 1, got 0"),
-        ({"label": 2}, "--label must be in 0..1, got 2"),
+        ({"label": "bird"}, "--label must be in 0..1 or one of cat, dog, got bird"),
+        ({"label": 2}, "--label must be in 0..1 or one of cat, dog, got 2"),
         ({"average": "slow"}, "there is no average 'slow': the averages of config.ema are 0 (constant)"),
         ({"sampler": "ancestral"}, "needs a network with learned variance"),
     ):
