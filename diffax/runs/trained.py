@@ -157,7 +157,9 @@ class Trained:
 
         Raises:
           UserError: settings, a label or an average that do not exist.
+          TypeError: legacy keys, those of jax.random.PRNGKey.
         """
+        arrays.check_keys(keys)
         trained = self.with_sampler(sampler, num_steps=num_steps, guidance_scale=guidance_scale, **options)
         labels = label if isinstance(label, np.ndarray | jax.Array) else trained.model.labels(len(keys), label)
         condition = None if labels is None else {"label": jnp.asarray(labels, jnp.int32)}
