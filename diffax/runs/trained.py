@@ -87,12 +87,20 @@ class Trained:
         Raises:
           UserError: there is no such average.
         """
+        return self.load(self.averages.index(self.average_name(average)))
+
+    def average_name(self, average: int | str | None = None) -> str:
+        """The name of an average by its index or name, by default that of config.sampler.average.
+
+        Raises:
+          UserError: there is no such average.
+        """
         average = self.config.sampler.average if average is None else average
         names, average = self.averages, 0 if average is None else average
         if isinstance(average, str) and average in names:
-            return self.load(names.index(average))
+            return average
         if str(average).isdecimal() and int(average) < len(names):
-            return self.load(int(average))
+            return names[int(average)]
         listed = ", ".join(f"{index} ({name})" for index, name in enumerate(names))
         raise UserError(f"there is no average {average!r}: the averages of config.ema are {listed}")
 
