@@ -4,16 +4,20 @@
 PYTHON ?= python3
 VENV ?= .venv
 VENV_PEERS ?= .venv-peers
+PYTHON_NEWEST ?= python3.13
+VENV_NEWEST ?= .venv-newest
 DEMO_DIR ?= runs/demo
 WORKERS ?= 2
 PYTEST_ARGS ?=
+# What depends on the versions of other packages, and is quick.
+NEWEST_TESTS = $(addprefix tests/,schedules processes denoisers losses networks training test_devices.py test_resolve.py)
 
 # Packages are compiled to bytecode when they are first imported, not at install time, where it takes 15 seconds: so
 # Python has to be allowed to keep it.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers lint types format hooks clean
+.PHONY: help demo test test-peers test-newest lint types format hooks clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -31,6 +35,9 @@ test: $(VENV)/.test ## every test but those against other codebases
 test-peers: $(VENV_PEERS)/.peers ## tests against torch and diffusers, in an environment of their own
 	$(VENV_PEERS)/bin/python -m pytest tests/peers $(PYTEST_ARGS)
 
+test-newest: $(VENV_NEWEST)/.test ## fast tests on PYTHON_NEWEST, with the newest versions of everything, in an environment of its own
+	$(VENV_NEWEST)/bin/python -m pytest -n $(WORKERS) -m 'not slow' --durations=10 $(NEWEST_TESTS) $(PYTEST_ARGS)
+
 lint: $(VENV)/.dev ## ruff: rules and format
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -46,7 +53,7 @@ hooks: $(VENV)/.dev ## check every commit before it is made
 	$(VENV)/bin/pre-commit install
 
 clean: ## remove environments, caches and build outputs; runs/ stays
-	rm -rf .venv .venv-peers build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-peers .venv-newest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 comma := ,
@@ -73,7 +80,12 @@ $(VENV_PEERS)/.peers: pyproject.toml constraints.txt constraints-peers.txt | $(V
 	$(call install,$(VENV_PEERS),test$(comma)peers,constraints.txt constraints-peers.txt)
 	@touch $@
 
-$(VENV)/.created $(VENV_PEERS)/.created:
+$(VENV_NEWEST)/.test: pyproject.toml constraints.txt | $(VENV_NEWEST)/.created
+	$(call install,$(VENV_NEWEST),test,constraints.txt)
+	@touch $@
+
+$(VENV_NEWEST)/.created: PYTHON = $(PYTHON_NEWEST)
+$(VENV)/.created $(VENV_PEERS)/.created $(VENV_NEWEST)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	    found=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo missing); \
 	    echo "diffax needs Python 3.11 or newer, and $(PYTHON) is $$found: name another, as in make demo PYTHON=python3.12" >&2; exit 1; }

@@ -8,6 +8,7 @@ valid.
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -213,7 +214,23 @@ def sampler_table(
 
 
 def check_denoiser(config: ConfigDict, network: Network) -> None:
-    """Raises ValueError for guidance or epsilon scaling that this network's denoiser cannot follow."""
+    """Raises ValueError for guidance or epsilon scaling that this network's denoiser cannot follow.
+
+    Warns of guidance by an embedding of "no label" that was never trained.
+    """
+    _refuse_denoiser(config, network)
+    guidance = config.sampler.guidance
+    is_guided = guidance.name == "cfg_plus_plus" or (guidance.name != "none" and guidance.get("scale") != 1)
+    if is_guided and config.model.label_drop == 0:
+        warnings.warn(
+            f"sampler.guidance = {guidance.name!r} needs the prediction without a label, which this model never "
+            "learned (model.label_drop = 0): samples will be poor. Train with model.label_drop=0.1, or sample with "
+            "guidance scale 1",
+            stacklevel=2,
+        )
+
+
+def _refuse_denoiser(config: ConfigDict, network: Network) -> None:
     guidance, epsilon = config.sampler.guidance, config.sampler.epsilon_scale
     if guidance.name != "none" and network.num_classes is None:
         raise ValueError(
@@ -234,7 +251,7 @@ def denoiser(
     time_input: denoisers.TimeInput,
 ) -> Denoiser:
     """The denoiser of a network's parameters, with the guidance, epsilon scaling and thresholding of config.sampler."""
-    check_denoiser(config, network)
+    _refuse_denoiser(config, network)
     options = config.sampler
     parts: tuple[Any, ...] = (network, params, schedule, parameterization)
     keywords: dict[str, Any] = {"time_input": time_input, "condition": condition}

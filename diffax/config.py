@@ -93,6 +93,7 @@ def default() -> ConfigDict:
 
 
 # Settings that may change when a run is continued: they do not touch what is learned. All others identify the run.
+# train.num_steps is one of them only without a decay, which ends at that step (runs.directory.check_same_run).
 FREE = (
     "data.cache_gb",
     "data.on_device",

@@ -3,6 +3,7 @@
 Importing this module does not import JAX and changes no setting. Call configure() before JAX computes anything.
 """
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -18,8 +19,8 @@ from typing import Any
 # gradients of convolutions run up to 4 times faster with the flag, and a training step of DDPM's CIFAR UNet 1.6 times.
 CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 CPU_FLAG_VALUE = "-individual_convolution"
-# An unknown XLA flag aborts the process, so a version is listed only after a test that it accepts the flag.
-JAXLIB_WITH_CPU_FLAG = ("0.10.2",)
+# Seconds that the child process may take which tries the flag: it starts JAX.
+_TRIAL_SECONDS = 60.0
 
 PACKAGES = ("diffax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "ml_collections")
 
@@ -27,16 +28,19 @@ PACKAGES = ("diffax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "num
 def configure() -> bool:
     """Adds the CPU compiler flag to XLA_FLAGS if it is safe and useful; True if this call added it.
 
-    The flag is not added if jaxlib is not a version known to accept it, if the user has set the flag, or if the user
-    keeps XLA's flags in a file. It is not added either if an accelerator's plugin is installed and JAX_PLATFORMS is not
-    "cpu": the plugin reads XLA_FLAGS too, and may not know the flag. Once JAX has started a backend it is too late, and
-    the call warns.
+    The flag is not added if this jaxlib does not accept it, if the user has set the flag, or if the user keeps XLA's
+    flags in a file. It is not added either if an accelerator's plugin is installed and JAX_PLATFORMS is not "cpu": the
+    plugin reads XLA_FLAGS too, and may not know the flag. Once JAX has started a backend it is too late, and the call
+    warns.
+
+    Whether jaxlib accepts the flag is tried once for each version, in a child process, and kept in the user's cache
+    directory: an unknown flag aborts the process.
     """
     flags = os.environ.get("XLA_FLAGS", "").strip()
     is_file = bool(flags) and not flags.startswith("-")
     if is_file or any(flag.split("=")[0] == CPU_FLAG for flag in flags.split()):
         return False
-    if _version("jaxlib") not in JAXLIB_WITH_CPU_FLAG or _may_use_accelerator():
+    if _may_use_accelerator() or not _accepts_cpu_flag():
         return False
     if _backend_started():
         warnings.warn(
@@ -45,6 +49,45 @@ def configure() -> bool:
         return False
     os.environ["XLA_FLAGS"] = f"{flags} {CPU_FLAG}={CPU_FLAG_VALUE}".lstrip()
     return True
+
+
+def _accepts_cpu_flag() -> bool:
+    """Whether the installed jaxlib accepts the CPU compiler flag, from the cache or else by trying it."""
+    version = _version("jaxlib")
+    if version is None:
+        return False
+    flag = f"{CPU_FLAG}={CPU_FLAG_VALUE}"
+    path = _cache_directory() / "xla_flags" / f"jaxlib-{version}-{platform.system()}-{platform.machine()}{flag}"
+    with contextlib.suppress(OSError):
+        if (known := path.read_text().strip()) in _ANSWERS:
+            return known == "accepted"
+    answer = _try_flag(flag)
+    if answer is not None:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(answer)
+    return answer == "accepted"
+
+
+_ANSWERS = ("accepted", "refused")
+
+
+def _try_flag(flag: str) -> str | None:
+    """Starts JAX on the CPU with the flag alone, in a child process; None if that failed for another reason."""
+    try:
+        child = subprocess.run(
+            [sys.executable, "-c", "import jax; jax.devices()"],
+            env=os.environ | {"XLA_FLAGS": flag, "JAX_PLATFORMS": "cpu"},
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TRIAL_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    if child.returncode == 0:
+        return "accepted"
+    return "refused" if "XLA_FLAGS" in child.stderr else None
 
 
 def enable_compilation_cache(*, enabled: bool = True) -> pathlib.Path | None:
@@ -161,10 +204,14 @@ def _backend_started() -> bool:
 
 
 def _default_cache_directory() -> pathlib.Path:
+    return _cache_directory() / "jax"
+
+
+def _cache_directory() -> pathlib.Path:
     root = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG standard says that relative paths are ignored.
     base = pathlib.Path(root) if os.path.isabs(root) else pathlib.Path.home() / ".cache"
-    return base / "diffax" / "jax"
+    return base / "diffax"
 
 
 def _why_unwritable(directory: pathlib.Path) -> str | None:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 
 import jax
+import jaxtyping
 import pytest
 
 from diffax import devices
@@ -42,3 +43,11 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Annotations are not checked, as outside of the tests: what diffax itself says of a wrong argument can be seen."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

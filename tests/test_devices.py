@@ -43,7 +43,7 @@ print(len(jax.devices()))
 def test_too_late_warns_and_changes_nothing(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    monkeypatch.setattr(devices, "_version", lambda package: "0.10.2")
+    monkeypatch.setattr(devices, "_accepts_cpu_flag", lambda: True)
     jax.devices()
     with pytest.warns(UserWarning, match=r"devices\.configure\(\) came after JAX started"):
         assert not devices.configure()
@@ -60,18 +60,68 @@ def test_what_the_user_set_stays(monkeypatch, flags):
     assert os.environ["XLA_FLAGS"] == flags
 
 
-@pytest.mark.parametrize("version", ["0.10.1", "99.0", None])
-def test_unknown_jaxlib_gets_no_flag(monkeypatch, version):
-    monkeypatch.delenv("XLA_FLAGS", raising=False)
+@pytest.fixture
+def trial(monkeypatch, tmp_path):
+    """configure() as in a new process, with a Python that is a shell script; (configure, the lines that it logged)."""
+    log, python = tmp_path / "log", tmp_path / "python"
     monkeypatch.setattr(devices, "_backend_started", lambda: False)
-    monkeypatch.setattr(devices, "_version", lambda package: version)
-    assert not devices.configure()
-    assert "XLA_FLAGS" not in os.environ
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+
+    def configure(behaviour, version="1.2.3"):
+        python.write_text(f'#!/bin/sh\necho "$JAX_PLATFORMS $XLA_FLAGS" >> {log}\n{behaviour}\n')
+        python.chmod(0o755)
+        monkeypatch.setattr(devices, "_version", lambda package: version)
+        monkeypatch.setenv("XLA_FLAGS", "--a=1")
+        added = devices.configure()
+        assert os.environ["XLA_FLAGS"] == (f"--a=1 {FLAG}" if added else "--a=1")
+        return added
+
+    return configure, lambda: log.read_text().splitlines() if log.exists() else []
+
+
+REFUSES = "echo 'Unknown flags in XLA_FLAGS: --xla_cpu' >&2; kill -ABRT $$"
+
+
+def test_whether_jaxlib_accepts_the_flag_is_tried_once_for_each_version(trial):
+    configure, log = trial
+    for _ in range(3):
+        assert configure("exit 0")
+    assert log() == [f"cpu {FLAG}"]  # of the user's flags none, which may be wrong
+    for _ in range(3):
+        assert not configure(REFUSES, "1.2.4")
+    assert len(log()) == 2
+    assert configure(REFUSES) and not configure("exit 0", "1.2.4") and len(log()) == 2
+    assert not configure("exit 0", None) and len(log()) == 2
+
+
+@pytest.mark.parametrize("behaviour", ["exit 1", "kill -KILL $$", "exec sleep 60"])
+def test_a_trial_that_failed_for_another_reason_is_repeated(trial, monkeypatch, behaviour):
+    configure, log = trial
+    monkeypatch.setattr(devices, "_TRIAL_SECONDS", 0.5)
+    assert not configure(behaviour) and not configure(behaviour)
+    assert len(log()) == 2
+    monkeypatch.setattr(devices, "_TRIAL_SECONDS", 60)
+    assert configure("exit 0") and configure(behaviour) and len(log()) == 3
+
+
+def test_without_a_cache_or_a_python_nothing_fails(trial, monkeypatch, tmp_path):
+    configure, log = trial
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert configure("exit 0") and configure("exit 0") and len(log()) == 2
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+    assert not configure("exit 0") and len(log()) == 2
+
+
+def test_xla_refuses_an_unknown_flag_as_the_trial_expects(monkeypatch):
+    assert devices._try_flag("--xla_no_such_flag=1") == "refused"
 
 
 def test_accelerator_plugin_gets_no_flag_unless_the_cpu_is_asked_for(monkeypatch):
     monkeypatch.setattr(devices, "_backend_started", lambda: False)
-    monkeypatch.setattr(devices, "_version", lambda package: "0.10.2")
+    monkeypatch.setattr(devices, "_accepts_cpu_flag", lambda: True)
     monkeypatch.setattr(devices.importlib.metadata, "entry_points", lambda group: ["cuda"])
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)

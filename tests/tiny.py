@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffax import data
+from diffax import arrays, data
 
 
 class Network:
@@ -19,7 +19,8 @@ class Network:
         return {"w": self.scale * jax.random.normal(key, (sample_shape[-1],) * 2), "b": jnp.zeros(sample_shape[-1])}
 
     def __call__(self, params, x, time_input, condition=None, *, key=None):
-        return x @ params["w"] + jnp.tanh(time_input)[:, None] * params["b"][None, :]
+        bias = params["b"].reshape((1,) * (x.ndim - 1) + (-1,))
+        return x @ params["w"] + arrays.expand_to(jnp.tanh(time_input), x) * bias
 
 
 class Line:
@@ -43,6 +44,18 @@ def points(split, *, num: int = 100):
     """A data source: normal points."""
     examples = np.random.default_rng(len(split)).standard_normal((num, 2)).astype(np.float32)
     return data.dataset.Dataset(name=f"points/{split}", examples=examples)
+
+
+def planes(split, *, num: int = 100, channels: int = 4):
+    """A data source: uint8 images of any number of channels."""
+    examples = np.random.default_rng(len(split)).integers(0, 256, (num, 6, 6, channels), np.uint8)
+    return data.dataset.Dataset(name=f"planes/{split}", examples=examples, num_levels=256)
+
+
+def solids(split, *, num: int = 100, dim: int = 3):
+    """A data source: normal points of any dimension."""
+    examples = np.random.default_rng(len(split)).standard_normal((num, dim)).astype(np.float32)
+    return data.dataset.Dataset(name=f"solids/{split}", examples=examples)
 
 
 def constant_weighting(log_snr, log_density, *, weight: float = 2.0):

@@ -16,11 +16,13 @@ def distance(
       num_directions: the number of random directions, drawn uniformly with `seed`.
 
     Raises:
-      ValueError: sets of different shapes.
+      ValueError: sets of different shapes, or points that are not finite.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.ndim != 2 or a.shape != b.shape:
         raise ValueError(f"expected two sets of the same shape (n, dim), got {a.shape} and {b.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("the points of a set are not all finite (NaN or infinite)")
     directions = np.random.default_rng(seed).standard_normal((a.shape[1], num_directions))
     directions /= np.linalg.norm(directions, axis=0)
     difference = np.sort(a @ directions, axis=0) - np.sort(b @ directions, axis=0)

@@ -1,6 +1,8 @@
 """--mode sample: draws samples from the newest checkpoint of a run directory, as a picture and an array."""
 
 import argparse
+import hashlib
+import json
 import pathlib
 
 import numpy as np
@@ -46,7 +48,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
         raise UserError(f"--seed must be >= 0, got {args.seed}")
     with for_people():
         config = resolve.resolve(resolve.override(config, _overrides(config, args)))
-    run_directory.check_same_run(workdir, config)
+    # How long the run was trained does not touch how it is sampled.
+    run_directory.check_same_run(workdir, config, ("train.num_steps",))
     model = trained.open_with(workdir, config)
     labels = model.model.labels(args.num_samples, args.label)
     samples = model.draw(args.num_samples, seed=args.seed, labels=labels, batch_size=args.batch_size, average=args.ema)
@@ -80,10 +83,17 @@ def _overrides(config: ConfigDict, args: argparse.Namespace) -> list[tuple[str, 
 
 
 def _name(model: trained.Trained, args: argparse.Namespace) -> str:
-    """A file name of what made the samples."""
+    """A file name that differs for all that makes different samples.
+
+    Beside what it spells out it ends in a short hash of all settings of config.sampler, so that neither another grid
+    nor another eta overwrites a file.
+    """
     options = model.config.sampler
     guided = f"_guidance{options.guidance.scale:g}" if "scale" in options.guidance else ""
-    averaged = f"_ema-{args.ema}" if args.ema not in (None, "0") else ""
+    average = model.average_name(args.ema)
+    averaged = f"_ema-{average}" if average != model.averages[0] else ""
     label = f"_label{args.label}" if args.label is not None else ""
-    sampler = options.name.replace(":", "-")
-    return f"{model.step:08d}_{sampler}{options.num_steps}{guided}{averaged}{label}_seed{args.seed}_{args.num_samples}"
+    settings = json.dumps(options.to_dict() | {"average": average}, sort_keys=True)
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:6]
+    made_by = f"{options.name.replace(':', '-')}{options.num_steps}{guided}{averaged}{label}"
+    return f"{model.step:08d}_{made_by}_seed{args.seed}_{args.num_samples}_{digest}"

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import itertools
 import pathlib
 import warnings
@@ -65,6 +66,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     with lock.held(workdir) if first else contextlib.nullcontext():
         run_directory.check_same_run(workdir, config, allow_change)
         data_changes = run_directory.check_same_data(workdir, model.data.fingerprint, allow_change)
+        before = run_directory.read_config(workdir)
         # The first process writes only when all have looked.
         distributed.meet("checked")
         paths, train = run_directory.checkpoints(workdir), config.train
@@ -72,20 +74,28 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
         with Checkpoints(paths, train.keep_checkpoints, highest_is_best=highest) as checkpoints:
             state, start = _begin(program, checkpoints, start_params)
             if first:
+                if start is not None and before is not None:
+                    _warn_of_learning_rate(before, config, start)
                 model.data.write(workdir)  # before config.json, which makes the directory a run's
                 run_directory.write_description(workdir, config, start or 0, data_changes)
                 _report(program, examples, held_out, workdir, start)
                 if data_changes:
                     print(f"other data than before: {'; '.join(data_changes)}", flush=True)
             saver, step = Saver(checkpoints, config), start or 0
-            callbacks = _callbacks(model, workdir, saver, evaluators, evaluation_data, mesh)
-            if step < train.num_steps:
-                with _failing_to_write(workdir):
-                    step = _fit(program, examples, state, start, workdir, saver, callbacks)
+            saving, measuring = _callbacks(model, workdir, saver, evaluators, evaluation_data, mesh)
+            with _failing_to_write(workdir):
+                if saver.is_to_measure(start):
+                    _measure(measuring, step, state, config, workdir)
+                if step < train.num_steps:
+                    step = _fit(program, examples, state, start, workdir, saver, (*saving, *measuring))
     if step < config.train.num_steps:
         raise Preempted(f"{workdir}: saved at step {step} of {config.train.num_steps}; the same command goes on")
     if first:
         print(f"{workdir}: done. Look at {workdir / 'samples'}; metrics are in {workdir / FILENAME}.", flush=True)
+
+
+# After these the next checkpoint could not be written either.
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def check(config: ConfigDict) -> None:
@@ -110,6 +120,25 @@ def _begin(program: Program, checkpoints: Checkpoints, start_params: Any) -> tup
     return program.init_state() if start_params is None else program.started_from(start_params), None
 
 
+def _warn_of_learning_rate(before: ConfigDict, config: ConfigDict, step: int) -> None:
+    """Warns of a learning rate that makes a step where a run is continued under other settings than before."""
+    was, now = (
+        one.optimizer.learning_rate * float(build_training.learning_rate_shape(one)(jax.numpy.asarray(step)))
+        for one in (before, config)
+    )
+    if was != now:
+        changed = [
+            line
+            for key, line in run_directory.differences(before, config).items()
+            if key == "train.num_steps" or key.startswith("optimizer.")
+        ]
+        warnings.warn(
+            f"learning rate at step {step}: {was:.3g} -> {now:.3g} ({'; '.join(changed)}); parameters, optimizer state "
+            "and averages go on as they were",
+            stacklevel=2,
+        )
+
+
 def _report(program: Program, examples: Examples, held_out: Examples, workdir: pathlib.Path, start: int | None) -> None:
     mesh = program.mesh
     place = "on the device" if build_data.is_on_device(program.model.config, examples) else "from the host"
@@ -129,8 +158,8 @@ def _callbacks(
     evaluators: dict[str, tuple[int, evaluation.Evaluator]],
     evaluation_data: EvaluationData,
     mesh: Mesh,
-) -> tuple[training.PeriodicCallback, ...]:
-    """What happens between steps: evaluators, stored averages, checkpoints."""
+) -> tuple[tuple[training.PeriodicCallback, ...], tuple[training.PeriodicCallback, ...]]:
+    """What happens between steps: first the callbacks that save averages and checkpoints, then those that measure."""
     config = model.config
 
     def evaluating(key: str, evaluator: evaluation.Evaluator) -> Any:
@@ -149,13 +178,32 @@ def _callbacks(
         folder = run_directory.ema_snapshots(workdir)
         training.posthoc.save(folder, step, averages, build_training.snapshot_dtype(config))
 
-    callbacks = [training.PeriodicCallback(every, evaluating(key, run)) for key, (every, run) in evaluators.items()]
+    measuring = [training.PeriodicCallback(every, evaluating(key, run)) for key, (every, run) in evaluators.items()]
     for every in sorted({every for every, _ in evaluators.values()}):
-        callbacks.append(training.PeriodicCallback(every, saver.save_if_best))
+        measuring.append(training.PeriodicCallback(every, saver.save_measured))
+
+    def save(step: int, state: training.TrainState) -> None:
+        is_measured = any(callback.is_due(step, config.train.num_steps) for callback in measuring)
+        (saver.save_before_measuring if is_measured else saver.save)(step, state)
+
+    saving = [training.PeriodicCallback(config.train.checkpoint_every, save)]
     if config.train.snapshot_every:
-        callbacks.insert(0, training.PeriodicCallback(config.train.snapshot_every, store_averages))
-    # Saved last, when all lines of a step are written: a run resumed at a checkpoint lacks none.
-    return (*callbacks, training.PeriodicCallback(config.train.checkpoint_every, saver.save))
+        # Before the checkpoint, so that a run resumed there lacks none.
+        saving.insert(0, training.PeriodicCallback(config.train.snapshot_every, store_averages))
+    return tuple(saving), tuple(measuring)
+
+
+def _measure(
+    measuring: tuple[training.PeriodicCallback, ...],
+    step: int,
+    state: training.TrainState,
+    config: ConfigDict,
+    workdir: pathlib.Path,
+) -> None:
+    """Measures a step that was saved by a process which died while it measured."""
+    due = [callback for callback in measuring if callback.is_due(step, config.train.num_steps)]
+    with MetricsWriter(workdir, step, measure_again=True, enabled=distributed.is_first()) as writer:
+        training.run_callbacks(due, step, state, writer)
 
 
 def run_evaluator(
@@ -176,9 +224,9 @@ def run_evaluator(
                 numbers[name] = float(value)
             elif distributed.is_first():
                 images.save_png(workdir / name / f"{model.step:08d}.png", value)
-    except OSError:
-        raise  # a full disk
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            raise
         message = " ".join(str(error).split())
         warnings.warn(
             f"evaluator {key} at step {model.step}: {type(error).__name__}: {message}; training goes on", stacklevel=2

@@ -39,7 +39,8 @@ def denoising(
 
     The loss of a sample is w(log_snr_t) |eps_hat - eps|^2, averaged over its dimensions. It is computed as
     exp(log w + 2 log scale) |net_out - target|^2, with the ratio `scale` of the two errors in closed form, so that it
-    is finite and exact where alpha or sigma is 0.
+    is finite and exact where alpha or sigma is 0. Everything but the network is computed in float32, or in float64
+    where x_0 is: data in float16 or bfloat16 are converted.
 
     Args:
       keys: (batch,) typed keys. The time, noise and dropout of sample i depend on keys[i] alone; with a Stratified
@@ -55,17 +56,21 @@ def denoising(
         pairs (stable targets, arXiv:2302.00670).
 
     Returns:
-      (batch,), in units of eps squared.
+      (batch,), in units of eps squared; float32 or float64.
+
+    Raises:
+      TypeError: an x_0 of integers, legacy keys (jax.random.PRNGKey).
+      ValueError: keys not one per sample.
     """
+    arrays.check_keys(keys, x_0.shape[:1])
+    x_0 = arrays.at_least_float32(x_0)
     _, noise_keys, network_keys = arrays.split_keys(keys, 3)
-    if t is None:
-        t = draw_times(keys, schedule, time_density).astype(x_0.dtype)
-    if eps is None:
-        eps = arrays.normal_like(noise_keys, x_0)
+    t = (draw_times(keys, schedule, time_density) if t is None else t).astype(x_0.dtype)
+    eps = arrays.normal_like(noise_keys, x_0) if eps is None else eps.astype(x_0.dtype)
     x_t = processes.diffuse(schedule, x_0, eps, t)
     if teacher is not None:
-        x_0, eps, *_ = jax.lax.stop_gradient(teacher(x_t, t))
-    error = predict(x_t, t, key=network_keys) - parameterization.target(schedule, x_0, eps, t)
+        x_0, eps = (half.astype(x_t.dtype) for half in jax.lax.stop_gradient(teacher(x_t, t))[:2])
+    error = predict(x_t, t, key=network_keys).astype(x_t.dtype) - parameterization.target(schedule, x_0, eps, t)
     log_weight = log_error_weight(schedule, parameterization, weighting, time_density, t)
     # The weight is applied before squaring, because the squared error of a score overflows float32 where sigma = 0.
     return arrays.mean_per_sample((arrays.expand_to(jnp.exp(log_weight / 2), error) * error) ** 2)

@@ -25,9 +25,10 @@ def to_uint8(images: npt.ArrayLike) -> UInt8[np.ndarray, "*dims"]:
 def grid(
     images: npt.ArrayLike, num_columns: int | None = None, pad: int = 1
 ) -> UInt8[np.ndarray, "rows columns channels"]:
-    """An image grid: images (n, height, width, 1 or 3) in [-1, 1], row by row, with `pad` grey pixels around each.
+    """An image grid: images (n, height, width, channels) in [-1, 1], row by row, with `pad` grey pixels around each.
 
-    Unused places in the last row stay grey.
+    One channel is grey and three are red, green and blue. Any other number is shown as planes: the channels of an image
+    side by side, each as a grey image. Unused places in the last row stay grey.
 
     Args:
         num_columns: None for about as many columns as rows.
@@ -36,8 +37,10 @@ def grid(
         ValueError: another shape, no images, or num_columns < 1.
     """
     images = np.asarray(images)
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or len(images) == 0:
-        raise ValueError(f"expected images (n, height, width, 1 or 3), n >= 1, got shape {images.shape}")
+    if images.ndim != 4 or images.size == 0:
+        raise ValueError(f"expected images (n, height, width, channels), n >= 1, got shape {images.shape}")
+    if images.shape[-1] not in (1, 3):
+        images = np.concatenate(np.split(images, images.shape[-1], axis=-1), axis=2)
     n, height, width, channels = images.shape
     num_columns = math.ceil(math.sqrt(n)) if num_columns is None else num_columns
     if num_columns < 1:
@@ -52,10 +55,10 @@ def grid(
 
 
 def picture(images: npt.ArrayLike, scale: int | None = None) -> UInt8[np.ndarray, "rows columns channels"]:
-    """The enlarged grid of images (n, height, width, 1 or 3) in [-1, 1], or an enlarged uint8 picture.
+    """The enlarged grid of images (n, height, width, channels) in [-1, 1], or an enlarged uint8 picture.
 
     Args:
-        images: the batch, or one uint8 picture (height, width, 1 or 3).
+        images: the batch, shown as by `grid`, or one uint8 picture (height, width, 1 or 3).
         scale: the enlargement: every pixel becomes scale x scale pixels (nearest neighbour). None enlarges a batch of
             small images until each is about 48 pixels high, and leaves a picture as it is.
 

@@ -23,6 +23,9 @@ class MetricsWriter:
     On opening, a line that a crash left half-written is dropped. With resume_step = k every line of a step > k is
     dropped too, because the resumed run writes those steps again; TensorBoard's event files get a purge marker for
     them. A writer that is not enabled writes nothing: of the several processes of a run, one writes.
+
+    With measure_again = True the lines of step k after the first, that of training itself, are dropped as well: the
+    resumed run measures that step again.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class MetricsWriter:
         workdir: str | os.PathLike,
         resume_step: int | None = None,
         *,
+        measure_again: bool = False,
         write_tensorboard: bool = True,
         enabled: bool = True,
     ):
@@ -43,7 +47,7 @@ class MetricsWriter:
         self._workdir.mkdir(parents=True, exist_ok=True)
         path = self._workdir / FILENAME
         if path.exists():
-            _drop_lines(path, resume_step)
+            _drop_lines(path, resume_step, measure_again)
         self._file = open(path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115, closed by close
 
     def write(self, step: SupportsInt, metrics: Mapping[str, Any]) -> None:
@@ -142,16 +146,19 @@ def _parse(line: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
 
 
-def _drop_lines(path: pathlib.Path, resume_step: int | None) -> None:
+def _drop_lines(path: pathlib.Path, resume_step: int | None, measure_again: bool) -> None:
     lines = _lines(path)
     records = [_parse(line) for line in lines]
     bad = [number for number, record in enumerate(records, start=1) if record is None]
     if bad:
         warnings.warn(f"{path}: dropped unreadable lines {bad}, left by an interrupted write", stacklevel=3)
     last_step = math.inf if resume_step is None else resume_step
-    remaining = [
-        line for line, record in zip(lines, records, strict=True) if record is not None and record["step"] <= last_step
-    ]
+    remaining, steps = [], set[int]()
+    for line, record in zip(lines, records, strict=True):
+        is_repeated = measure_again and record is not None and record["step"] == last_step in steps
+        if record is not None and record["step"] <= last_step and not is_repeated:
+            remaining.append(line)
+            steps.add(record["step"])
     content = "".join(line + "\n" for line in remaining).encode()
     if content != path.read_bytes():
         with atomic.replacing(path) as file:

@@ -1,5 +1,6 @@
-"""Plots: scatter plots of 2-D points, sampler coefficients as curves, and measurements as line charts."""
+"""Plots: scatter plots of points, sampler coefficients as curves, and measurements as line charts."""
 
+import math
 import os
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -9,6 +10,9 @@ import numpy.typing as npt
 from jaxtyping import UInt8
 
 from diffax.reporting import atomic, images
+
+# Of numbers of a point, in a scatter plot.
+_MOST_PAIRS = 4
 
 
 def scatter(
@@ -34,7 +38,11 @@ def scatter_picture(
     titles: tuple[str, str] = ("generated", "data"),
     max_points: int = 5000,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """A scatter plot of generated points (n, 2) beside real ones (m, 2) on the same axes, as a uint8 RGB picture.
+    """A scatter plot of generated points (n, *dims) beside real ones (m, *dims) on the same axes, as an RGB picture.
+
+    Numbers of a point that are more than two are drawn in pairs, one below the other: the first with the second, the
+    third with the fourth, up to four pairs, an odd last one with the one before it. Single numbers are drawn as a
+    histogram.
 
     The range of the axes is that of the real points plus a margin. Without real points the generated points are drawn
     alone, and the range is from their 1st to their 99th percentile plus a margin. The first max_points inside the axes
@@ -45,31 +53,53 @@ def scatter_picture(
         titles: of the generated and of the real points.
 
     Raises:
-        ValueError: arrays that are not (n, 2), or real points that are empty or not finite.
+        ValueError: points without numbers, real points of another shape than the generated ones, or real points that
+            are empty or not finite.
     """
     # The figure is made without pyplot, whose global state and choice of backend belong to the caller.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = [np.asarray(points) for points in (generated, real) if points is not None]
-    for name, points in zip(("generated", "real"), panels, strict=False):
-        if points.ndim != 2 or points.shape[1] != 2:
-            raise ValueError(f"{name} points must be (n, 2), got shape {points.shape}")
-    low, high = _percentile_range(panels[0]) if real is None else _range(panels[1])
-    margin = 0.15 * max(float((high - low).max()), 1e-6)
-    low, high = low - margin, high + margin
-
-    figure = Figure(figsize=(4 * len(panels), 4.2), dpi=120, layout="constrained")
+    arrays = [np.asarray(points) for points in (generated, real) if points is not None]
+    for name, points in zip(("generated", "real"), arrays, strict=False):
+        if points.ndim < 2 or points.shape[1:] != arrays[0].shape[1:] or 0 in points.shape[1:]:
+            raise ValueError(f"{name} points must be (n, *dims), all of the same dims, got shape {points.shape}")
+    panels = [points.reshape(len(points), math.prod(points.shape[1:])) for points in arrays]
+    pairs = _pairs(panels[0].shape[1])
+    figure = Figure(figsize=(4 * len(panels), 4.2 * len(pairs)), dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    for axes, points, title in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, titles, strict=False):
-        inside = ((points >= low) & (points <= high)).all(axis=1)
-        num_outside = len(points) - int(inside.sum())
-        drawn = points[inside][:max_points]
-        axes.scatter(drawn[:, 0], drawn[:, 1], s=3, alpha=0.5, linewidths=0)
-        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
-        axes.set_title(title + (f" ({num_outside} of {len(points)} outside)" if num_outside else ""))
+    for row, pair in zip(figure.subplots(len(pairs), len(panels), squeeze=False), pairs, strict=True):
+        shown = [points[:, pair] for points in panels]
+        low, high = _percentile_range(shown[0]) if real is None else _range(shown[1])
+        margin = 0.15 * max(float((high - low).max()), 1e-6)
+        for axes, points, title in zip(row, shown, titles, strict=False):
+            num_outside = _draw(axes, points, low - margin, high + margin, max_points)
+            axes.set_title(title + (f" ({num_outside} of {len(points)} outside)" if num_outside else ""))
+            if len(pairs) > 1:
+                axes.set(xlabel=f"number {pair[0] + 1}", ylabel=f"number {pair[1] + 1}")
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _pairs(dim: int) -> list[list[int]]:
+    """The numbers of a point that are drawn against each other: [[0, 1], [2, 3], ...]; [[0]] for single numbers."""
+    if dim == 1:
+        return [[0]]
+    pairs = [[i, i + 1] if i + 1 < dim else [i - 1, i] for i in range(0, dim, 2)]
+    return pairs[:_MOST_PAIRS]
+
+
+def _draw(axes: Any, points: np.ndarray, low: np.ndarray, high: np.ndarray, max_points: int) -> int:
+    """Draws points (n, 2) as dots or (n, 1) as a histogram, and returns how many lie outside of [low, high]."""
+    inside = ((points >= low) & (points <= high)).all(axis=1)
+    drawn = points[inside]
+    if points.shape[1] == 1:
+        axes.hist(drawn[:, 0], bins=60, range=(low[0], high[0]), density=len(drawn) > 0)
+        axes.set(xlim=(low[0], high[0]), ylabel="density")
+    else:
+        axes.scatter(*drawn[:max_points].T, s=3, alpha=0.5, linewidths=0)
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
+    return len(points) - len(drawn)
 
 
 def _range(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -79,10 +109,10 @@ def _range(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _percentile_range(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 1st and 99th percentiles of the finite points; without any, the square [-1, 1] x [-1, 1]."""
+    """The 1st and 99th percentiles of the finite points; without any, -1 and 1."""
     finite = points[np.isfinite(points).all(axis=1)]
     if len(finite) == 0:
-        return -np.ones(2), np.ones(2)
+        return -np.ones(points.shape[1]), np.ones(points.shape[1])
     # Without interpolation, which between a far outlier and its neighbour would stretch the axes.
     low, high = np.percentile(finite, [1, 99], axis=0, method="nearest")
     return low, high

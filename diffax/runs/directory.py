@@ -72,6 +72,11 @@ def check_version(workdir: pathlib.Path) -> None:
 def check_same_run(workdir: pathlib.Path, config: ConfigDict, allow_change: tuple[str, ...] = ()) -> None:
     """Refuses to continue a run under a configuration that makes it another one.
 
+    train.num_steps may change where the learning rate is constant: with a decay it changes the rate of every step.
+
+    Args:
+      allow_change: settings that may differ, beside those of config.FREE.
+
     Raises:
       UserError: listing every differing setting as `key: was -> asked`.
     """
@@ -80,8 +85,15 @@ def check_same_run(workdir: pathlib.Path, config: ConfigDict, allow_change: tupl
         if workdir.is_dir() and any(path.name != lock.FILENAME for path in workdir.iterdir()):
             raise UserError(f"--workdir {workdir} is neither empty nor a run's directory (it has no config.json)")
         return
-    changes = differences(before, config)
-    refused = [line for key, line in changes.items() if not _covered(key, (*settings.FREE, *allow_change))]
+    changes, decay = differences(before, config), before.optimizer.decay.name
+    free = tuple(name for name in settings.FREE if name != _NUM_STEPS or decay == "constant")
+    refused = [line for key, line in changes.items() if not _covered(key, (*free, *allow_change))]
+    if refused == [changes.get(_NUM_STEPS)]:
+        raise UserError(
+            f"--workdir {workdir}: {refused[0]} moves the end of the learning rate's {decay} decay, and so changes the "
+            f"rate of the steps to come: --allow_change={_NUM_STEPS} continues so, with parameters, optimizer state "
+            "and averages kept"
+        )
     if refused:
         raise UserError(
             f"--workdir {workdir} belongs to another config: {'; '.join(refused)} "
@@ -156,6 +168,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 _ABSENT = object()
+_NUM_STEPS = "train.num_steps"
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:

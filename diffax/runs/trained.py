@@ -92,12 +92,20 @@ class Trained:
         Raises:
           UserError: there is no such average.
         """
+        return self.load(self.averages.index(self.average_name(average)))
+
+    def average_name(self, average: int | str | None = None) -> str:
+        """The name of an average by its index or name, by default that of config.sampler.average.
+
+        Raises:
+          UserError: there is no such average.
+        """
         average = self.config.sampler.average if average is None else average
         names, average = self.averages, 0 if average is None else average
         if isinstance(average, str) and average in names:
-            return self.load(names.index(average))
+            return average
         if str(average).isdecimal() and int(average) < len(names):
-            return self.load(int(average))
+            return names[int(average)]
         listed = ", ".join(f"{index} ({name})" for index, name in enumerate(names))
         raise UserError(f"there is no average {average!r}: the averages of config.ema are {listed}")
 
@@ -162,7 +170,9 @@ class Trained:
 
         Raises:
           UserError: settings, a label or an average that do not exist.
+          TypeError: legacy keys, those of jax.random.PRNGKey.
         """
+        arrays.check_keys(keys)
         trained = self.with_sampler(sampler, num_steps=num_steps, guidance_scale=guidance_scale, **options)
         labels = label if isinstance(label, np.ndarray | jax.Array) else trained.model.labels(len(keys), label)
         condition = None if labels is None else {"label": jnp.asarray(labels, jnp.int32)}

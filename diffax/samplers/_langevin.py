@@ -1,4 +1,7 @@
-"""Langevin dynamics: unadjusted, annealed over noise levels, and as the corrector of a predictor-corrector sampler."""
+"""Langevin dynamics: unadjusted, annealed over noise levels, and as the corrector of a predictor-corrector sampler.
+
+States are computed and returned in float32, or in float64 where x is.
+"""
 
 from collections.abc import Callable
 
@@ -9,7 +12,6 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from diffax import arrays
-from diffax.samplers.loop import check_keys
 from diffax.samplers.table import SamplerTable, check_times
 from diffax.typing import Array, Denoiser, Keys, Numeric, Schedule
 
@@ -31,7 +33,7 @@ def langevin(keys: Keys, score: Score, x: Sample, *, step_size: Numeric, num_ste
     Raises:
       ValueError: num_steps < 1, keys not one per sample.
     """
-    _check(keys, x, num_steps)
+    x = _checked(keys, x, num_steps)
 
     def step(x: Sample, row: jax.Array) -> tuple[Sample, None]:
         return _moved(x, score(x), step_size, _noise(keys, row, 0, x)), None
@@ -66,7 +68,7 @@ def annealed_langevin(
       ValueError: times not strictly decreasing in [0, 1], steps_per_time < 1, keys not one per sample.
     """
     times = check_times(times, decreasing=True)
-    _check(keys, x, steps_per_time)
+    x = _checked(keys, x, steps_per_time)
 
     def level(x: Sample, row: tuple[jax.Array, jax.Array]) -> tuple[Sample, None]:
         t, index = row
@@ -79,7 +81,7 @@ def annealed_langevin(
 
     grid = jnp.asarray(times, x.dtype)
     x, _ = jax.lax.scan(level, x, (grid, jnp.arange(len(times))))
-    return denoiser(x, grid[-1]).x_0 if denoise else x
+    return denoiser(x, grid[-1]).x_0.astype(x.dtype) if denoise else x
 
 
 def predictor_corrector(
@@ -112,7 +114,7 @@ def predictor_corrector(
       ValueError: a multistep or singlestep table or one with a learned variance, corrections < 1, keys not one per
         sample.
     """
-    _check(keys, x, corrections)
+    x = _checked(keys, x, corrections)
     has_history = any(column is not None and column.shape[-1] > 1 for column in (table.b, table.e))
     if has_history or table.p is not None or table.c_large is not None:
         raise ValueError(f"predictor_corrector needs the table of a one-step sampler such as ddpm, got {table.name}")
@@ -124,7 +126,7 @@ def predictor_corrector(
 
     def step(x: Sample, row: tuple[tuple[jax.Array, ...], jax.Array]) -> tuple[Sample, None]:
         (now, then, a, b, e, c), index = row
-        x_0, eps, *_ = denoiser(x, now)
+        x_0, eps = (half.astype(x.dtype) for half in denoiser(x, now)[:2])
         x = a * x + b * x_0 + e * eps + c * _noise(keys, index, 0, x)
         return jax.lax.fori_loop(0, corrections, lambda k, x: corrected(x, then, index, k + 1), x), None
 
@@ -139,13 +141,13 @@ def predictor_corrector(
 def _score(denoiser: Denoiser, schedule: Schedule, x: Sample, t: jax.Array) -> Sample:
     """The score -eps / sigma; 0 where sigma = 0."""
     sigma = jnp.asarray(schedule.sigma(t), x.dtype)
-    return jnp.where(sigma > 0, -denoiser(x, t).eps / jnp.where(sigma > 0, sigma, 1), 0)
+    return jnp.where(sigma > 0, -denoiser(x, t).eps.astype(x.dtype) / jnp.where(sigma > 0, sigma, 1), 0)
 
 
 def _moved(x: Sample, score: Sample, step_size: Array | float, noise: Sample) -> Sample:
     """One Langevin step."""
     size = arrays.expand_to(jnp.asarray(step_size, x.dtype), x)
-    return x + size * score + jnp.sqrt(2 * size) * noise
+    return x + size * score.astype(x.dtype) + jnp.sqrt(2 * size) * noise
 
 
 def _norm(x: Sample) -> Float[jax.Array, " batch"]:
@@ -158,7 +160,9 @@ def _noise(keys: Keys, row: jax.Array, inner: jax.Array | int, x: Sample) -> Sam
     return arrays.normal_like(folded, x)
 
 
-def _check(keys: Keys, x: Sample, num_steps: int) -> None:
+def _checked(keys: Keys, x: Sample, num_steps: int) -> Sample:
+    """x in float32 or float64."""
     if num_steps < 1:
         raise ValueError(f"expected at least one step, got {num_steps}")
-    check_keys(keys, x)
+    arrays.check_keys(keys, x.shape[:1])
+    return arrays.at_least_float32(x)

@@ -38,7 +38,7 @@ def probability_flow(
     reach tolerances below about 1e-6. In float64 this is an accurate reference for the fixed-step samplers.
 
     Args:
-      x: the state at the time `start`, (batch, *dims).
+      x: the state at the time `start`, (batch, *dims); narrower dtypes than float32 are converted to it.
       start, end: times in either order.
       rtol, atol: the error of a step is kept below atol + rtol |x|.
 
@@ -47,6 +47,7 @@ def probability_flow(
     """
     import diffrax  # imported here because it is slow to import and no table needs it
 
+    x = arrays.at_least_float32(x)
     controller = diffrax.PIDController(rtol=rtol, atol=atol)
     term = diffrax.ODETerm(lambda t, y, _: velocity(denoiser, schedule, y[None], t)[0])
     times = [jnp.asarray(t, x.dtype) for t in (start, end)]
@@ -64,6 +65,6 @@ def probability_flow(
 
 def velocity(denoiser: Denoiser, schedule: Schedule, x: Sample, t: Array) -> Sample:
     """The right-hand side dx/dt of the probability-flow ODE at x, (batch, *dims), and t, a scalar."""
-    prediction = denoiser(x, t)
+    x_0, eps = (half.astype(x.dtype) for half in denoiser(x, t)[:2])
     alpha_slope, sigma_slope = slopes(schedule, jnp.asarray(t, x.dtype))
-    return arrays.expand_to(alpha_slope, x) * prediction.x_0 + arrays.expand_to(sigma_slope, x) * prediction.eps
+    return arrays.expand_to(alpha_slope, x) * x_0 + arrays.expand_to(sigma_slope, x) * eps

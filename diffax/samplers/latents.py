@@ -4,6 +4,8 @@ Any deterministic table on increasing times inverts to the accuracy of its order
 run(None, denoiser, ddim(schedule, increasing_times), data). `invert` inverts DDIM's steps up to rounding errors. An
 edit is an inversion with one denoiser followed by sampling with another. SDEdit (arXiv:2108.01073) is processes.diffuse
 to an intermediate time, followed by sampling from there.
+
+Latents are computed and returned in float32, or in float64 where they are given so.
 """
 
 from typing import NamedTuple
@@ -43,6 +45,7 @@ def invert(denoiser: Denoiser, schedule: Schedule, x: Sample, times: npt.ArrayLi
     Raises:
       ValueError: times not strictly increasing in [0, 1], alpha = 0 at the last, sweeps < 1.
     """
+    x = arrays.at_least_float32(x)
     exact, times = in_float64(schedule), check_times(times, decreasing=False)
     alpha, sigma = exact.alpha(times), exact.sigma(times)
     if alpha[-1] == 0:
@@ -51,14 +54,14 @@ def invert(denoiser: Denoiser, schedule: Schedule, x: Sample, times: npt.ArrayLi
         raise ValueError(f"sweeps must be >= 1, got {sweeps}")
     ratio = alpha[1:] / alpha[:-1]
     columns = (times[1:], ratio, sigma[1:] - ratio * sigma[:-1])
-    start = denoiser(x, jnp.asarray(times[0], x.dtype)).eps
+    start = denoiser(x, jnp.asarray(times[0], x.dtype)).eps.astype(x.dtype)
 
     def step(carry: tuple[Sample, Sample], row: tuple[jax.Array, ...]) -> tuple[tuple[Sample, Sample], jax.Array]:
         (x_s, eps), (t, kept, added) = carry, row
 
         def sweep(_: int | jax.Array, state: tuple[Sample, Sample, Sample]) -> tuple[Sample, Sample, Sample]:
             now = state[1]
-            eps = denoiser(now, t).eps
+            eps = denoiser(now, t).eps.astype(now.dtype)
             return now, kept * x_s + added * eps, eps
 
         first = kept * x_s + added * eps
@@ -72,6 +75,7 @@ def invert(denoiser: Denoiser, schedule: Schedule, x: Sample, times: npt.ArrayLi
 
 def lerp(x: Sample, y: Sample, share: Numeric) -> Sample:
     """Linear interpolation (1 - share) x + share y; share is a number or one per sample, (batch,)."""
+    x, y = arrays.at_least_float32(x), arrays.at_least_float32(y)
     share = arrays.expand_to(share, x)
     return (1 - share) * x + share * y
 
@@ -82,12 +86,13 @@ def slerp(x: Sample, y: Sample, share: Numeric) -> Sample:
     Between two draws of Gaussian noise it keeps the norm of Gaussian noise. Norms are interpolated linearly. Nearly
     parallel samples are interpolated linearly. share is a number or one per sample, (batch,).
     """
-    sizes = [jnp.sqrt(arrays.sum_per_sample(value**2)) for value in (x, y)]
+    x, y = arrays.at_least_float32(x), arrays.at_least_float32(y)
+    sizes = [_norm(value) for value in (x, y)]
     units = [
         value / arrays.expand_to(jnp.maximum(size, 1e-12), value) for value, size in zip((x, y), sizes, strict=True)
     ]
     # The angle from both chords is accurate for small angles, where arccos is not.
-    half = [jnp.sqrt(arrays.sum_per_sample((units[0] + sign * units[1]) ** 2)) for sign in (-1, 1)]
+    half = [_norm(units[0] + sign * units[1]) for sign in (-1, 1)]
     angle = 2 * jnp.arctan2(*half)
     share = jnp.broadcast_to(jnp.asarray(share, x.dtype), angle.shape)
     small = jnp.sin(angle) < 1e-4
@@ -99,3 +104,9 @@ def slerp(x: Sample, y: Sample, share: Numeric) -> Sample:
         start=jnp.zeros_like(x),
     )
     return arrays.expand_to(size, x) * direction
+
+
+def _norm(x: Sample) -> Float[jax.Array, " batch"]:
+    """The norm of each sample, with gradient 0 at 0: that of equal vectors' chord."""
+    square = arrays.sum_per_sample(x**2)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)

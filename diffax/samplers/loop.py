@@ -30,7 +30,12 @@ def prior(keys: Keys, table: SamplerTable, shape: tuple[int, ...]) -> Sample:
     Args:
       keys: (batch,) typed keys, one per sample. They may be the keys of `run`: its noise is independent.
       shape: of one sample.
+
+    Raises:
+      TypeError: legacy keys, those of jax.random.PRNGKey.
+      ValueError: keys not one per sample.
     """
+    arrays.check_keys(keys)
     noise = arrays.normal_like(_noise_keys(keys, -1), jnp.zeros((keys.shape[0], *shape)))
     return noise * jnp.asarray(table.prior_std, noise.dtype)
 
@@ -71,7 +76,8 @@ def run(
     """Samples: runs a sampler table from the initial state x and returns the result after its last row.
 
     A lax.scan over the rows, with one denoiser call in its body; compile time and memory do not depend on the number of
-    rows. Sample i depends on x[i] and keys[i] alone. Everything is computed in x's dtype.
+    rows. Sample i depends on x[i] and keys[i] alone. State, times and coefficients are float32, or float64 where x is:
+    so are what the denoiser is called with and the result, also for an x in bfloat16 or float16.
 
     Args:
       keys: (batch,) typed keys, one per sample; None for a deterministic table.
@@ -83,9 +89,10 @@ def run(
     Raises:
       ValueError: keys missing or not one per sample, save_every < 1, a table with a learned variance (`ancestral`) and
         a denoiser without log_variance_fraction.
-      TypeError: a table that is not a SamplerTable.
+      TypeError: a table that is not a SamplerTable, an x of integers, legacy keys (jax.random.PRNGKey).
     """
     _check(keys, table, x, save_every)
+    x = arrays.at_least_float32(x)
     if table.initial_noise is not None:
         x = x + jnp.asarray(table.initial_noise, x.dtype) * arrays.normal_like(_noise_keys(keys, -2), x)
     rows = table.num_evaluations
@@ -122,7 +129,7 @@ def _step(
     noise_of: Noise,
 ) -> _Carry:
     """One row: calls the denoiser, updates anchor and query, and pushes the prediction onto the history."""
-    prediction = denoiser(carry.query, row["times"])
+    prediction = _in_dtype(denoiser(carry.query, row["times"]), carry.query.dtype)
     x_0, eps = (prediction.x_0, *carry.x_0), (prediction.eps, *carry.eps)
     noise = noise_of(keys, row["row"], carry.query) if "c" in row or "d" in row else None
     if "c_large" in row:
@@ -145,6 +152,11 @@ def _step(
         eps=_pushed(row, eps, carry.eps),
         saved=saved,
     )
+
+
+def _in_dtype(prediction: Prediction, dtype: jnp.dtype) -> Prediction:
+    """The prediction in the state's dtype; a denoiser may answer in a narrower one."""
+    return jax.tree.map(lambda part: part.astype(dtype), prediction)
 
 
 def _learned_std(row: dict[str, jax.Array], prediction: Prediction) -> Sample:
@@ -200,18 +212,12 @@ def _noise_keys(keys: Keys | None, row: int | jax.Array) -> Keys:
     return jax.vmap(lambda key: jax.random.fold_in(key, jnp.asarray(row) + 2))(keys)
 
 
-def check_keys(keys: Keys, x: Sample) -> None:
-    """Raises ValueError unless there is one key per sample."""
-    if keys.shape != x.shape[:1]:
-        raise ValueError(f"expected one key per sample, shape {x.shape[:1]}, got keys of shape {keys.shape}")
-
-
 def _check(keys: Keys | None, table: SamplerTable, x: Sample, save_every: int | None) -> None:
     if not isinstance(table, SamplerTable):
         raise TypeError(f"run takes (keys, denoiser, table, x), got {type(table).__name__} for the table")
     if keys is None and table.is_stochastic:
         raise ValueError(f"{table.name} is stochastic: give keys, one per sample, as jax.random.split(key, batch)")
     if keys is not None:
-        check_keys(keys, x)
+        arrays.check_keys(keys, x.shape[:1])
     if save_every is not None and save_every < 1:
         raise ValueError(f"save_every must be >= 1, got {save_every}")

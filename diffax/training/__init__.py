@@ -2,7 +2,7 @@
 
 from diffax.training import accumulation, ema, learning_rate, posthoc, roles
 from diffax.training.learning_rate import LearningRateShape
-from diffax.training.loop import PeriodicCallback, fit
+from diffax.training.loop import PeriodicCallback, fit, run_callbacks
 from diffax.training.optimizer import adam, muon
 from diffax.training.state import Hyperparameters, TrainState, evaluation_keys, init_state
 from diffax.training.step import Batch, BatchLoss, DropCondition, Preprocess, make_loss, make_train_step, preprocessed
@@ -29,4 +29,5 @@ __all__ = [
     "posthoc",
     "preprocessed",
     "roles",
+    "run_callbacks",
 ]

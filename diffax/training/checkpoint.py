@@ -83,10 +83,23 @@ class Checkpoints:
                 writing = ocp.save_async(partial, state)
         except Exception as error:
             raise self._failed(step, error) from error
-        known = None if metric is None or not math.isfinite(metric) else float(metric)
-        record = {"metric": known, **(description or {})}
+        record = {"metric": _known(metric), **(description or {})}
         self._save_under_way = self._committer.submit(self._commit, step, writing.result, record)
         return True
+
+    def amend(self, step: int, *, metric: float | None, description: Mapping[str, Any]) -> None:
+        """Adds to the checkpoint of `step` what came after it was saved: a metric, and entries of its description.
+
+        Atomic: whenever the process dies, the checkpoint is whole and has the old description or the new one.
+        """
+        self.wait()
+        if jax.process_index() == 0:
+            before = self.description(step)
+            after = before | {"metric": _known(metric)} | dict(description)
+            if after != before:
+                manifest.replace(self._path(step), _DESCRIPTION, _as_json(after))
+            self._delete_all_but_kept()
+        self._meet()
 
     def steps(self) -> list[int]:
         """The steps with a checkpoint, but for those found damaged; ascending, after waiting for a save under way."""
@@ -169,9 +182,7 @@ class Checkpoints:
         try:
             save.result()
         finally:
-            # The process that renames is then done, and all see the same directory.
-            if jax.process_count() > 1:
-                multihost_utils.sync_global_devices(f"checkpoint in {self._directory}")
+            self._meet()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -181,6 +192,11 @@ class Checkpoints:
             self.wait()
         finally:
             self._committer.shutdown()
+
+    def _meet(self) -> None:
+        """Waits for the process that renames and writes, after which all see the same directory."""
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"checkpoint in {self._directory}")
 
     def _path(self, step: int) -> pathlib.Path:
         return self._directory / str(step)
@@ -225,7 +241,7 @@ class Checkpoints:
             if jax.process_index() != 0:
                 self._damaged.discard(step)
                 return
-            (partial / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+            (partial / _DESCRIPTION).write_bytes(_as_json(description))
             manifest.write(partial)
             if self._path(step).exists():
                 self._delete(step)
@@ -233,9 +249,13 @@ class Checkpoints:
         except Exception as error:
             raise self._failed(step, error) from error
         self._damaged.discard(step)
+        self._delete_all_but_kept()
+
+    def _delete_all_but_kept(self) -> None:
+        """Leaves the newest checkpoints, the best, and those found damaged whose step has not been reached again."""
         newest, best = self._listed()[-self._keep :], self._best()
         kept = {*newest, *(best or ())[:1]}
-        for old in [*self._listed(), *(damaged for damaged in self._damaged if damaged < step)]:
+        for old in [*self._listed(), *(damaged for damaged in self._damaged if damaged < newest[-1])]:
             if old not in kept:
                 self._delete(old)
 
@@ -267,6 +287,15 @@ def _uncompressed() -> ocp.Context:
     context = ocp.Context()
     context.array.saving.use_compression = False
     return context
+
+
+def _known(metric: float | None) -> float | None:
+    """The metric, or None for one that is not finite."""
+    return None if metric is None or not math.isfinite(metric) else float(metric)
+
+
+def _as_json(description: Mapping[str, Any]) -> bytes:
+    return (json.dumps(description, indent=1) + "\n").encode()
 
 
 def _of_process_0(step: int) -> int:

@@ -22,6 +22,18 @@ class PeriodicCallback:
     every: int
     action: Callable[[int, TrainState], dict[str, Any] | None]
 
+    def is_due(self, step: int, num_steps: int) -> bool:
+        """Whether the action is called after a step of training to num_steps."""
+        return step % self.every == 0 or step == num_steps
+
+
+def run_callbacks(callbacks: Iterable[PeriodicCallback], step: int, state: TrainState, writer: MetricsWriter) -> None:
+    """Calls callbacks at a step, in order, and writes the metrics that they return."""
+    for callback in callbacks:
+        extra = callback.action(step, state)
+        if extra:
+            writer.write(step, extra)
+
 
 def fit(
     train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
@@ -64,16 +76,13 @@ def fit(
         step += 1
         recent.append(metrics)
         progress.update(step, loss=metrics["loss"])
-        due = [callback for callback in callbacks if step % callback.every == 0 or step == num_steps]
+        due = [callback for callback in callbacks if callback.is_due(step, num_steps)]
         if due or step % log_every == 0 or step == num_steps:
             fetched = jax.device_get(recent)
             # Checked before anything is saved.
             watch.check(step - len(fetched) + 1, fetched)
             writer.write(step, guard.means(fetched) | rates((len(fetched) - earlier) / (time.monotonic() - mark)))
-            for callback in due:
-                extra = callback.action(step, state)
-                if extra:
-                    writer.write(step, extra)
+            run_callbacks(due, step, state, writer)
             recent, earlier, mark = [], 0, time.monotonic()
         if step < num_steps and should_stop(step):
             break

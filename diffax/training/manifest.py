@@ -4,6 +4,8 @@ import json
 import pathlib
 import zlib
 
+from diffax.reporting import atomic
+
 FILENAME = "manifest.json"
 _CHUNK = 1 << 20
 
@@ -13,6 +15,21 @@ def write(directory: pathlib.Path) -> None:
     (directory / FILENAME).write_text(json.dumps(_files(directory), indent=0) + "\n")
 
 
+def replace(directory: pathlib.Path, name: str, content: bytes) -> None:
+    """Replaces one of the files. Whenever the process dies, the manifest fits the file that is there, old or new.
+
+    The entry of the file becomes a list of both, [[bytes, CRC-32], [bytes, CRC-32]].
+    """
+    written = json.loads((directory / FILENAME).read_text())
+    written[name] = [_summary(directory / name), [len(content), zlib.crc32(content)]]
+    for path, new in (
+        (directory / FILENAME, json.dumps(written, indent=0).encode() + b"\n"),
+        (directory / name, content),
+    ):
+        with atomic.replacing(path) as file:
+            file.write(new)
+
+
 def damage(directory: pathlib.Path) -> str | None:
     """What is wrong with the files, in a few words, or None.
 
@@ -20,8 +37,9 @@ def damage(directory: pathlib.Path) -> str | None:
     a second.
     """
     try:
-        written = json.loads((directory / FILENAME).read_text())
+        # In this order: a file that another process replaces meanwhile is then in the manifest.
         found = _files(directory)
+        written = json.loads((directory / FILENAME).read_text())
     except FileNotFoundError as error:
         return f"{pathlib.Path(error.filename).name} is missing"
     except (OSError, ValueError) as error:
@@ -33,23 +51,20 @@ def damage(directory: pathlib.Path) -> str | None:
             return f"{name} is missing"
         if name not in written:
             return f"{name} was not there before"
-        if written[name] != found[name]:
+        if found[name] != written[name] and found[name] not in written[name]:
             return f"{name} is not what was written"
     return None
 
 
 def _files(directory: pathlib.Path) -> dict[str, list[int]]:
-    paths = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {
-        path.relative_to(directory).as_posix(): [path.stat().st_size, _checksum(path)]
-        for path in paths
-        if path != directory / FILENAME
-    }
+    # Without what a write that was interrupted left.
+    paths = sorted(path for path in directory.rglob("*") if path.suffix != ".partial" and path.is_file())
+    return {path.relative_to(directory).as_posix(): _summary(path) for path in paths if path != directory / FILENAME}
 
 
-def _checksum(path: pathlib.Path) -> int:
-    checksum = 0
+def _summary(path: pathlib.Path) -> list[int]:
+    size = checksum = 0
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
-            checksum = zlib.crc32(chunk, checksum)
-    return checksum
+            size, checksum = size + len(chunk), zlib.crc32(chunk, checksum)
+    return [size, checksum]

@@ -22,6 +22,26 @@ def test_frechet_of_singular_covariances_and_of_a_shift():
     assert frechet.distance_between(x, x + 2.0) == pytest.approx(12.0)
 
 
+def test_frechet_of_identical_sets_is_0_and_of_equal_ones_never_negative():
+    for seed, dim in ((0, 3), (1, 64), (2, 192)):
+        x = np.random.default_rng(seed).standard_normal((100, dim)) * 10.0 ** np.linspace(-3, 3, dim)
+        assert frechet.distance_between(x, x.copy()) == 0
+        assert 0 <= frechet.distance_between(x, x[::-1]) < 1
+
+
+def test_features_that_are_not_finite_are_named():
+    x = np.random.default_rng(0).standard_normal((100, 3))
+    bad = x.copy()
+    bad[[7, 40], 1] = np.nan, np.inf
+    for sets in ((bad, x), (x, bad)):
+        with pytest.raises(
+            ValueError, match=r"^features of 2 of 100 samples are not finite .*: the first is number 7$"
+        ):
+            frechet.distance_between(*sets)
+        with pytest.raises(ValueError, match="not all finite"):
+            sliced_wasserstein.distance(*sets)
+
+
 def test_frechet_moments_take_images_and_refuse_less():
     mean, covariance = frechet.moments(np.arange(8.0).reshape(4, 2))
     np.testing.assert_allclose(mean, [3, 4])

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -11,6 +12,7 @@ import signal
 import pytest
 
 from diffax import config, resolve
+from diffax.jobs import train as train_job
 from diffax.runs import lock, program
 from diffax.training import manifest, preemption
 from experiments.torture import killing
@@ -195,6 +197,53 @@ def test_everything_but_a_list_identifies_a_run():
     assert "train.batch_size" in protected and "data.on_corrupt" in protected
 
 
+def test_another_number_of_steps_under_a_decay_has_to_be_named(command, undisturbed):
+    """The cosine of 12 steps ends at 0; that of 24 steps, with 3 of warm-up, is at 9 / 21 of its way at step 12."""
+    before = {path: path.read_bytes() for path in undisturbed.rglob("*") if path.is_file()}
+    longer = "--config.train.num_steps=24"
+    code, _, err = train(command, undisturbed, longer)
+    assert code == 2 and err.count("\n") == 1
+    assert "train.num_steps: 12 -> 24 moves the end of the learning rate's cosine decay" in err
+    assert "--allow_change=train.num_steps continues so" in err
+    assert {path: path.read_bytes() for path in undisturbed.rglob("*") if path.is_file()} == before
+    # Sampling does not depend on it.
+    assert train(command, undisturbed, longer, "--mode=sample", "--num_samples=2")[0] == 0
+    rate = 0.002 * (1 + math.cos(math.pi * 9 / 21)) / 2
+    said = f"learning rate at step 12: 0 -> {rate:.3g} .train.num_steps: 12 -> 24.; parameters, .* go on as they were"
+    with pytest.warns(UserWarning, match=said):
+        code, out, err = train(command, undisturbed, longer, "--allow_change=train.num_steps")
+    assert code == 0 and "from the checkpoint of step 12" in out, err
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_killed_while_it_measures_a_step_it_is_measured_again(command, tmp_path, undisturbed, monkeypatch, index):
+    """The checkpoint of a step is written before anything is measured at it; it dies in either of the evaluators."""
+    run, evaluate, seen = tmp_path / "run", train_job.run_evaluator, []
+    description = run / "checkpoints" / "12" / "description.json"
+
+    def dying(key, evaluator, model, *rest):
+        result = evaluate(key, evaluator, model, *rest)
+        seen.extend([key] if model.step == 12 else [])
+        if len(seen) == index + 1:
+            raise Killed
+        return result
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(train_job, "run_evaluator", dying)
+        train(command, run)
+    assert len(seen) == index + 1 and json.loads(description.read_text())["to_measure"]
+    for _ in range(2):
+        code, out, err = train(command, run)
+        assert code == 0 and "from the checkpoint of step 12" in out, err
+        assert not json.loads(description.read_text())["to_measure"]
+        assert killing.complete_steps(run) == killing.complete_steps(undisturbed)
+        assert_same_run(run, undisturbed)
+
+
+class Killed(BaseException):
+    """The end of a process."""
+
+
 def test_what_may_change_does_and_is_written_down(command, tmp_path, undisturbed):
     free = (
         "--config.train.keep_checkpoints=2",
@@ -204,7 +253,7 @@ def test_what_may_change_does_and_is_written_down(command, tmp_path, undisturbed
         "--config.sampler.num_steps=3",
         "--config.train.num_steps=13",
     )
-    code, _, err = train(command, undisturbed, *free)
+    code, _, err = train(command, undisturbed, *free, "--allow_change=train.num_steps")
     assert code == 0, err
     recorded = json.loads((undisturbed / "changes.jsonl").read_text())
     assert recorded["step"] == 12

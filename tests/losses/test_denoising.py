@@ -54,11 +54,10 @@ def every_weight(log_snr, log_density):
     return jnp.concatenate([rule(*part) for (rule, _), part in zip(WEIGHTS.values(), parts, strict=True)])
 
 
-def losses_by_weight(schedule, name, output, t):
+def losses_by_weight(schedule, name, output, t, dtype=jnp.float32):
     """(weights, batch): the losses of a network of parameterization `name` with this output, for every weighting."""
-    output, x_0, eps, t = (
-        jnp.asarray(np.concatenate([value] * len(WEIGHTS)), jnp.float32) for value in (output, X_0, NOISE, t)
-    )
+    output, x_0, eps = (jnp.asarray(np.concatenate([value] * len(WEIGHTS)), dtype) for value in (output, X_0, NOISE))
+    t = jnp.asarray(np.concatenate([t] * len(WEIGHTS)), jnp.float32)
     return losses.denoising(
         jax.random.split(jax.random.key(0), len(t)),
         lambda x_t, t, *, key: output,
@@ -282,3 +281,25 @@ def test_a_teacher_has_the_same_minimum_with_less_noise():
     standard_error = (pairs - stable).std() / len(t) ** 0.5
     assert abs((pairs - stable).mean()) < 4 * standard_error
     assert stable.var() < 0.6 * pairs.var()
+
+
+@pytest.mark.parametrize("schedule_name", sorted(SCHEDULES))
+def test_losses_of_half_precision_data_are_those_in_float32(schedule_name):
+    """Everywhere from end to end and under every weight; the network answers in half precision too."""
+    schedule, t = SCHEDULES[schedule_name], np.array([0.0, 1e-4, 0.3, 0.7, 1 - 1e-4, 1.0])
+    for name in PARAMETERIZATIONS:
+        narrow, expected = (
+            losses_by_weight(schedule, name, np.zeros((BATCH, DIM)), t, dtype) for dtype in (jnp.float16, jnp.float32)
+        )
+        assert narrow.dtype == jnp.float32 and np.isfinite(narrow).all(), name
+        np.testing.assert_allclose(narrow, expected, rtol=0.01, err_msg=name)  # data are rounded by 0.0005
+
+
+def test_integers_and_legacy_keys_are_refused_in_one_line(unchecked):
+    settings = {"weighting": weighting.MinSnr(), "time_density": UNIFORM}
+    arguments = (half, schedules.Cosine(), processes.V())
+    with pytest.raises(TypeError, match=r"expected floating-point samples, .* got an array of uint8"):
+        losses.denoising(KEYS, *arguments, jnp.ones((BATCH, DIM), jnp.uint8), **settings)
+    legacy = jax.random.split(jax.random.PRNGKey(0), BATCH)
+    with pytest.raises(TypeError, match="expected typed keys, one per sample"):
+        losses.denoising(legacy, *arguments, jnp.asarray(X_0, jnp.float32), **settings)

@@ -27,6 +27,18 @@ def test_grid_keeps_shape_and_color():
     np.testing.assert_array_equal(picture[8:12, 18:24], np.broadcast_to([0, 153, 255], (4, 6, 3)))
 
 
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_other_numbers_of_channels_are_planes_side_by_side(tmp_path, channels):
+    batch = np.random.default_rng(0).uniform(-1, 1, (3, 4, 6, channels)).astype(np.float32)
+    picture = images.grid(batch, num_columns=1)
+    assert picture.shape == (3 * 5 + 1, 6 * channels + 2, 1)
+    for channel in range(channels):
+        plane = np.rint((batch[2, ..., channel] + 1) * 127.5)
+        np.testing.assert_array_equal(picture[11:15, 1 + 6 * channel : 7 + 6 * channel, 0], plane)
+    images.save_png(tmp_path / "a.png", batch)
+    assert Image.open(tmp_path / "a.png").mode == "L"
+
+
 def test_png_is_enlarged_without_blur(tmp_path):
     path = tmp_path / "samples" / "10.png"
     batch = np.random.default_rng(0).uniform(-1, 1, (2, 8, 8, 1)).astype(np.float32)
@@ -75,7 +87,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
-@pytest.mark.parametrize("shape", [(0, 8, 8, 1), (8, 8, 1), (2, 8, 8, 2)])
+@pytest.mark.parametrize("shape", [(0, 8, 8, 1), (8, 8, 1), (2, 8, 8, 0), (2, 8, 8)])
 def test_grid_refuses_other_shapes(shape):
     with pytest.raises(ValueError, match=r"expected images .* got shape"):
         images.grid(np.zeros(shape))

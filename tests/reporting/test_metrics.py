@@ -97,6 +97,16 @@ def test_resuming_drops_later_steps_so_none_appears_twice(tmp_path):
     assert (5, "restart", 1) in events(tmp_path)
 
 
+def test_a_step_that_is_measured_again_keeps_the_line_of_its_training_alone(tmp_path):
+    with metrics.MetricsWriter(tmp_path, write_tensorboard=False) as writer:
+        for step, name in ((1, "loss"), (1, "measured"), (2, "loss"), (2, "measured"), (2, "more"), (3, "loss")):
+            writer.write(step, {name: 1.0})
+    with metrics.MetricsWriter(tmp_path, 2, measure_again=True, write_tensorboard=False) as writer:
+        writer.write(2, {"measured": 2.0})
+    lines = [(line["step"], *(name for name in line if name != "step")) for line in metrics.read(tmp_path)]
+    assert lines == [(1, "loss"), (1, "measured"), (2, "loss"), (2, "measured")]
+
+
 def test_without_resume_step_nothing_is_dropped(tmp_path):
     for step in (1, 2):
         with metrics.MetricsWriter(tmp_path, write_tensorboard=False) as writer:

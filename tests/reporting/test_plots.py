@@ -64,9 +64,32 @@ def test_a_diverged_sampler_still_has_a_picture(points):
     assert plots.scatter_picture(points).shape == plots.scatter_picture(np.eye(2)).shape
 
 
+@pytest.mark.parametrize(("dims", "rows"), [((1,), 1), ((2,), 1), ((3,), 2), ((5,), 3), ((40,), 4), ((4, 2, 3), 4)])
+def test_points_of_any_dimension_have_a_picture(dims, rows):
+    points = np.random.default_rng(0).normal(size=(2, 200, *dims))
+    picture = plots.scatter_picture(*points)
+    assert picture.shape == (504 * rows, 960, 3)
+    # Something is drawn in every row of both columns.
+    for row in np.split(coloured_pixels(picture), rows):
+        assert all(half.sum() > 100 for half in np.split(row, 2, axis=1))
+    assert plots.scatter_picture(np.full((3, *dims), np.nan)).shape == (504 * rows, 480, 3)
+
+
+def test_pairs_are_of_neighbouring_numbers():
+    """The first with the second, which are all 0, and an odd third with the second."""
+    points = np.zeros((100, 3))
+    points[:, 2] = np.linspace(0, 1, 100)
+    upper, lower = np.split(coloured_pixels(plots.scatter_picture(points)), 2)
+    assert np.ptp(np.nonzero(upper)[0]) < 20 and np.ptp(np.nonzero(lower)[0]) > 200
+
+
 def test_bad_points(tmp_path):
-    with pytest.raises(ValueError, match=r"generated points must be \(n, 2\), got shape \(3, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"real points must be \(n, \*dims\), all of the same dims, got shape \(3, 2\)"
+    ):
         plots.scatter(tmp_path / "a.png", np.zeros((3, 3)), np.zeros((3, 2)))
+    with pytest.raises(ValueError, match=r"generated points must be \(n, \*dims\), .* got shape \(3,\)"):
+        plots.scatter(tmp_path / "a.png", np.zeros(3))
     with pytest.raises(ValueError, match="real points must be finite"):
         plots.scatter(tmp_path / "a.png", np.zeros((3, 2)), np.full((3, 2), np.nan))
     assert not list(tmp_path.iterdir())

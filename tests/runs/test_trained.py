@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import re
 import shutil
+import warnings
 
 import jax
 import numpy as np
@@ -171,6 +173,76 @@ def test_evaluators_of_ones_own(command, tmp_path):
     assert sorted(path.name for path in (run / "blank").iterdir()) == ["00000001.png", "00000002.png"]
     metric = {int(path.parent.name): json.loads(path.read_text())["metric"] for path in run.rglob("description.json")}
     assert metric[2] == values[2] and (1 in metric)  # the first measured step is the best so far
+
+
+@pytest.mark.parametrize(
+    "source", ["planes", "planes.channels=2", "planes.channels=1", "solids", "solids.dim=1", "solids.dim=4"]
+)
+def test_data_of_any_number_of_channels_or_dimensions_are_trained_on_and_looked_at(command, tmp_path, source):
+    name, _, option = source.partition(".")
+    run, own = tmp_path / "run", (f"--config.data.name=tests.tiny:{name}", "--config.model.name=tests.tiny:Network")
+    options = (*own, *([f"--config.data.{option}"] if option else []), "--config.train.num_steps=2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # an evaluator that failed
+        code, out, err = command("--config", config("spiral"), "--workdir", run, *options, *POINTS[2:])
+    assert code == 0 and "done" in out, err
+    assert (run / "samples" / "00000002.png").exists()
+    code, out, err = command("--workdir", run, "--mode=sample", "--num_samples=5")
+    assert code == 0 and len(list((run / "generated").iterdir())) == 2, err
+    code, out, err = command("--config", config("spiral"), "--workdir", run, *options, "--mode=inspect_data")
+    assert code == 0 and (tmp_path / "run_data.png").exists(), err
+
+
+def test_no_file_of_samples_overwrites_another(command, tmp_path):
+    """Whatever makes other samples is in the name."""
+    run = tmp_path / "run"
+    averages = ("--config.ema.slow.name=constant", "--config.ema.slow.decay=0.9")
+    assert command("--config", config("spiral"), "--workdir", run, *POINTS, *averages)[0] == 0
+    different = (
+        (),
+        ("--num_steps=3",),
+        ("--seed=1",),
+        ("--num_samples=4",),
+        ("--sampler=ddpm",),
+        ("--ema=slow",),
+        ("--config.sampler.eta=0.5",),
+        ("--config.sampler.eta=1.0",),
+        ("--config.sampler.grid.start=0.9",),
+        ("--config.sampler.grid=log_snr", "--config.sampler.grid.start=0.9", "--config.sampler.grid.end=0.01"),
+        ("--config.sampler.epsilon_scale=1.01",),
+        ("--config.sampler.thresholding=thresholded",),
+    )
+    for count, options in enumerate(different, start=1):
+        code, _, err = command("--workdir", run, "--mode=sample", "--num_samples=3", *options)
+        assert code == 0 and len(list((run / "generated").glob("*.npz"))) == count, (options, err)
+    # The same samples have the same name.
+    for options in ((), ("--ema=0",), ("--ema=constant",), ("--batch_size=2",), ("--config.sampler.eta=0",)):
+        code, _, err = command("--workdir", run, "--mode=sample", "--num_samples=3", *options)
+        assert code == 0 and len(list((run / "generated").glob("*.npz"))) == count, (options, err)
+
+
+def test_guidance_without_dropped_labels_is_warned_of_once(command, folder_run, tmp_path):
+    said = r"sampler.guidance = '.*' needs the prediction without a label, which this model never learned"
+    recorded = json.loads((folder_run / "config.json").read_text())
+    recorded["model"]["label_drop"] = 0.0
+    recorded["sampler"]["guidance"] = {"name": "none"}
+    (folder_run / "config.json").write_text(json.dumps(recorded))
+
+    def warned(function):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.resetwarnings()
+            warnings.simplefilter("default")
+            function()
+        return [str(warning.message) for warning in caught if re.match(said, str(warning.message))]
+
+    keys = jax.random.split(jax.random.key(0), 2)
+    trained = runs.open(folder_run)
+    assert not warned(lambda: trained.sample(keys))
+    assert not warned(lambda: trained.sample(keys, guidance_scale=1.0))
+    assert len(warned(lambda: trained.with_sampler(guidance_scale=1.5).sample(keys))) == 1
+    assert len(warned(lambda: trained.with_sampler(guidance="cfg_plus_plus", **{"guidance.scale": 1.0}))) == 1
+    job = ("--workdir", folder_run, "--mode=sample", "--num_samples=2", "--guidance_scale=3")
+    assert len(warned(lambda: command(*job))) == 1
 
 
 def test_a_run_starts_from_another(command, tmp_path):

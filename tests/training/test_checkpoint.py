@@ -1,6 +1,8 @@
 import dataclasses
+import itertools
 import logging
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -133,6 +135,51 @@ def test_a_metric_is_better_than_all_before(tmp_path):
         checkpoints.save(2, {"x": jnp.zeros(3)}, metric=3.0)
         assert checkpoints.is_better(2.9) and not checkpoints.is_better(3.0) and not checkpoints.is_better(3.1)
         assert not checkpoints.is_better(float("nan"))
+
+
+def test_what_is_measured_after_a_save_counts(tmp_path):
+    with checkpoint.Checkpoints(tmp_path, keep=1) as checkpoints:
+        for step, metric in ((1, 5.0), (2, 3.0), (3, 4.0)):
+            checkpoints.save(step, {"x": jnp.full(3, step)}, description={"to_measure": True})
+            checkpoints.wait()
+            assert checkpoints.description(step) == {"metric": None, "to_measure": True}
+            checkpoints.amend(step, metric=metric, description={"to_measure": False})
+            assert checkpoints.description(step) == {"metric": metric, "to_measure": False}
+        assert checkpoints.best() == (2, 3.0) and checkpoints.steps() == [2, 3]
+        checkpoints.save(4, {"x": jnp.full(3, 4)})
+        checkpoints.amend(4, metric=2.0, description={})
+        assert checkpoints.best() == (4, 2.0) and checkpoints.steps() == [4]
+        checkpoints.amend(4, metric=float("nan"), description={})
+        assert checkpoints.best() is None and checkpoints.steps() == [4]
+        assert_same(checkpoints.restore(4, {"x": jnp.zeros(3, jnp.int32)}), {"x": jnp.full(3, 4)})
+
+
+@pytest.mark.parametrize("deaths", [0, 1, 2, 3])
+def test_killed_while_it_adds_a_metric_a_checkpoint_is_whole(tmp_path, monkeypatch, deaths):
+    """It dies before or after the rename of the manifest or of the description."""
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"x": jnp.arange(3)}, description={"a": 1})
+        checkpoints.wait()
+        replace, count = os.replace, itertools.count()
+
+        def dying(source, target):
+            if next(count) == deaths // 2:
+                if deaths % 2:
+                    replace(source, target)
+                # What a write leaves where nothing can be tidied up.
+                pathlib.Path(target).with_name(".description.json.1.partial").write_text("{")
+                raise KeyboardInterrupt
+            replace(source, target)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(os, "replace", dying)
+            checkpoints.amend(1, metric=2.0, description={"a": 2})
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.description(1) == ({"metric": 2.0, "a": 2} if deaths == 3 else {"metric": None, "a": 1})
+        assert_same(checkpoints.restore(1, {"x": jnp.zeros(3, jnp.int32)}), {"x": jnp.arange(3)})
+        (tmp_path / "1" / "description.json").write_text("{}")
+        with pytest.raises(ValueError, match=r"damaged: description.json is not what was written"):
+            checkpoints.restore(1, {"x": jnp.zeros(3, jnp.int32)})
 
 
 @pytest.fixture
