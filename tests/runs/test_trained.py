@@ -166,6 +166,17 @@ def test_evaluators_of_ones_own(command, tmp_path):
     assert metric[2] == values[2] and (1 in metric)  # the first measured step is the best so far
 
 
+@pytest.mark.parametrize(("best_is", "kept"), [("highest", {"1", "3"}), ("lowest", {"3"})])
+def test_best_is(command, tmp_path, best_is, kept):
+    """Of a value that falls at every step, the highest is the first, and the lowest the last."""
+    own = ("evaluators.mine.name=tests.tiny:minus_step", "evaluators.mine.every=1", "train.best=minus_step")
+    own += (f"train.best_is={best_is}", "train.keep_checkpoints=1", "train.num_steps=3", "evaluators.samples=None")
+    run = tmp_path / "run"
+    code, _, err = command("--config", config("spiral"), "--workdir", run, *POINTS, *(f"--config.{one}" for one in own))
+    assert code == 0, err
+    assert {path.name for path in (run / "checkpoints").iterdir()} == kept
+
+
 def test_a_run_starts_from_another(command, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     spiral = ("--config", config("spiral"), *POINTS)
