@@ -83,3 +83,8 @@ def distance_to_origin(step, trained, data, *, num_samples: int = 4):
     drawn = trained.draw(num_samples)
     yield "distance_to_origin", float(np.linalg.norm(drawn, axis=1).mean())
     yield "blank", np.full((4, 4, 1), 7, np.uint8)
+
+
+def minus_step(step, trained, data):
+    """An evaluator whose value falls at every step."""
+    yield "minus_step", -float(step)

@@ -97,3 +97,27 @@ def test_a_spot_lands_where_its_label_says():
             np.testing.assert_allclose(peak(image), point, atol=0.75)
             checked += 1
     assert checked > 100
+
+
+def test_images_are_padded_by_reflection():
+    """cos(pi k X / side), X from the left edge, is its own reflection at both edges: seen anywhere, it is that wave."""
+    num, side = 200, 32
+    edges = (np.arange(side) + 0.5) / side
+    image = np.cos(np.pi * edges)[None, :, None] + 0.5 * np.cos(2 * np.pi * edges)[:, None, None]
+    images, labels = geometric(
+        jax.random.split(jax.random.key(3), num), jnp.tile(jnp.asarray(image, jnp.float32)[None], (num, 1, 1, 1)),
+        probability=0.5,
+    )  # fmt: skip
+    centres = np.stack(np.meshgrid(np.arange(side) + 0.5 - side / 2, np.arange(side) + 0.5 - side / 2)).reshape(2, -1)
+    outside = 0
+    for moved, label in zip(np.asarray(images, float), np.asarray(labels, float), strict=True):
+        flip_x, flip_y, scale, cos, sin, along, across, *shift = label
+        if along or across:  # a label does not tell a stretch along an axis from a squeeze
+            continue
+        forward = rotation(-np.arctan2(sin, cos + 1)) * 2 ** (0.2 * scale)
+        x, y = np.linalg.solve(forward, centres - 0.125 * side * np.array(shift)[:, None])
+        x, y = x * (1 - 2 * flip_x), y * (1 - 2 * flip_y)
+        expected = np.cos(np.pi * (x / side + 0.5)) + 0.5 * np.cos(2 * np.pi * (y / side + 0.5))
+        assert np.abs(moved.ravel() - expected).max() < 0.02
+        outside += np.mean(np.maximum(np.abs(x), np.abs(y)) > side / 2)
+    assert outside > 4  # images' worth of pixels lie beyond the edges

@@ -44,6 +44,19 @@ def test_dynamic_thresholding_is_that_of_imagen():
     np.testing.assert_allclose(within.x_0, np.broadcast_to(x_0 / 4, X.shape))
 
 
+def test_the_limit_is_that_of_the_data():
+    """For data within [-1/2, 1/2]: clip to the percentile s where s > 1/2, and scale back to 1/2."""
+    x_0 = np.array([-3.0, -0.5, 0.7, 2.0])
+    static = denoisers.thresholded(fixed(x_0), SCHEDULE, limit=0.5)(X, T)
+    np.testing.assert_allclose(static.x_0, np.broadcast_to([-0.5, -0.5, 0.5, 0.5], X.shape))
+    s = np.percentile(np.abs(x_0), 50.0)
+    dynamic = denoisers.thresholded(fixed(x_0), SCHEDULE, limit=0.5, percentile=50.0)(X, T)
+    np.testing.assert_allclose(dynamic.x_0, np.broadcast_to(np.clip(x_0, -s, s) / s / 2, X.shape), rtol=1e-5)
+    within = denoisers.thresholded(fixed(x_0 / 8), SCHEDULE, limit=0.5, percentile=50.0)(X, T)
+    np.testing.assert_allclose(within.x_0, np.broadcast_to(x_0 / 8, X.shape))
+    assert_makes_x_t(dynamic, T > 0)
+
+
 def test_thresholds_are_each_sample_s_own():
     def scaled(x_t, t):
         return Prediction(jnp.arange(1.0, 7.0)[:, None] * jnp.ones_like(x_t), x_t)

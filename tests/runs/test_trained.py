@@ -245,6 +245,17 @@ def test_guidance_without_dropped_labels_is_warned_of_once(command, folder_run, 
     assert len(warned(lambda: command(*job))) == 1
 
 
+@pytest.mark.parametrize(("best_is", "kept"), [("highest", {"1", "3"}), ("lowest", {"3"})])
+def test_best_is(command, tmp_path, best_is, kept):
+    """Of a value that falls at every step, the highest is the first, and the lowest the last."""
+    own = ("evaluators.mine.name=tests.tiny:minus_step", "evaluators.mine.every=1", "train.best=minus_step")
+    own += (f"train.best_is={best_is}", "train.keep_checkpoints=1", "train.num_steps=3", "evaluators.samples=None")
+    run = tmp_path / "run"
+    code, _, err = command("--config", config("spiral"), "--workdir", run, *POINTS, *(f"--config.{one}" for one in own))
+    assert code == 0, err
+    assert {path.name for path in (run / "checkpoints").iterdir()} == kept
+
+
 def test_a_run_starts_from_another(command, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     spiral = ("--config", config("spiral"), *POINTS)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diffax import denoisers, samplers, schedules
+from diffax.typing import Prediction
 
 NUM = 20_000
 KEYS = jax.random.split(jax.random.key(0), NUM)
@@ -62,6 +63,28 @@ def test_a_corrector_mends_what_a_predictor_gets_wrong():
     exact = 0.8**2 + 0.01**2
     off = [abs(float(np.var(np.asarray(drawn, float))) - exact) for drawn in (plain, mended)]
     assert off[1] < 0.5 * off[0]
+
+
+def test_the_size_of_a_correction():
+    """d = 2 (snr |z| / |s|)^2 (arXiv:2011.13456, algorithm 4): x moves by d s + sqrt(2 d) z.
+
+    From x = 0 with the score s = u / 2, u a unit vector in n dimensions: 2 snr^2 |z|^2 / |s| along u on average, and
+    sqrt(2 d) |z| = 2 snr |z|^2 / |s| across.
+    """
+    num, dim, snr, t = 1000, 256, 0.2, 0.7
+    schedule = schedules.VarianceExploding(0.01, 10.0)
+    sigma = 0.01 * 1000**t
+    eps = jnp.zeros(dim).at[3].set(-0.5 * sigma)
+
+    def denoiser(x, t):
+        return Prediction(x, jnp.broadcast_to(eps, x.shape))
+
+    still = samplers.make_table("still", schedule, [0.9], a=np.ones(1))
+    x = jnp.zeros((num, dim))
+    moved = np.asarray(samplers.predictor_corrector(KEYS[:num], denoiser, schedule, still, x, end=t, snr=snr), float)
+    np.testing.assert_allclose(moved[:, 3].mean(), 2 * snr**2 * dim / 0.5, rtol=0.05)
+    across = (np.delete(moved, 3, axis=1) ** 2).sum(1).mean()
+    np.testing.assert_allclose(across, (2 * snr / 0.5) ** 2 * (dim + 2) * (dim - 1), rtol=0.03)
 
 
 def test_no_correction_at_sigma_0():

@@ -62,10 +62,24 @@ def test_mean_and_covariance_converge_to_the_exact_law(schedule, name):
     assert np.all(np.log2(errors[:-1] / errors[1:]) >= order - 0.2)
 
 
-def test_the_large_variance_is_another_law():
-    """DDPM's large variance is exact for data of variance 1 only, whatever the number of steps."""
-    large = [law_error(COSINE, lambda s, t: samplers.ddpm(s, t, variance="large"), steps) for steps in (100, 400)]
-    assert large[1] < large[0] < 1
+@pytest.mark.parametrize(("variance", "exact_for"), [("small", 0.0), ("large", 1.0)])
+def test_each_of_ddpm_s_variances_is_exact_for_data_of_its_own(variance, exact_for):
+    """The small one for a single point, the large one for N(0, 1), in any number of steps (arXiv:2006.11239, 3.2).
+
+    From the law at t = 0.98 of the schedule alpha = cos(pi t / 2), sigma = sin(pi t / 2) to that at t = 0.3.
+    """
+    times = np.linspace(0.98, 0.3, 4)
+    ends = np.cos(np.pi / 2 * times[[0, -1]]), np.sin(np.pi / 2 * times[[0, -1]])
+    table = samplers.ddpm(COSINE, times, variance=variance)
+    for spread in (0.0, 1.0):
+        first, last = (
+            samplers.GaussianLaw(np.array([alpha * 0.5 * (spread == 0)]), np.array([alpha**2 * spread + sigma**2]))
+            for alpha, sigma in zip(*ends, strict=True)
+        )
+        got = samplers.gaussian_law(table, COSINE, 0.5 * (spread == 0), spread, start=first)
+        np.testing.assert_allclose(got.mean, last.mean, atol=1e-12)
+        error = np.abs(got.variance - last.variance).item()
+        assert error < 1e-12 if spread == exact_for else error > 0.05
 
 
 def test_the_law_is_what_sampling_gives():
@@ -182,6 +196,34 @@ def test_edm_s_churn_down_to_zero_is_that_of_the_paper():
     np.testing.assert_allclose(ours, expected, rtol=1e-9)
 
 
+def test_edm_s_churn_is_capped():
+    """gamma is at most sqrt(2) - 1 (arXiv:2206.00364, algorithm 2), and sigma at most that of t = 1."""
+    schedule = schedules.VarianceExploding(0.01, 22.0)
+    times = schedule.t_of_log_snr(-2 * np.log([20.0, 5.0, 1.0]))
+    table = samplers.edm(schedule, times, churn=1e3)
+    assert table.initial_noise == pytest.approx(np.sqrt(22.0**2 - 20.0**2))
+    sigmas = 0.01 * 2200.0 ** np.asarray(table.times, float)
+    np.testing.assert_allclose(sigmas, [22.0, 5.0, 5.0 * np.sqrt(2), 1.0], rtol=1e-9)
+    np.testing.assert_allclose(table.c[1], 5.0, rtol=1e-9)  # sqrt(2 25 - 25)
+    # By default its N is the number of intervals: gamma = 0.5 / 2.
+    sigmas = 0.01 * 2200.0 ** np.asarray(samplers.edm(schedule, times, churn=0.5).times, float)
+    np.testing.assert_allclose(sigmas, [22.0, 5.0, 6.25, 1.0], rtol=1e-9)
+
+
+def test_a_restart_goes_through_the_levels_of_edm():
+    """Uniform in (sigma / alpha)^(1/7) from high to low, on the schedule alpha = 1 - t, sigma = t; and its noise."""
+    schedule, high, low = schedules.Flow(), 0.8, 0.4
+    table = samplers.restart(schedule, [0.9, 0.4, 0.2], restarts=[(low, high, 3, 2)], second_order=False)
+    ratios = np.linspace(4.0 ** (1 / 7), (2 / 3) ** (1 / 7), 4) ** 7
+    back = (ratios / (1 + ratios))[:-1]
+    np.testing.assert_allclose(table.times, [0.9, *back, *back, 0.4], rtol=1e-9)
+    # q(x_high | x_low): the variance 0.8^2 - (0.2 / 0.6)^2 0.4^2, added twice.
+    noise = np.sqrt(0.8**2 - (0.4 / 3) ** 2)
+    np.testing.assert_allclose(table.c, [noise, 0, 0, noise, 0, 0, 0, 0], rtol=1e-9, atol=1e-12)
+    # The Euler step to low, times alpha_high / alpha_low.
+    assert table.a[0] == pytest.approx((0.6 / 0.1) * (0.2 / 0.6))
+
+
 def test_a_restart_may_be_a_plain_tuple():
     times = samplers.grids.log_snr(COSINE, 8, start=0.98, end=0.02)
     part = (float(times[4]), float(times[2]), 3, 2)
@@ -193,11 +235,27 @@ def test_a_restart_may_be_a_plain_tuple():
 
 
 def test_consistency_gives_what_a_perfect_consistency_model_has():
-    """x_0 of the whole flow in one call: for N(0, v) data, x sqrt(v) / sqrt(alpha^2 v + sigma^2)."""
-    table = samplers.consistency(COSINE, [1.0, 0.5, 0.0])
+    """x_0 of the whole flow in one call: for N(0, v) data, x sqrt(v) / sqrt(alpha^2 v + sigma^2).
+
+    From N(0, 1) at t = 1 every call then gives the data's own law: 100,000 samples have its variance, after one call
+    and after two with fresh noise between them, on which the second sample depends as the closed form says.
+    """
+    table, variance = samplers.consistency(COSINE, [1.0, 0.5, 0.0]), 0.3
     assert table.num_evaluations == 2 and table.is_stochastic
     np.testing.assert_allclose(table.b[:, 0], [np.cos(np.pi / 4), 1.0])
     np.testing.assert_allclose(table.c, [np.sin(np.pi / 4), 0.0], atol=1e-15)
+
+    def halves(x, t):
+        alpha, sigma = np.cos(np.pi / 2 * t), np.sin(np.pi / 2 * t)
+        x_0 = x * np.sqrt(variance / (alpha**2 * variance + sigma**2))
+        return x_0, (x - alpha * x_0) / sigma
+
+    x, *noise = np.random.default_rng(0).normal(size=(3, 100_000))
+    half, end = samplers.reference_run(halves, table, x, np.array(noise))[-2:]
+    first = np.sqrt(variance) * x
+    np.testing.assert_allclose(half, (first + noise[0]) / np.sqrt(2), rtol=1e-7)
+    np.testing.assert_allclose(end, np.sqrt(variance / (variance + 1)) * (first + noise[0]), rtol=1e-7)
+    assert abs(first.var() / variance - 1) < 0.02 and abs(end.var() / variance - 1) < 0.02
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,9 @@ def test_stable_diffusion_3_s_timestep_shift():
     shifted = Shifted(schedules.Flow(), -2 * np.log(s))
     np.testing.assert_allclose(shifted.sigma(t), s * t / (1 + (s - 1) * t), rtol=1e-12)
     assert shifted.alpha(1.0) == 0 and shifted.sigma(0.0) == 0
+    # Its inverse: at a log-SNR of 2 log((1 - u) / u) the moved time is u, and t = u / (s - (s - 1) u).
+    u = t[1:-1]
+    np.testing.assert_allclose(shifted.t_of_log_snr(2 * np.log((1 - u) / u)), u / (s - (s - 1) * u), rtol=1e-12)
 
 
 def test_a_shift_of_0_is_the_base():

@@ -1,0 +1,59 @@
+"""Which steps of a run are saved."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import pytest
+
+from diffax import resolve
+from diffax import config as settings
+from diffax.runs.saver import Saver
+from diffax.training.checkpoint import Checkpoints
+from tests.training.test_loop import counter
+
+
+class Recorder(Checkpoints):
+    """Stands in for Checkpoints: the steps that were saved, with their metrics."""
+
+    def __init__(self):
+        self.saved, self.metrics = [], []
+
+    def save(self, step, state, *, metric=None, description=None):
+        self.saved.append(step)
+        self.metrics.append(metric)
+
+    def is_better(self, metric):
+        return True
+
+
+def saver_of(**train):
+    config = settings.default()
+    config.train.update({"num_steps": 9} | train)
+    return Saver(Recorder(), resolve.resolve(config))
+
+
+def skipped(step, in_a_row):
+    return dataclasses.replace(counter(step), skipped_in_a_row=jnp.asarray(in_a_row, jnp.int32))
+
+
+def test_a_skipped_step_is_not_saved_but_for_the_last():
+    """A run that is about to end for skipped steps goes on from a good one; one that ends has its last state."""
+    saver = saver_of()
+    for step, in_a_row in ((3, 0), (6, 1), (9, 2)):
+        saver.save(step, skipped(step, in_a_row))
+    assert saver.checkpoints.saved == [3, 9]
+    stopped = saver_of()
+    stopped.save(6, skipped(6, 1), recent=[])  # by a signal
+    assert stopped.checkpoints.saved == [6]
+
+
+@pytest.mark.parametrize("best", ["held_out_loss", "pixel_frechet"])
+def test_the_metric_is_that_of_train_best_at_this_step(best):
+    saver = saver_of(best=best)
+    saver.measured(3, {"held_out_loss": 0.5})
+    saver.measured(3, {"pixel_frechet": 7.0})
+    for step in (3, 4):
+        saver.save(step, skipped(step, 0))
+    assert saver.checkpoints.metrics == [{"held_out_loss": 0.5, "pixel_frechet": 7.0}[best], None]
+    saver.save_if_best(4, skipped(4, 0))
+    assert saver.checkpoints.saved == [3, 4]  # nothing was measured at step 4

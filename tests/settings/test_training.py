@@ -1,0 +1,222 @@
+"""Optimizer, learning rate, averages, the loss of a batch and preprocessing of a config, by their effect in numbers."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from diffax import build, build_data, build_training, data, training
+from diffax.runs import DataDescription, Model
+from tests.settings.changed import assert_complete, changed, chosen
+
+# Name, options, fractions of the peak at steps 0, 30 and 60 of 60 after 10 steps of warm-up.
+DECAYS = [
+    ("constant", {}, [1, 1, 1]),
+    ("cosine", {"final_fraction": 0.2}, [1, 0.2 + 0.8 * (1 + math.cos(math.pi / 3)) / 2, 0.2]),
+    ("linear", {"final_fraction": 0.2}, [1, 1 - 0.8 / 3, 0.2]),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "expected"), DECAYS)
+def test_learning_rate(name, options, expected):
+    config = chosen("optimizer.decay", name, options, optimizer__warmup_steps=10, train__num_steps=70)
+    shape = build_training.learning_rate_shape(config)
+    without = build_training.learning_rate_shape(chosen("optimizer.decay", name, options, train__num_steps=70))
+    shape, without = (jax.jit(one) for one in (shape, without))
+    np.testing.assert_allclose([shape(jnp.float32(step)) for step in (0, 4, 9)], [0.1, 0.5, 1.0], rtol=1e-6)
+    np.testing.assert_allclose([shape(jnp.float32(step)) for step in (10, 30, 70)], expected, rtol=1e-5)
+    assert float(without(jnp.float32(0))) == 1
+
+
+# Name, options, 1 - decay of the update after 40 steps of batches of 8.
+RAMP = 0.2 * 40  # steps
+AVERAGES = [
+    ("constant", {"decay": 0.7}, 0.3),
+    ("constant", {"decay": 0.999}, 9 / 50),  # its warm-up, (1 + n) / (10 + n)
+    ("half_life", {"images": 40, "ramp_up": 0.9}, 1 - 0.5 ** (8 / 40)),
+    ("half_life", {"images": 10**6, "ramp_up": 0.2}, 1 - 0.5 ** (1 / RAMP)),
+    # sigma_rel of exponent 6.94 is 0.10 (arXiv:2312.02696, section 3.1).
+    ("power", {"length": 0.05}, 1 - (1 - 1 / 41) ** (16.97 + 1)),
+    ("power", {"length": 0.1}, 1 - (1 - 1 / 41) ** (6.94 + 1)),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "expected"), AVERAGES)
+def test_average(name, options, expected):
+    overrides = {"ema.constant": "None", "ema.mine.name": name}
+    config = changed(overrides | {f"ema.mine.{key}": value for key, value in options.items()})
+    [averaging] = build_training.averagings(config).values()
+    np.testing.assert_allclose(averaging.share(jnp.int32(40), 8), expected, rtol=2e-3)
+
+
+def test_averages_are_in_the_order_of_their_keys():
+    config = changed({"ema.b.name": "constant", "ema.b.decay": 0.5, "ema.a.name": "power", "ema.constant": "None"})
+    model = Model.build(points(config), DataDescription("two_moons", (2,)))
+    assert list(config.ema) == ["a", "b"]
+    power, constant = model.hyperparameters.averagings
+    assert isinstance(power, training.ema.Power) and constant == training.ema.Constant(0.5)
+
+
+GRADS = {"block": {"kernel": jnp.array([[3.0, -4.0], [0.5, 1.0]]), "bias": jnp.array([0.02, -12.0])}}
+PARAMS = {"block": {"kernel": jnp.array([[1.0, 2.0], [-3.0, 4.0]]), "bias": jnp.array([1.0, -1.0])}}
+
+
+def updates(optimizer, num=3):
+    """The updates of several steps with the gradient, its negative half, ..."""
+    state, made = optimizer.init(PARAMS), []
+    with jax.numpy_dtype_promotion("standard"):
+        for i in range(num):
+            update, state = optimizer.update(jax.tree.map(lambda g, i=i: (-0.5) ** i * g, GRADS), state, PARAMS)
+            made.append(update)
+    return jax.tree.leaves(made)
+
+
+SHARED = [{"b1": 0.5}, {"b2": 0.7}, {"eps": 0.1}, {"moment_dtype": "bfloat16"}, {"weight_decay": 0.1}]
+SHARED += [{"max_grad_norm": 0.01, "eps": 0.1}]  # Adam is blind to the size of a gradient but for eps
+OPTIMIZERS = [("adam", options, training.adam) for options in SHARED]
+OPTIMIZERS += [("muon", options, training.muon) for options in [*SHARED, {"momentum": 0.5}, {"newton_schulz_steps": 2}]]
+
+
+@pytest.mark.parametrize(("name", "options", "optimizer"), OPTIMIZERS)
+def test_optimizer(name, options, optimizer):
+    ours = updates(build_training.optimizer(chosen("optimizer", name, options)))
+    for mine, theirs in zip(ours, updates(optimizer(**options)), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    # Each option is felt.
+    for left_out in options:
+        others = {key: value for key, value in options.items() if key != left_out}
+        without = updates(optimizer(**others))
+        assert any(not np.array_equal(mine, theirs) for mine, theirs in zip(ours, without, strict=True)), left_out
+
+
+def test_adam_and_muon_are_what_they_are():
+    """Adam's first update is the gradient's sign; Muon's kernel has even singular values, of 0.2 sqrt(2)."""
+    adam, muon = (build_training.optimizer(chosen("optimizer", name, {})) for name in ("adam", "muon"))
+    np.testing.assert_allclose(updates(adam, 1)[1], np.sign(GRADS["block"]["kernel"]), rtol=1e-5)
+    singular = np.linalg.svd(updates(muon, 1)[1], compute_uv=False)
+    assert np.all(np.abs(singular / (0.2 * math.sqrt(2)) - 1) < 0.35)
+    np.testing.assert_allclose(updates(muon, 1)[0], np.sign(GRADS["block"]["bias"]), rtol=1e-5)
+
+
+def test_learning_rate_and_weight_decay_of_a_step():
+    config = points(changed({"optimizer.learning_rate": 0.25}))
+    assert Model.build(config, DataDescription("two_moons", (2,))).hyperparameters.learning_rate == 0.25
+
+
+def points(config):
+    """The configuration with a network of points."""
+    from diffax import resolve
+
+    tiny = {"model": "mlp", "model.hidden": "8", "model.depth": "1", "data": "two_moons", "data.num_points": "64"}
+    return resolve.resolve(resolve.override(config, tiny.items()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorder:
+    """A network of four classes and a context that outputs its condition: the label everywhere, or the context."""
+
+    output: str
+    num_classes: int | None = 4
+
+    def init(self, key, sample_shape):
+        return {"w": jnp.zeros(())}
+
+    def __call__(self, params, x, time_input, condition=None, *, key=None):
+        value = condition[self.output]
+        value = value if self.output == "label" else value[:, 0]
+        return params["w"] + value.astype(x.dtype).reshape(-1, 1, 1, 1) + 0 * x
+
+
+def seen(output, **overrides):
+    """What a network is given as its label or context in the loss of 400 examples, all of label 2 and context 5.
+
+    The schedule is that of flow, the target x_0 = 0, so that the loss of a network that outputs c is c^2.
+    """
+    config = changed({"parameterization": "x_0", "schedule": "flow", "loss.weighting": "uniform"} | overrides)
+    loss = build_training.loss(config, Recorder(output), build.time_input(config, build.schedule(config)))
+    hyperparameters = training.Hyperparameters(
+        learning_rate=0.1,
+        averagings=(),
+        schedule=build.schedule(config),
+        parameterization=build.parameterization(config, None),
+        weighting=build.weighting(config),
+        time_density=build.time_density(config),
+    )
+    num = 400
+    batch = {"x": jnp.zeros((num, 2, 2, 1)), "label": jnp.full(num, 2), "context": jnp.full((num, 9), 5.0)}
+    keys = jax.random.split(jax.random.key(0), num)
+    losses = loss({"w": jnp.zeros(())}, hyperparameters, batch, keys, jnp.full(num, 0.5))
+    return np.sqrt(np.asarray(losses, float))  # at t = 1/2 the errors of eps and of x_0 are the same
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_label_drop(probability):
+    """Labels are dropped as often as it says; the parameters of an augmentation, never."""
+    settings = {"model.class_conditional": True, "model.label_drop": probability, "data.augment": "geometric"}
+    labels = np.round(seen("label", **settings))
+    assert set(labels) <= {2.0, 4.0}
+    dropped = (labels == 4).mean()
+    assert dropped == probability if probability in (0, 1) else abs(dropped - probability) < 4 * math.sqrt(0.21 / 400)
+    np.testing.assert_allclose(seen("context", **settings), 5.0, rtol=1e-5)
+
+
+def images():
+    return data.dataset.Dataset(
+        name="noise", examples=np.random.default_rng(0).integers(0, 256, (64, 4, 4, 1), dtype=np.uint8), num_levels=256
+    )
+
+
+AUGMENTATIONS = [("none", {}), ("flip", {}), ("geometric", {"probability": 0.5})]
+
+
+@pytest.mark.parametrize(("name", "options"), AUGMENTATIONS)
+def test_augmentation(name, options):
+    config, examples = chosen("data.augment", name, options), images()
+    keys = jax.random.split(jax.random.key(0), 64)
+    made = build_data.preprocess(config, examples)({"x": jnp.asarray(examples.examples)}, keys)
+    plain = examples.examples / 127.5 - 1
+    if name == "none":
+        np.testing.assert_allclose(made["x"], plain, atol=1e-6)
+    if name == "flip":
+        unchanged = np.isclose(made["x"], plain, atol=1e-6).all((1, 2, 3))
+        mirrored = np.isclose(made["x"], plain[:, :, ::-1], atol=1e-6).all((1, 2, 3))
+        assert (unchanged ^ mirrored).all() and 16 < mirrored.sum() < 48
+    if name == "geometric":
+        # A shift is drawn with the probability; at most one in 16 by chance is 4 deviations away from a half.
+        assert abs((np.asarray(made["context"])[:, 7] != 0).mean() - 0.5) < 0.25
+        assert made["context"].shape == (64, 9)
+    # Held-out data are not augmented.
+    held_out = build_data.preprocess(config, examples, augment=False)({"x": jnp.asarray(examples.examples)}, keys)
+    np.testing.assert_allclose(held_out["x"], plain, atol=1e-6)
+    assert "context" not in held_out or not np.any(held_out["context"])
+    assert ("context" in made) == (name == "geometric")
+
+
+def test_stable_targets_snapshots_and_limits():
+    config = points(changed({"loss.stable_targets": True, "train.snapshot_dtype": "float16"}))
+    examples = build_data.dataset(config, "train")
+    model = Model.build(config, DataDescription.of(config, examples))
+    reference = build_training.reference_data(config, model.network, examples)
+    np.testing.assert_array_equal(reference, examples.examples)
+    assert build_training.snapshot_dtype(config) is np.float16
+    assert build_training.reference_data(points(changed({})), model.network, examples) is None
+
+
+def test_clipping_is_by_the_global_norm():
+    optimizer = build_training.optimizer(chosen("optimizer", "adam", {"max_grad_norm": 0.5, "eps": 1e3, "b1": 0.0}))
+    # With so large an eps, Adam's update is the clipped gradient / eps.
+    scaled = jnp.concatenate([leaf.ravel() for leaf in updates(optimizer, 1)]) * 1e3
+    np.testing.assert_allclose(jnp.linalg.norm(scaled), 0.5, rtol=1e-3)
+    assert float(optax.tree.norm(GRADS)) > 10
+
+
+@pytest.mark.parametrize(
+    ("path", "cases"),
+    [("optimizer.decay", DECAYS), ("ema", AVERAGES), ("optimizer", OPTIMIZERS), ("data.augment", AUGMENTATIONS)],
+)
+def test_every_name_and_option_is_here(path, cases):
+    assert_complete(path, [case[:2] for case in cases])
