@@ -80,14 +80,15 @@ def ddim_states(steps, noise, eta):
     return np.array(states)
 
 
-# States are of size one to three; 1e-5 of that is what 1,000 rows of float32 may gather.
+# States are of size one to three, and each of 1,000 rows in float32 rounds them by 1e-7: a random walk of 1e-5, and up
+# to 2.1e-5 on jax 0.12.
 @pytest.mark.parametrize("variance", ["small", "large"])
 @pytest.mark.parametrize(("num_steps", "spacing"), GRIDS)
 def test_ddpm_is_the_paper_s_step_by_step(num_steps, spacing, variance):
     table = samplers.ddpm(SCHEDULE, samplers.grids.discrete(1000, num_steps, spacing=spacing), variance=variance)
     expected = ddpm_states(steps_of(num_steps, spacing), noise_of(num_steps), variance)
     assert table.num_evaluations == num_steps
-    np.testing.assert_allclose(states_of(table), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(states_of(table), expected, rtol=1e-5, atol=3e-5)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -97,7 +98,7 @@ def test_ddim_is_the_paper_s_step_by_step(num_steps, spacing, eta):
     expected = ddim_states(steps_of(num_steps, spacing), noise_of(num_steps), eta)
     assert table.num_evaluations == num_steps
     assert table.is_stochastic == (eta > 0 and num_steps > 1)
-    np.testing.assert_allclose(states_of(table), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(states_of(table), expected, rtol=1e-5, atol=3e-5)
 
 
 @pytest.mark.parametrize("num_steps", [1000, 20])
