@@ -50,8 +50,8 @@ def test_a_skipped_step_is_not_saved_but_for_the_last():
 @pytest.mark.parametrize("best", ["held_out_loss", "pixel_frechet"])
 def test_the_metric_is_that_of_train_best_at_this_step(best):
     saver = saver_of(best=best)
-    saver.measured(3, {"held_out_loss": 0.5})
-    saver.measured(3, {"pixel_frechet": 7.0})
+    saver.measured(3, {"first": 1.5, "held_out_loss": 0.5})
+    saver.measured(3, {"second": 2.5, "pixel_frechet": 7.0, "third": 3.5})
     for step in (3, 4):
         saver.save(step, skipped(step, 0))
     assert saver.checkpoints.metrics == [{"held_out_loss": 0.5, "pixel_frechet": 7.0}[best], None]

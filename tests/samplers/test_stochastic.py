@@ -210,6 +210,16 @@ def test_edm_s_churn_is_capped():
     np.testing.assert_allclose(sigmas, [22.0, 5.0, 6.25, 1.0], rtol=1e-9)
 
 
+def test_edm_s_churn_is_within_its_range():
+    """S_tmin and S_tmax: of sigma = 20, 5, 2 and 1 only 5 lies within [3, 10] (arXiv:2206.00364, algorithm 2)."""
+    schedule = schedules.VarianceExploding(0.01, 100.0)
+    times = schedule.t_of_log_snr(-2 * np.log([20.0, 5.0, 2.0, 1.0]))
+    table = samplers.edm(schedule, times, churn=0.6, churn_range=(3.0, 10.0), second_order=False)
+    np.testing.assert_allclose(0.01 * 1e4 ** np.asarray(table.times, float), [20.0, 6.0, 2.0], rtol=1e-9)
+    assert table.initial_noise is None
+    np.testing.assert_allclose(table.c, [np.sqrt(36.0 - 25.0), 0, 0], rtol=1e-9, atol=1e-12)
+
+
 def test_a_restart_goes_through_the_levels_of_edm():
     """Uniform in (sigma / alpha)^(1/7) from high to low, on the schedule alpha = 1 - t, sigma = t; and its noise."""
     schedule, high, low = schedules.Flow(), 0.8, 0.4
