@@ -12,7 +12,7 @@ from diffax import data
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = (
     "--config.model.channels=8",
-    "--config.model.channel_multipliers=(1,1)",
+    "--config.model.channel_multipliers=(1,)",
     "--config.model.num_res_blocks=1",
     "--config.model.attention_resolutions=()",
     "--config.model.groups=4",

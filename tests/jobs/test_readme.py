@@ -18,6 +18,8 @@ COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL
 # The README's networks are trained; these only have to run.
 SMALL = {
     "train": [
+        "--config.model.channels=8",
+        "--config.model.groups=4",
         "--config.model.channel_multipliers=(1,)",
         "--config.model.num_res_blocks=1",
         "--config.model.attention_resolutions=()",

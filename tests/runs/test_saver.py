@@ -25,6 +25,12 @@ class Recorder(Checkpoints):
     def is_better(self, metric):
         return True
 
+    def steps(self):
+        return self.saved
+
+    def amend(self, step, *, metric, description):
+        self.metrics[self.saved.index(step)] = metric
+
 
 def saver_of(**train):
     config = settings.default()
@@ -55,5 +61,8 @@ def test_the_metric_is_that_of_train_best_at_this_step(best):
     for step in (3, 4):
         saver.save(step, skipped(step, 0))
     assert saver.checkpoints.metrics == [{"held_out_loss": 0.5, "pixel_frechet": 7.0}[best], None]
-    saver.save_if_best(4, skipped(4, 0))
-    assert saver.checkpoints.saved == [3, 4]  # nothing was measured at step 4
+    saver.save_measured(5, skipped(5, 0))
+    assert saver.checkpoints.saved == [3, 4]  # nothing was measured at step 5
+    saver.measured(4, {"held_out_loss": 0.25, "pixel_frechet": 6.0})
+    saver.save_measured(4, skipped(4, 0))  # measured after it was saved
+    assert saver.checkpoints.metrics[1] == {"held_out_loss": 0.25, "pixel_frechet": 6.0}[best]
