@@ -1,4 +1,4 @@
-"""From the names of a configuration to objects: the only place where a string names a thing.
+"""Factories of the objects that a configuration names; the only place where a string names a thing.
 
 Tables of what the names stand for, the slots of the configuration where they may stand, and functions that make the
 objects of a resolved configuration (resolve.py). build_data.py and build_training.py are the parts of it that concern
@@ -16,8 +16,18 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffax import build_data, choices, denoisers, evaluation, losses, networks, processes, samplers, schedules
-from diffax.build_training import AVERAGES, DECAYS, OPTIMIZERS
+from diffax import (
+    build_data,
+    build_training,
+    choices,
+    denoisers,
+    evaluation,
+    losses,
+    networks,
+    processes,
+    samplers,
+    schedules,
+)
 from diffax.choices import Slot
 from diffax.denoisers import time_inputs
 from diffax.processes import time_sampling
@@ -114,8 +124,8 @@ SLOTS: dict[str, Slot] = {
     "parameterization": Slot(PARAMETERIZATIONS, passed=("moments",)),
     "loss.weighting": Slot(WEIGHTINGS),
     "loss.time_density": Slot(TIME_DENSITIES),
-    "optimizer": Slot(OPTIMIZERS),
-    "optimizer.decay": Slot(DECAYS, passed=("num_steps",)),
+    "optimizer": build_training.OPTIMIZER_SLOT,
+    "optimizer.decay": build_training.DECAY_SLOT,
     "sampler": Slot(SAMPLERS, passed=("schedule", "times", "churn_steps")),
     "sampler.grid": Slot(GRIDS, passed=("schedule", "num_steps", "num_train_steps")),
     "sampler.guidance": Slot(GUIDANCE, passed=("conditional", "unconditional", "schedule")),
@@ -124,7 +134,7 @@ SLOTS: dict[str, Slot] = {
 # Where any number of choices stand, each under a key that is its name unless it has a `name`; and what each may have
 # beside its options.
 GROUPS: dict[str, tuple[Slot, dict[str, Any]]] = {
-    "ema": (Slot(AVERAGES), {}),
+    "ema": (build_training.AVERAGE_SLOT, {}),
     "evaluators": (Slot(EVALUATORS, is_function=True), {"every": 5_000}),
 }
 # The option whose default is the value of another setting: the data have one standard deviation.
@@ -175,13 +185,13 @@ def network(config: ConfigDict, sample_shape: tuple[int, ...], num_classes: int 
         if num_classes is None:
             raise ValueError("model.class_conditional needs labels, and the data have none")
         passed["num_classes"] = num_classes
-    made = networks.as_network(choices.make(where, config.model, SLOTS["model"], **passed), config.model.name)
-    if made.num_classes != passed.get("num_classes"):
+    module = networks.as_network(choices.make(where, config.model, SLOTS["model"], **passed), config.model.name)
+    if module.num_classes != passed.get("num_classes"):
         raise ValueError(
             f"model.class_conditional = {config.model.class_conditional}, but the network {config.model.name!r} has "
-            f"num_classes = {made.num_classes}"
+            f"num_classes = {module.num_classes}"
         )
-    return made
+    return module
 
 
 def time_input(config: ConfigDict, schedule: Schedule) -> denoisers.TimeInput:
@@ -275,12 +285,12 @@ def denoiser(
 def evaluators(config: ConfigDict) -> dict[str, tuple[int, evaluation.Evaluator]]:
     """{key: (every, evaluator)} of config.evaluators."""
     slot, _ = GROUPS["evaluators"]
-    made = {}
+    chosen = {}
     for key, entry in config.evaluators.items():
         if entry.every < 1:
             raise ValueError(f"evaluators.{key}.every must be >= 1, got {entry.every}")
-        made[key] = entry.every, choices.make(f"evaluators.{key}", entry, slot)
-    return made
+        chosen[key] = entry.every, choices.make(f"evaluators.{key}", entry, slot)
+    return chosen
 
 
 def _times(options: ConfigDict, schedule: Schedule, num_steps: int) -> np.ndarray:

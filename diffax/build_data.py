@@ -1,4 +1,4 @@
-"""From config.data to examples, preprocessing and batches; part of build."""
+"""Data sets, preprocessing and batches from config.data; part of build."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""From config.optimizer, config.ema and config.loss to what the training step is made of; part of build."""
+"""Optimizer, averages and loss of the training step, from their configuration; part of build."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +26,9 @@ AVERAGES: dict[str, Callable[..., training.ema.Averaging]] = {
     "half_life": training.ema.HalfLife,
     "power": training.ema.Power.of_length,
 }
+OPTIMIZER_SLOT = Slot(OPTIMIZERS)
+DECAY_SLOT = Slot(DECAYS, passed=("num_steps",))
+AVERAGE_SLOT = Slot(AVERAGES)
 _SNAPSHOT_DTYPES = {"float32": np.float32, "float16": np.float16}
 # Stable targets compare a batch with all of the data, number by number: 1 GB of differences at most.
 MOST_DIFFERENCES = 250_000_000
@@ -33,7 +36,7 @@ MOST_DIFFERENCES = 250_000_000
 
 def optimizer(config: ConfigDict) -> optax.GradientTransformation:
     """The optimizer, except for the learning rate."""
-    return choices.make("optimizer", config.optimizer, Slot(OPTIMIZERS))
+    return choices.make("optimizer", config.optimizer, OPTIMIZER_SLOT)
 
 
 def learning_rate_shape(config: ConfigDict) -> training.LearningRateShape:
@@ -44,24 +47,23 @@ def learning_rate_shape(config: ConfigDict) -> training.LearningRateShape:
             "optimizer.warmup_steps must be >= 0 and, with a decay, below the "
             f"{num_steps} steps of training, got {options.warmup_steps}"
         )
-    passed = {"num_steps": num_steps - options.warmup_steps}
-    decay = choices.make("optimizer.decay", options.decay, Slot(DECAYS, passed=("num_steps",)), **passed)
+    decay = choices.make("optimizer.decay", options.decay, DECAY_SLOT, num_steps=num_steps - options.warmup_steps)
     return training.learning_rate.with_warmup(decay, options.warmup_steps)
 
 
 def averagings(config: ConfigDict) -> dict[str, training.ema.Averaging]:
     """The exponential moving averages of config.ema, by their keys."""
-    made = {key: choices.make(f"ema.{key}", entry, Slot(AVERAGES)) for key, entry in config.ema.items()}
-    if not made:
+    averages = {key: choices.make(f"ema.{key}", entry, AVERAGE_SLOT) for key, entry in config.ema.items()}
+    if not averages:
         raise ValueError("ema must name one average at least, such as ema.constant")
-    has_power = any(isinstance(averaging, training.ema.Power) for averaging in made.values())
+    has_power = any(isinstance(averaging, training.ema.Power) for averaging in averages.values())
     if config.train.snapshot_every < 0 or (config.train.snapshot_every and not has_power):
         raise ValueError(
             f"train.snapshot_every = {config.train.snapshot_every} needs a power-function average: "
             "--config.ema.power.length=0.05"
         )
     snapshot_dtype(config)
-    return made
+    return averages
 
 
 def snapshot_dtype(config: ConfigDict) -> Any:

@@ -205,7 +205,7 @@ def test_every_sampler_by_name_on_every_grid(name):
             np.testing.assert_allclose(states[-1], 5, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", build.OPTIMIZERS)
+@pytest.mark.parametrize("name", build_training.OPTIMIZERS)
 def test_every_optimizer_by_name(name):
     config = changed(
         [("optimizer.name", name), ("optimizer.weight_decay", "0.1"), ("optimizer.moment_dtype", "bfloat16")]

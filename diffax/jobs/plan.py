@@ -80,11 +80,11 @@ def plan(config: ConfigDict, workdir: pathlib.Path, *, memory_gb: float | None =
         begun = time.perf_counter()
         compiled = lowered.compile()
         seconds = time.perf_counter() - begun
-        limit, held = _memory() if memory_gb is None else int(memory_gb * 1e9), _data_bytes(config, examples)
+        limit, data_bytes = _memory() if memory_gb is None else int(memory_gb * 1e9), _data_bytes(config, examples)
         peak, flops = _peak(compiled), program.flops(lowered)
         largest, advice = None, ""
         if limit is not None:
-            an_example, room = _bytes_an_example(planned, peak), limit - held
+            an_example, room = _bytes_an_example(planned, peak), limit - data_bytes
             unit = mesh.size * config.train.accumulate
             if an_example > 0:
                 largest = max(math.floor((config.train.batch_size + (room - peak) / an_example) / unit) * unit, 0)
@@ -95,7 +95,7 @@ def plan(config: ConfigDict, workdir: pathlib.Path, *, memory_gb: float | None =
         state_bytes=_state_bytes(program),
         flops=flops,
         compile_seconds=seconds,
-        peak_bytes=peak + held,
+        peak_bytes=peak + data_bytes,
         limit_bytes=limit,
         largest_batch=largest,
         advice=advice,
