@@ -8,5 +8,6 @@ INIT = 0  # initial parameters
 TRAIN = 1  # then by step and example: times, noise, dropout, label dropping, augmentation
 EVALUATE = 2  # held-out losses: the same noise at every step
 SAMPLE = 3  # samples, by index
+SAMPLE_LABEL = 4  # labels drawn for samples, by index
 # Folded into the key of one training example.
 PREPROCESS = 1 << 30  # augmentation and dequantization

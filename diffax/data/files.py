@@ -1,4 +1,4 @@
-"""NumPy files as datasets: .npy files and .npz archives of images or points."""
+"""NumPy files as datasets: .npy files, .npz archives and sample sets, of images or points."""
 
 import pathlib
 from collections.abc import Mapping
@@ -6,37 +6,38 @@ from typing import Any
 
 import numpy as np
 
-from diffax.data import dataset, listing, paths, pixels
+from diffax.data import dataset, listing, paths, pixels, shards
 
 _EXAMPLES, _LABELS = ("images", "image", "x", "data", "samples", "arr_0"), ("labels", "label", "y", "arr_1")
 _HELD_OUT = ("test", "val", "valid", "validation")
 
 
 def load_arrays(split: str, *, path: str = "", points: bool = False) -> dataset.Dataset:
-    """Loads a split of a NumPy file: images (n, height, width[, channels]) or float points (n, *dims).
+    """Loads a split of a NumPy file or a sample set: images (n, height, width[, channels]) or float points (n, *dims).
 
     Arrays of uint8 are images of 256 levels; bool and uint16 images are scaled to that, False and True to 0 and 255,
-    and uint16 to its high byte. Floats (n, height, width, channels) in [-1, 1], as `--mode sample` writes them, are
-    images too, of the archive's `num_levels` or 256 levels; all in [0, 1], they are scaled from that. All other floats
-    are points, in the network's units.
+    and uint16 to its high byte. Floats (n, height, width, channels) in [-1, 1] are images too, of the archive's
+    `num_levels` or 256 levels; all in [0, 1], they are scaled from that. All other floats are points, in the network's
+    units.
 
     In a .npz archive the examples are the array images, image, x, data, samples or arr_0, and the labels, if any, the
     array labels, label, y or arr_1: numbers, or names of classes. Names with a split, x_train and x_test or
     train_images and test_images, give the splits. Otherwise every 50th example is held out.
 
     Args:
-      split: train or test.
-      path: the .npy file, or the .npz archive.
+      split: train or test; or all, for files without splits of their own.
+      path: the .npy file, the .npz archive, or the directory of a sample set (`--mode sample`).
       points: whether floats are points in any case.
 
     Raises:
       ValueError: no path, no such file, pickled objects in it, or arrays that are neither images nor points.
     """
     file_path = paths.required(path, "arrays")
-    if not file_path.is_file():
-        raise ValueError(f"data.path = {str(file_path)!r} is not a file")
-    arrays = _read(file_path)
-    files = listing.digest(file_path.parent, [file_path])
+    parts = [path for *_, path in shards.listed(file_path)] or [file_path]
+    if not parts[0].is_file():
+        raise ValueError(f"data.path = {str(file_path)!r} is neither a file nor a sample set")
+    arrays = _read(file_path) if parts == [file_path] else _joined(file_path)
+    files = listing.digest(file_path.parent, parts)
     train, held_out = _divided(arrays)
     examples, labels = _found(file_path, arrays, train)
     names = None if labels is None else _class_names(file_path, labels)
@@ -53,7 +54,7 @@ def load_arrays(split: str, *, path: str = "", points: bool = False) -> dataset.
         notes=() if note is None else (note,),
         files_digest=files,
     ).validate()
-    return whole if held_out is not None else dataset.split_of(whole, split)
+    return whole if held_out is not None or split == "all" else dataset.split_of(whole, split)
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -64,6 +65,11 @@ def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
     except Exception as error:  # NumPy's parser of a damaged header raises errors of many kinds
         message = " ".join(str(error).split())
         raise ValueError(f"{path}: not a .npy or .npz file of plain arrays ({message})") from error
+
+
+def _joined(directory: pathlib.Path) -> dict[str, np.ndarray]:
+    read = list(shards.read(directory))
+    return {name: np.concatenate([arrays[name] for arrays in read]) for name in read[0]}
 
 
 def _divided(arrays: Mapping[str, np.ndarray]) -> tuple[tuple[str, str], tuple[str, str] | None]:

@@ -61,7 +61,7 @@ def open_folder(
     sub-folders of the training split are the classes of both splits; their images lie anywhere below them.
 
     Args:
-      split: train or test.
+      split: train or test; or all, for a folder without splits of its own.
       path: the folder.
       size: the side of the square that every image is center-cropped and resized to, with antialiasing; None if all
         images have one size.
@@ -81,11 +81,11 @@ def open_folder(
     chosen = train if split == "train" or test_folder is None else listing.list_images(test_folder, classes)
     notes += chosen.notes
     files, labels = chosen.files, chosen.labels
-    if test_folder is None:
+    if test_folder is None and split != "all":
         rows, note = held_out_rows(str(root), len(files), split)
         files, labels = [files[row] for row in rows], [labels[row] for row in rows] if labels else []
         notes += (note,)
-    elif chosen is not train:
+    elif test_folder is not None and chosen is not train:
         labels = _renumbered(test_folder, chosen, train)
     form, changes = form_of(
         train.files.__getitem__,

@@ -12,12 +12,14 @@ from diffax.reporting import atomic
 
 # The grey value between the images of a grid, which differs from black and from white backgrounds.
 PADDING_VALUE = 128
+# The rule of `to_uint8`, as records of metrics name it.
+ROUNDING = "to the nearest of 256 levels: rint(127.5 (x + 1)), clipped to 0..255"
 # Small images of a batch are enlarged to about this height, in pixels.
 VISIBLE_SIZE = 48
 
 
 def to_uint8(images: npt.ArrayLike) -> UInt8[np.ndarray, "*dims"]:
-    """Converts pixels in [-1, 1] to 0 .. 255, rounded. Values outside are clipped and NaN becomes 0."""
+    """Converts pixels in [-1, 1] to 0 .. 255, rounded (`ROUNDING`). Values outside are clipped and NaN becomes 0."""
     images = np.asarray(images, np.float32)
     return np.rint(np.clip(np.nan_to_num((images + 1) * 127.5, nan=0.0), 0, 255)).astype(np.uint8)
 

@@ -4,6 +4,7 @@ from diffax.runs.errors import Preempted, UserError, for_people
 from diffax.runs.evaluation_data import EvaluationData
 from diffax.runs.model import DataDescription, Model
 from diffax.runs.program import Program
+from diffax.runs.sample_sets import SampleSet, sample_set
 from diffax.runs.trained import Trained, open
 
-__all__ = ["DataDescription", "EvaluationData", "Model", "Preempted", "Program", "Trained", "UserError", "for_people", "open"]
+__all__ = ["DataDescription", "EvaluationData", "Model", "Preempted", "Program", "SampleSet", "Trained", "UserError", "for_people", "open", "sample_set"]

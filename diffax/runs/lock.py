@@ -17,8 +17,8 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextlib.contextmanager
-def held(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds the lock of workdir while the block runs; makes the directory.
+def held(workdir: pathlib.Path, what: str = "--workdir") -> Iterator[None]:
+    """Holds the lock of workdir while the block runs; makes the directory. what: the directory is, for the message.
 
     An flock on a file that names its holder. The kernel releases it however the process ends, kill -9 included, so that
     a file left behind blocks nobody. It works between the processes of one machine, and between machines where the file
@@ -30,7 +30,7 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
     """
     workdir.mkdir(parents=True, exist_ok=True)
     path = workdir / FILENAME
-    with _opened(path) as file:
+    with _opened(path, what) as file:
         file.truncate(0)
         now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         file.write(f"process {os.getpid()} on {platform.node()} since {now}\n")
@@ -41,12 +41,12 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _opened(path: pathlib.Path) -> IO[str]:
+def _opened(path: pathlib.Path, what: str) -> IO[str]:
     """The file at path, locked."""
     while True:
         file = open(path, "a+", encoding="utf-8")  # noqa: SIM115, returned
         try:
-            _lock(file)
+            _lock(file, what)
             # It may be one that its last holder has just removed.
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
@@ -56,7 +56,7 @@ def _opened(path: pathlib.Path) -> IO[str]:
             raise
 
 
-def _lock(file: IO[str]) -> None:
+def _lock(file: IO[str], what: str) -> None:
     workdir = pathlib.Path(file.name).parent
     try:
         import fcntl
@@ -65,7 +65,7 @@ def _lock(file: IO[str]) -> None:
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "another process"
-        raise UserError(f"--workdir {workdir} is in use by {holder}: wait for it, or choose another") from None
+        raise UserError(f"{what} {workdir} is in use by {holder}: wait for it, or choose another") from None
     except (ImportError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise

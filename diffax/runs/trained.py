@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -196,26 +196,45 @@ class Trained:
         Raises:
           FloatingPointError: a sample that is not finite, naming it.
         """
-        mesh, table, params = self.mesh, self.model.sampler_table(), self.params(average)
         labels = self.model.labels(num_samples) if labels is None else labels
+        batches = self.batches(0, num_samples, batch_size or num_samples, seed=seed, labels=labels, average=average)
+        return np.concatenate(list(batches))
+
+    def batches(
+        self,
+        start: int,
+        stop: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        labels: np.ndarray | None = None,
+        average: int | str | None = None,
+    ) -> Iterator[np.ndarray]:
+        """The samples start <= i < stop of `draw`, batch by batch; batches begin at multiples of their size.
+
+        Sample i has the same bits whatever start and stop are, as long as the number of samples on each device is the
+        same, and differs by rounding errors where it is not.
+
+        Args:
+          batch_size: on all devices together; rounded up to a multiple of their number.
+          labels: of the samples from number 0 on, (stop,).
+
+        Raises:
+          FloatingPointError: a sample that is not finite, naming it.
+        """
+        mesh, table, params = self.mesh, self.model.sampler_table(), self.params(average)
         # Every device draws as many. The last batch is filled up, so that it compiles nothing anew.
-        size = -(-min(batch_size or num_samples, num_samples) // mesh.size) * mesh.size
+        size = -(-min(batch_size, stop) // mesh.size) * mesh.size
         split = sharding.batch_sharding(mesh)
-        parts = []
-        for start in range(0, num_samples, size):
-            index = np.arange(start, start + size, dtype=np.int32)
-            label = None if labels is None else labels[np.minimum(index, num_samples - 1)]
-            index, label = sharding.from_copies(split, (index, label))
+        for first in range(start // size * size, stop, size):
+            index = np.arange(first, first + size, dtype=np.int32)
+            label = None if labels is None else labels[np.minimum(index, stop - 1)]
+            placed, label = sharding.from_copies(split, (index, label))
             denoiser = self.model.denoiser(params, None if label is None else {"label": label})
-            parts.append(sharding.to_host(_draw(table, denoiser, _sample_keys(seed, index), self.sample_shape, split)))
-        drawn = np.concatenate(parts)[:num_samples]
-        finite = np.isfinite(drawn.reshape(num_samples, -1)).all(axis=1)
-        if not finite.all():
-            raise FloatingPointError(
-                f"{int((~finite).sum())} of {num_samples} samples are not finite, the first is number "
-                f"{int(np.argmin(finite))}: the parameters or the sampler ({table.name}) diverge"
-            )
-        return drawn
+            x = sharding.to_host(_draw(table, denoiser, _sample_keys(seed, placed), self.sample_shape, split))
+            x = x[max(start - first, 0) : stop - first]
+            _check_finite(x, max(start, first), table.name)
+            yield x
 
     def losses(self, batch: training.Batch, log_snr: np.ndarray | None = None) -> np.ndarray:
         """The loss of every example of a preprocessed batch, (batch,), with the same noise at every call.
@@ -314,6 +333,16 @@ def _sample_keys(seed: jax.Array, index: jax.Array) -> jax.Array:
     """The keys of samples by their indices: a function of (seed, index) alone."""
     key = jax.random.fold_in(jax.random.key(seed), streams.SAMPLE)
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
+
+
+def _check_finite(samples: np.ndarray, first: int, sampler: str) -> None:
+    """Raises FloatingPointError unless all samples, the first of which is number `first`, are finite."""
+    finite = np.isfinite(samples.reshape(len(samples), -1)).all(axis=1)
+    if not finite.all():
+        raise FloatingPointError(
+            f"{int((~finite).sum())} of {len(samples)} samples are not finite, the first is number "
+            f"{first + int(np.argmin(finite))}: the parameters or the sampler ({sampler}) diverge"
+        )
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))

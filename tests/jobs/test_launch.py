@@ -2,12 +2,13 @@
 
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from diffax import data
+from diffax import data, runs
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = (
@@ -66,10 +67,10 @@ def test_trains_and_resumes_and_samples(command, tmp_path):
         "--workdir", run, "--mode", "sample", "--num_samples", 5, "--sampler", "ddpm", "--num_steps", 3, "--label", 7
     )
     assert code == 0 and "DDPM(small), 3 evaluations" in out
-    [path] = (run / "generated").glob("*.npz")
-    drawn = np.load(path)
-    assert drawn["samples"].shape == (5, 8, 8, 1) and drawn["labels"].tolist() == [7] * 5
-    assert path.with_suffix(".png").exists()
+    [path] = (run / "generated").iterdir()
+    drawn = runs.sample_set(path).examples
+    assert drawn.examples.shape == (5, 8, 8, 1) and drawn.labels.tolist() == [7] * 5
+    assert (path / "preview.png").exists()
 
 
 def test_samples_do_not_depend_on_the_batch(command, tmp_path):
@@ -78,9 +79,9 @@ def test_samples_do_not_depend_on_the_batch(command, tmp_path):
     drawn = []
     for batch_size in (1, 3, 7):
         command("--workdir", run, "--mode=sample", "--num_samples=7", "--batch_size", batch_size, "--sampler=ddpm")
-        [path] = (run / "generated").glob("*.npz")
-        drawn.append(np.load(path)["samples"])
-        path.unlink()
+        [path] = (run / "generated").iterdir()
+        drawn.append(runs.sample_set(path).examples.examples)
+        shutil.rmtree(path)
     np.testing.assert_allclose(drawn[0], drawn[1], atol=1e-5)
     np.testing.assert_allclose(drawn[0], drawn[2], atol=1e-5)
 
@@ -243,7 +244,7 @@ def test_several_averages_are_kept_stored_and_sampled(command, tmp_path):
     assert {name.split("/")[0] for name in stored[0]} == {"step", "exponents", "0", "1"}
     for name in ("0", "short"):
         assert command("--workdir", run, "--mode=sample", "--num_samples=3", "--ema", name)[0] == 0
-    first, third = (np.load(path)["samples"] for path in sorted((run / "generated").glob("*.npz")))
+    first, third = (runs.sample_set(path).examples.examples for path in sorted((run / "generated").iterdir()))
     assert first.shape == third.shape and not np.array_equal(first, third)
     code, _, err = command("--workdir", run, "--mode=sample", "--ema=3")
     assert code == 2

@@ -96,7 +96,7 @@ def test_launch_commands_run_and_what_is_done_with_their_runs(command, tmp_path,
             assert code == 0, f"{line}: {err}"
             assert SAYS.get(kind, "runs/") in out
     assert (tmp_path / "runs" / "digits" / "checkpoints").is_dir()
-    assert len(list((tmp_path / "runs" / "wide" / "generated").glob("*.png"))) == 3
+    assert len(list((tmp_path / "runs" / "wide" / "generated").glob("*/preview.png"))) == 3
     monkeypatch.chdir(tmp_path)
     for example in OF_A_RUN:
         exec(compile(example, "README.md", "exec"), {})

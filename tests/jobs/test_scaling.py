@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from diffax import runs
 from diffax.reporting import metrics
 from experiments.benchmarks import scaling
 
@@ -114,9 +115,9 @@ def test_devices_share_samples(command, tmp_path):
             assert process.wait(timeout=120) == 0, process.stdout.read()
         else:
             assert command("--workdir", run, *asked)[0] == 0
-        [path] = (run / "generated").glob("*.npz")
-        drawn.append(np.load(path)["samples"])
-        path.unlink()
+        [path] = (run / "generated").iterdir()
+        drawn.append(runs.sample_set(path).examples.examples)
+        shutil.rmtree(path)
     assert drawn[0].shape == (7, 2)
     np.testing.assert_allclose(drawn[0], drawn[1], rtol=1e-5, atol=1e-5)
 

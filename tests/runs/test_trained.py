@@ -75,13 +75,13 @@ def test_a_run_whose_data_are_gone_is_sampled_from_anywhere(command, folder_run,
     os.chdir(elsewhere)
     code, out, err = command("--workdir", "copy", "--mode=sample", "--num_samples=3", "--label=1", "--num_steps=3")
     assert code == 0, err
-    [path] = (elsewhere / "copy" / "generated").glob("*.npz")
-    drawn = np.load(path)
-    assert drawn["samples"].shape == (3, 8, 8, 3) and drawn["labels"].tolist() == [1, 1, 1]
-    assert Image.open(path.with_suffix(".png")).mode == "RGB"
-    # Another label is another file.
+    [path] = (elsewhere / "copy" / "generated").iterdir()
+    drawn = runs.sample_set(path).examples
+    assert drawn.examples.shape == (3, 8, 8, 3) and drawn.labels.tolist() == [1, 1, 1]
+    assert Image.open(path / "preview.png").mode == "RGB"
+    # Another label is another set.
     assert command("--workdir", "copy", "--mode=sample", "--num_samples=3", "--label=0", "--num_steps=3")[0] == 0
-    assert len(list((elsewhere / "copy" / "generated").glob("*.npz"))) == 2
+    assert len(list((elsewhere / "copy" / "generated").iterdir())) == 2
 
 
 def test_a_trained_model_by_code(folder_run):
@@ -188,7 +188,7 @@ def test_data_of_any_number_of_channels_or_dimensions_are_trained_on_and_looked_
     assert code == 0 and "done" in out, err
     assert (run / "samples" / "00000002.png").exists()
     code, out, err = command("--workdir", run, "--mode=sample", "--num_samples=5")
-    assert code == 0 and len(list((run / "generated").iterdir())) == 2, err
+    assert code == 0 and len(list((run / "generated").glob("*/preview.png"))) == 1, err
     code, out, err = command("--config", config("spiral"), "--workdir", run, *options, "--mode=inspect_data")
     assert code == 0 and (tmp_path / "run_data.png").exists(), err
 
@@ -202,7 +202,6 @@ def test_no_file_of_samples_overwrites_another(command, tmp_path):
         (),
         ("--num_steps=3",),
         ("--seed=1",),
-        ("--num_samples=4",),
         ("--sampler=ddpm",),
         ("--ema=slow",),
         ("--config.sampler.eta=0.5",),
@@ -214,11 +213,11 @@ def test_no_file_of_samples_overwrites_another(command, tmp_path):
     )
     for count, options in enumerate(different, start=1):
         code, _, err = command("--workdir", run, "--mode=sample", "--num_samples=3", *options)
-        assert code == 0 and len(list((run / "generated").glob("*.npz"))) == count, (options, err)
+        assert code == 0 and len(list((run / "generated").iterdir())) == count, (options, err)
     # The same samples have the same name.
-    for options in ((), ("--ema=0",), ("--ema=constant",), ("--batch_size=2",), ("--config.sampler.eta=0",)):
+    for options in ((), ("--ema=0",), ("--ema=constant",), ("--batch_size=2",), ("--config.sampler.eta=0",), ("--num_samples=5",)):
         code, _, err = command("--workdir", run, "--mode=sample", "--num_samples=3", *options)
-        assert code == 0 and len(list((run / "generated").glob("*.npz"))) == count, (options, err)
+        assert code == 0 and len(list((run / "generated").iterdir())) == count, (options, err)
 
 
 def test_guidance_without_dropped_labels_is_warned_of_once(command, folder_run, tmp_path):

@@ -1,0 +1,211 @@
+"""Sample sets: samples of a trained model on disk, as bytes, in shards that are filled, resumed and extended.
+
+    SET/set.json            what made the samples
+        00000000-00000768.npz   samples (n, *sample_shape), uint8 for images and float32 for points, and labels (n,)
+
+Sample i is a function of (parameters, sampler, seed, i) and the label policy alone. So a set that was interrupted
+continues where it stopped, and one of 1,000 samples becomes one of 50,000 by drawing the other 49,000. Its bits are the
+same for the same number of samples a device draws at once; for another number pixels differ by one grey level at most.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from diffax import data, distributed, streams
+from diffax.data import dataset, shards
+from diffax.data.examples import Examples
+from diffax.reporting import images
+from diffax.runs import directory as run_directory
+from diffax.runs import lock
+from diffax.runs.errors import UserError, for_people
+from diffax.runs.trained import Trained
+
+FILENAME, FORMAT = "set.json", 1
+FOLDER = "generated"  # of the sample sets of a run
+# Of how the labels of a class-conditional model are chosen; or the number of one class.
+EQUAL, DRAWN = "equal", "drawn"
+_SHARD = 1000  # samples, about
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SampleSet:
+    """Samples on disk.
+
+    name: for messages. description: what made the samples, the content of set.json; empty for foreign files.
+    examples: the samples, raw: uint8 images or float32 points, with their labels, if any.
+    """
+
+    name: str
+    description: dict[str, Any]
+    examples: Examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def batches(self, size: int, num_samples: int | None = None) -> Iterator[dict[str, np.ndarray]]:
+        """Batches {"x": (n, *shape), "label": (n,)} of the first num_samples samples, in order; None for all."""
+        stop = len(self) if num_samples is None else min(num_samples, len(self))
+        for start in range(0, stop, size):
+            yield self.examples.batch(np.arange(start, min(start + size, stop)))
+
+
+def sample_set(path: str | pathlib.Path) -> SampleSet:
+    """Opens a sample set; also a .npz or .npy file of samples, or a folder of images, of any codebase.
+
+    Raises:
+      UserError: a path with none of them, or files that cannot be read.
+    """
+    path = pathlib.Path(path).expanduser()
+    with for_people():
+        if (path / FILENAME).exists():
+            return _opened(path)
+        if not path.exists():
+            raise UserError(f"{path}: there is nothing; expected a sample set, a .npz or .npy file or images")
+        if path.is_dir():
+            source = data.folder.open_folder("all", path=str(path), classes="none")
+            return SampleSet(path.name, {}, data.source.load(source, skip=False))
+        return SampleSet(path.stem, {}, data.files.load_arrays("all", path=str(path)))
+
+
+def describe(trained: Trained, *, seed: int, labels: str | int, average: int | str | None = None) -> dict[str, Any]:
+    """What makes the samples of a set, as values of JSON: two sets of the same description have the same samples.
+
+    labels: EQUAL for each class in turn, DRAWN for classes at random, or the number of a class.
+    """
+    return {
+        "format": FORMAT,
+        "step": trained.step,
+        "parameters": parameters_digest(trained.params(average)),
+        "average": trained.average_name(average),
+        "sampler": json.loads(json.dumps(trained.config.sampler.to_dict())),
+        "seed": seed,
+        "labels": labels if trained.num_classes is not None else None,
+        "shape": list(trained.sample_shape),
+        "num_levels": None if trained.num_levels is None else 256,
+        "rounding": None if trained.num_levels is None else images.ROUNDING,
+        "class_names": None if trained.class_names is None else list(trained.class_names),
+    }
+
+
+def parameters_digest(params: Any) -> str:
+    """A checksum of parameters, which does not depend on how they are stored."""
+    content = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        content.update(jax.tree_util.keystr(path).encode())
+        content.update(np.ascontiguousarray(leaf).tobytes())
+    return content.hexdigest()[:16]
+
+
+def directory_name(description: dict[str, Any]) -> str:
+    """A name that differs for all that makes different samples: what can be read, and a hash of the description."""
+    sampler, labels = description["sampler"], description["labels"]
+    guided = f"_guidance{sampler['guidance']['scale']:g}" if "scale" in sampler["guidance"] else ""
+    label = "" if labels in (None, EQUAL) else f"_label{labels}" if isinstance(labels, int) else f"_labels-{labels}"
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:6]
+    made_by = f"{sampler['name'].replace(':', '-')}{sampler['num_steps']}{guided}_ema-{description['average']}{label}"
+    return f"{description['step']:08d}_{made_by}_seed{description['seed']}_{digest}"
+
+
+def fill(
+    trained: Trained,
+    root: pathlib.Path,
+    num_samples: int,
+    *,
+    seed: int = 0,
+    labels: str | int = EQUAL,
+    batch_size: int = 256,
+    average: int | str | None = None,
+    report: Callable[[int], None] = lambda done: None,
+) -> pathlib.Path:
+    """Draws the samples that a set in root lacks, up to num_samples of them; returns the directory of the set.
+
+    Of several processes all have to call it; the first one writes.
+
+    Args:
+      batch_size: drawn at once, on all devices together.
+      report: called with the number of samples there are, after every batch.
+
+    Raises:
+      UserError: another process fills the same set.
+      FloatingPointError: a sample that is not finite, naming it; those before it are kept.
+    """
+    description = describe(trained, seed=seed, labels=labels, average=average)
+    directory, first = root / directory_name(description), distributed.is_first()
+    have = shards.count(directory)
+    distributed.meet("counted")
+    if have >= num_samples:
+        return directory
+    size = -(-min(batch_size, num_samples) // trained.mesh.size) * trained.mesh.size
+    start, per_shard = have // size * size, max(_SHARD // size, 1) * size
+    wanted = sample_labels(trained, num_samples, labels, seed)
+    batches = trained.batches(start, num_samples, size, seed=seed, labels=wanted, average=average)
+    with lock.held(directory, "sample set") if first else contextlib.nullcontext():
+        if first:
+            run_directory.write_json(directory / FILENAME, description)
+        parts: list[np.ndarray] = []
+        for x in batches:
+            parts.append(images.to_uint8(x) if trained.num_levels is not None else x)
+            done = start + sum(map(len, parts))
+            report(done)
+            if done - start >= per_shard or done == num_samples:
+                if first:
+                    _write(directory, start, np.concatenate(parts), wanted)
+                start, parts = done, []
+    distributed.meet("filled")
+    return directory
+
+
+def sample_labels(trained: Trained, num_samples: int, labels: str | int, seed: int) -> np.ndarray | None:
+    """The labels of the samples from number 0 on, int32 (num_samples,); None for a model without classes.
+
+    Raises:
+      UserError: a label the model does not have, or a label for a model without classes.
+    """
+    num_classes = trained.num_classes
+    if labels == EQUAL or (labels == DRAWN and num_classes is None):
+        return trained.model.labels(num_samples)
+    if labels != DRAWN or num_classes is None:
+        return trained.model.labels(num_samples, labels)
+    key = jax.random.fold_in(jax.random.key(seed), streams.SAMPLE_LABEL)
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, np.arange(num_samples, dtype=np.int32))
+    drawn = jax.vmap(lambda key: jax.random.randint(key, (), 0, num_classes))(keys)
+    return np.asarray(drawn, np.int32)
+
+
+def _write(directory: pathlib.Path, start: int, samples: np.ndarray, labels: np.ndarray | None) -> None:
+    """Writes a shard, and removes the shorter one that it replaces."""
+    stop = start + len(samples)
+    arrays = {"samples": samples} | ({} if labels is None else {"labels": labels[start:stop]})
+    images.save_npz(directory / shards.filename(start, stop), **arrays)
+    for other_start, other_stop, path in shards.found(directory):
+        if other_start >= start and other_stop <= stop and (other_start, other_stop) != (start, stop):
+            path.unlink()
+
+
+def _opened(directory: pathlib.Path) -> SampleSet:
+    description = json.loads((directory / FILENAME).read_text())
+    if description.get("format") != FORMAT:
+        raise UserError(f"{directory} is a sample set of another version of diffax: draw it anew")
+    parts = list(shards.read(directory))
+    if not parts:
+        raise UserError(f"{directory} has no samples yet: the command that began it draws them")
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    names, labels = description["class_names"], joined.get("labels")
+    num_classes = None if labels is None else len(names) if names is not None else int(labels.max()) + 1
+    examples = dataset.Dataset(
+        name=directory.name,
+        examples=joined["samples"],
+        labels=labels,
+        num_classes=num_classes,
+        num_levels=description["num_levels"],
+        class_names=None if labels is None or names is None else tuple(names),
+    )
+    return SampleSet(directory.name, description, examples.validate())
