@@ -24,7 +24,7 @@ from diffax import devices
 devices.configure()  # before JAX starts
 
 # A mode is a file of diffax/jobs with flags(parser) and run(config, workdir, args); its docstring is its help.
-MODES = ("train", "sample", "plan", "inspect_data", "show")
+MODES = ("train", "sample", "evaluate", "plan", "inspect_data", "show")
 
 PREEMPTED = 75
 EXAMPLES = """examples:

@@ -105,11 +105,14 @@ GUIDANCE: dict[str, Callable[..., Any]] = {
     "rescaled": denoisers.rescaled,
 }
 THRESHOLDING: dict[str, Callable[..., Any]] = {"none": _unchanged, "thresholded": denoisers.thresholded}
+# Used as they are: what makes an extractor, which a data set may still be passed to.
+FEATURES: dict[str, Callable[..., evaluation.features.Extractor]] = dict(evaluation.features.EXTRACTORS)
 EVALUATORS: dict[str, Callable[..., Any]] = {one.__name__: one for one in evaluation.EVALUATORS}
 
 _SCHEDULE = Slot(SCHEDULES)
 _SCHEDULE = Slot(SCHEDULES, nested={"base": (_SCHEDULE, "cosine")})
 _TIME_FEATURES = Slot(TIME_FEATURES)
+_FEATURES = Slot(FEATURES, passed=evaluation.features.PASSED, is_function=True)
 # Where choices stand in a configuration.
 SLOTS: dict[str, Slot] = {
     "data": build_data.SOURCE_SLOT,
@@ -126,6 +129,7 @@ SLOTS: dict[str, Slot] = {
     "loss.time_density": Slot(TIME_DENSITIES),
     "optimizer": build_training.OPTIMIZER_SLOT,
     "optimizer.decay": build_training.DECAY_SLOT,
+    "evaluation.features": _FEATURES,
     "sampler": Slot(SAMPLERS, passed=("schedule", "times", "churn_steps")),
     "sampler.grid": Slot(GRIDS, passed=("schedule", "num_steps", "num_train_steps")),
     "sampler.guidance": Slot(GUIDANCE, passed=("conditional", "unconditional", "schedule")),
@@ -135,7 +139,7 @@ SLOTS: dict[str, Slot] = {
 # beside its options.
 GROUPS: dict[str, tuple[Slot, dict[str, Any]]] = {
     "ema": (build_training.AVERAGE_SLOT, {}),
-    "evaluators": (Slot(EVALUATORS, is_function=True), {"every": 5_000}),
+    "evaluators": (Slot(EVALUATORS, is_function=True, nested={"features": (_FEATURES, "pixels")}), {"every": 5_000}),
 }
 # The option whose default is the value of another setting: the data have one standard deviation.
 SAME_AS = {"loss.weighting.sigma_data": "parameterization.sigma_data"}
@@ -291,6 +295,11 @@ def evaluators(config: ConfigDict) -> dict[str, tuple[int, evaluation.Evaluator]
             raise ValueError(f"evaluators.{key}.every must be >= 1, got {entry.every}")
         chosen[key] = entry.every, choices.make(f"evaluators.{key}", entry, slot)
     return chosen
+
+
+def features(config: ConfigDict) -> Callable[..., evaluation.features.Extractor]:
+    """What makes the feature extractor of config.evaluation.features."""
+    return choices.make("evaluation.features", config.evaluation.features, SLOTS["evaluation.features"])
 
 
 def _times(options: ConfigDict, schedule: Schedule, num_steps: int) -> np.ndarray:

@@ -77,6 +77,15 @@ def default() -> ConfigDict:
             },
             # What is measured and drawn during training; the key is the evaluator's name unless it has a `name`.
             "evaluators": {"samples": {"every": 5_000}, "held_out_loss": {"every": 5_000}},
+            # What --mode evaluate measures, by default.
+            "evaluation": {
+                "metrics": ("frechet", "kernel", "precision_recall"),
+                "features": choice("pixels"),
+                "num_samples": 10_000,
+                "reference": "train",  # or held_out: what samples are compared with
+                "reference_size": 50_000,  # random examples of it, at most
+                "labels": "equal",  # each class in turn; or drawn at random
+            },
             # Devices of all processes: `data` copies of the state, each split over `fsdp` devices. None: all the rest.
             "mesh": {"data": placeholder(int), "fsdp": 1},
             "sampler": {
@@ -98,6 +107,7 @@ FREE = (
     "data.cache_gb",
     "data.on_device",
     "data.workers",
+    "evaluation",
     "evaluators",
     "mesh",
     "model.remat",

@@ -13,14 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from diffax.evaluation import frechet
-from diffax.evaluation import sliced_wasserstein as sliced
+from diffax.evaluation import real
+from diffax.evaluation.features.pixels import pixels
+from diffax.evaluation.metrics import Comparison, FeatureSet, measure
 from diffax.reporting import images, plots
 
 Value = float | np.ndarray
 Evaluator = Callable[[int, Any, Any], Iterable[tuple[str, Value]]]
 # Beyond these log-SNRs there is hardly any noise, or hardly any signal.
 _LOW, _HIGH = -10.0, 10.0
+# Added to the run's seed for samples that choose a checkpoint, which must not be those that report its quality.
+SELECTION_SEED = 1_000_000
+REFERENCE_SIZE = 10_000
 
 
 def samples(step: int, trained: Any, data: Any, *, num_samples: int | None = None) -> Iterator[tuple[str, Value]]:
@@ -62,21 +66,38 @@ def loss_by_log_snr(
         yield f"grad_norm_log_snr_{centre}", float(grad_norm)
 
 
-def pixel_frechet(step: int, trained: Any, data: Any, *, num_samples: int = 2000) -> Iterator[tuple[str, Value]]:
-    """The Frechet distance between samples and training examples, with their own values as features.
+def sample_metrics(
+    step: int,
+    trained: Any,
+    data: Any,
+    *,
+    metrics: tuple[str, ...] = ("frechet",),
+    features: real.ExtractorFactory = pixels,
+    num_samples: int = 2000,
+    reference: str = "train",
+) -> Iterator[tuple[str, Value]]:
+    """Metrics of samples against real examples, under their full names: frechet/pixels@2000.
 
-    For small images and points: for n numbers an example it needs a multiple of n samples.
+    A cheap form of --mode evaluate. Its samples have a seed of their own, so that a checkpoint chosen by these values
+    is measured again on other samples there.
+
+    reference: train or held_out, of which 10,000 random examples are taken.
     """
-    drawn = trained.draw(num_samples, seed=trained.config.seed)
-    yield "pixel_frechet", frechet.distance_between(drawn, data.train_examples(None))
-
-
-def sliced_wasserstein(step: int, trained: Any, data: Any, *, num_samples: int = 4096) -> Iterator[tuple[str, Value]]:
-    """The sliced Wasserstein distance between samples and as many held-out examples, on their own values."""
-    real = data.held_out_examples(num_samples)
-    drawn = trained.draw(len(real), seed=trained.config.seed)
-    yield "sliced_wasserstein", sliced.distance(drawn.reshape(len(drawn), -1), real.reshape(len(real), -1))
+    training, held_out = data.train, data.held_out
+    compared, other = (training, held_out) if reference == "train" else (held_out, training)
+    if reference not in ("train", "held_out"):
+        raise ValueError(f"reference must be train or held_out, got {reference!r}")
+    extractor, labels = real.cached_extractor(features, training), trained.model.labels(num_samples)
+    drawn = trained.draw(num_samples, seed=SELECTION_SEED + trained.config.seed, labels=labels)
+    comparison = Comparison(
+        generated=FeatureSet.of(extractor, drawn if trained.num_levels is None else images.to_uint8(drawn), labels),
+        reference=real.cached_features(extractor, compared, REFERENCE_SIZE),
+        other=real.cached_features(extractor, other, REFERENCE_SIZE),
+        reference_is_training=reference == "train",
+    )
+    for name, estimate in measure(metrics, comparison, extractor.name).items():
+        yield name, estimate.value
 
 
 # What config.evaluators chooses from, by their names.
-EVALUATORS = (samples, held_out_loss, loss_by_log_snr, pixel_frechet, sliced_wasserstein)
+EVALUATORS = (samples, held_out_loss, loss_by_log_snr, sample_metrics)

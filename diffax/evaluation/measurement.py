@@ -1,0 +1,93 @@
+"""Measurements: values of metrics with all that has to agree before two of them may be compared."""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from diffax.evaluation.uncertainty import Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One value of a metric.
+
+    metric: its full name, with features and number of samples.
+    standard_error: over sample sets of the seeds or, of one seed, as the metric estimates it; None where it cannot.
+    seeds: of the sample sets.
+    settings: what has to agree with those of another measurement: reference set, extractor, preprocessing, rounding,
+      label policy.
+    subject: what was measured: run, step, sampler, evaluations, guidance, average.
+    """
+
+    metric: str
+    value: float
+    standard_error: float | None
+    n: int
+    seeds: tuple[int, ...]
+    settings: Mapping[str, Any]
+    subject: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The measurement as one flat record, with the subject's entries beside the others."""
+        record = dataclasses.asdict(self)
+        return {key: value for key, value in record.items() if key != "subject"} | dict(self.subject)
+
+
+def check_comparable(measurements: Iterable[Measurement]) -> None:
+    """Refuses measurements of one metric that differ in what has to agree.
+
+    Raises:
+      ValueError: naming the first difference.
+    """
+    first: dict[str, Measurement] = {}
+    for one in measurements:
+        other = first.setdefault(one.metric, one)
+        keys = [*other.settings, *(key for key in one.settings if key not in other.settings)]
+        for key in keys:
+            before, after = other.settings.get(key), one.settings.get(key)
+            if before != after:
+                raise ValueError(
+                    f"two values of {one.metric} cannot be compared: their {key} differ, {before} and {after} (of "
+                    f"{other.subject.get('run')} and {one.subject.get('run')})"
+                )
+
+
+def over_seeds(estimates: Mapping[int, Estimate]) -> tuple[float, float | None]:
+    """The mean and standard error of a metric over seeds; of one seed, its own estimate.
+
+    Raises:
+      ValueError: no seed.
+    """
+    if not estimates:
+        raise ValueError("a measurement needs at least one seed")
+    values = [estimate.value for estimate in estimates.values()]
+    if len(values) > 1:
+        return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))
+    [only] = estimates.values()
+    return only.value, None if math.isnan(only.standard_error) else only.standard_error
+
+
+def digest(*arrays: np.ndarray | None) -> str:
+    """A checksum of arrays, with their shapes and dtypes."""
+    content = hashlib.sha256()
+    for array in arrays:
+        if array is not None:
+            content.update(f"{array.dtype} {array.shape}".encode())
+            content.update(np.ascontiguousarray(array).tobytes())
+    return content.hexdigest()[:16]
+
+
+def pareto_front(points: Iterable[tuple[float, float]], *, higher_is_better: bool = False) -> list[int]:
+    """The indices of points (cost, quality) that no other beats in both, by ascending cost."""
+    sign = -1 if higher_is_better else 1
+    ordered = sorted((cost, sign * quality, index) for index, (cost, quality) in enumerate(points))
+    front, best = [], math.inf
+    for _, quality, index in ordered:
+        if quality < best:
+            front.append(index)
+            best = quality
+    return front
