@@ -32,7 +32,7 @@ demo: $(VENV)/.runtime ## train a small model on 8x8 digits and sample from it, 
 test: $(VENV)/.test ## every test but those against other codebases
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --durations=10 $(PYTEST_ARGS)
 
-test-peers: $(VENV_PEERS)/.peers ## tests against torch and diffusers, in an environment of their own
+test-peers: $(VENV_PEERS)/.peers ## tests against torch, diffusers and torch-fidelity, in an environment of their own
 	$(VENV_PEERS)/bin/python -m pytest tests/peers $(PYTEST_ARGS)
 
 test-newest: $(VENV_NEWEST)/.test ## fast tests on PYTHON_NEWEST, with the newest versions of everything, in an environment of its own

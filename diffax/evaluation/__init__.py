@@ -1,6 +1,47 @@
-"""Evaluation: distances between generated and real samples, and the evaluators that run during training."""
+"""Evaluation: metrics of generated samples against real ones, and the evaluators that run during training.
 
-from diffax.evaluation import evaluators, frechet, sliced_wasserstein
+Metrics are pure functions of NumPy arrays, one a file. Features are (n, dim), the generated first and the reference
+second; options are keyword-only; results are a float or a named tuple, such as `uncertainty.Estimate` (value and
+standard error).
+"""
+
+from diffax.evaluation import (
+    agreement,
+    density_coverage,
+    diversity,
+    energy,
+    evaluators,
+    frechet,
+    inception_score,
+    kernel,
+    memorisation,
+    moments,
+    precision_recall,
+    sliced_wasserstein,
+    uncertainty,
+    wavelets,
+)
 from diffax.evaluation.evaluators import EVALUATORS, Evaluator
+from diffax.evaluation.moments import Moments
+from diffax.evaluation.uncertainty import Estimate
 
-__all__ = ["EVALUATORS", "Evaluator", "evaluators", "frechet", "sliced_wasserstein"]
+__all__ = [
+    "EVALUATORS",
+    "Estimate",
+    "Evaluator",
+    "Moments",
+    "agreement",
+    "density_coverage",
+    "diversity",
+    "energy",
+    "evaluators",
+    "frechet",
+    "inception_score",
+    "kernel",
+    "memorisation",
+    "moments",
+    "precision_recall",
+    "sliced_wasserstein",
+    "uncertainty",
+    "wavelets",
+]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from diffax import data, devices, runs
-from diffax.evaluation import frechet, sliced_wasserstein
+from diffax.evaluation import Moments, frechet, sliced_wasserstein
 from diffax.reporting import images, plots
 from experiments import common
 
@@ -66,7 +66,8 @@ def measure_digits(draws: list[np.ndarray], labels: np.ndarray | None) -> dict[s
     """
     flat = common.real_digits()
     rng = np.random.default_rng(0)
-    gaussian = rng.multivariate_normal(*frechet.moments(flat), NUM_DIGITS)
+    fitted = Moments.of(flat)
+    gaussian = rng.multivariate_normal(fitted.mean, fitted.covariance, NUM_DIGITS)
     redrawn = [frechet.distance_between(flat[rng.integers(0, 1500, NUM_DIGITS)], flat) for _ in range(20)]
     distances = [frechet.distance_between(samples, flat) for samples in draws]
     results: dict[str, Any] = {

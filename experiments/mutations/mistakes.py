@@ -365,7 +365,7 @@ MATHEMATICS = [
         "diffax/evaluation/frechet.py",
         "- 2 * np.sqrt(np.maximum(inner, 0)).sum()",
         "- np.sqrt(np.maximum(inner, 0)).sum()",
-        "tests/evaluation/test_distances.py",
+        "tests/evaluation/test_frechet.py",
     ),
 ]
 
