@@ -1,6 +1,6 @@
 """Metrics by name: the functions of this package on one common input, the features of generated and of real examples.
 
-A metric is a function (Comparison) -> {name: Estimate}; METRICS lists them. `measure` computes several of them and gives
+A metric is a function (Comparison) -> {name: Estimate}; METRICS lists them. `measure` computes several and gives
 each value its full name, which says features and number of samples: frechet/efficientnet_lite0@10000. Only the Frechet
 distance of the 2015 Inception features of 50,000 samples is called FID.
 """
@@ -72,7 +72,7 @@ class Comparison:
     reference: the real examples that generated ones are compared with.
     other: real examples that are not in the reference, for what real data score themselves: held-out examples where the
       reference is training data, training examples where it is held out.
-    training: which of the two the model was trained on is the reference.
+    reference_is_training: whether the reference, and not `other`, is what the model was trained on.
     seed: of random subsets, resamples and directions.
     """
 
@@ -100,7 +100,9 @@ def frechet_distance(comparison: Comparison) -> dict[str, Estimate]:
 def frechet_infinity(comparison: Comparison) -> dict[str, Estimate]:
     """The Frechet distance extrapolated to infinitely many samples."""
     reference = Moments.of(comparison.reference.features.values)
-    return {"frechet_infinity": frechet.extrapolated(comparison.generated.features.values, reference, seed=comparison.seed)}
+    return {
+        "frechet_infinity": frechet.extrapolated(comparison.generated.features.values, reference, seed=comparison.seed)
+    }
 
 
 def frechet_ratio(comparison: Comparison) -> dict[str, Estimate]:
@@ -112,8 +114,8 @@ def frechet_ratio(comparison: Comparison) -> dict[str, Estimate]:
     generated, other = comparison.generated, _other("frechet_ratio", comparison)
     if len(other) < len(generated):
         raise ValueError(
-            f"frechet_ratio of {len(generated)} samples needs as many real examples beside the reference, and there are "
-            f"{len(other)}: take fewer samples"
+            f"frechet_ratio of {len(generated)} samples needs as many real examples beside the reference, and "
+            f"there are {len(other)}: take fewer samples"
         )
     rows = np.random.default_rng(comparison.seed).choice(len(other), len(generated), replace=False)
     sets = (generated.features.values, other.features.values[rows], comparison.reference.features.values)
@@ -167,7 +169,9 @@ def frechet_wavelet(comparison: Comparison) -> dict[str, Estimate]:
 def memorised(comparison: Comparison) -> dict[str, Estimate]:
     """The share of samples that are near-copies of training examples, and that of held-out examples beside it."""
     other = _other("memorisation", comparison)
-    training, held_out = (comparison.reference, other) if comparison.reference_is_training else (other, comparison.reference)
+    training, held_out = (
+        (comparison.reference, other) if comparison.reference_is_training else (other, comparison.reference)
+    )
     values = (comparison.generated.features.values, training.features.values)
     result = memorisation.shares(*values, held_out=held_out.features.values)
     return {"memorisation": _plain(result.generated), "memorisation_of_held_out": _plain(result.held_out)}
@@ -175,7 +179,9 @@ def memorised(comparison: Comparison) -> dict[str, Estimate]:
 
 def inception(comparison: Comparison) -> dict[str, Estimate]:
     """The Inception score, of the class probabilities of the extractor, over 10 splits."""
-    return {"inception_score": inception_score.score(_probabilities("inception_score", comparison), seed=comparison.seed)}
+    return {
+        "inception_score": inception_score.score(_probabilities("inception_score", comparison), seed=comparison.seed)
+    }
 
 
 def label_agreement(comparison: Comparison) -> dict[str, Estimate]:
@@ -188,9 +194,7 @@ def class_diversity(comparison: Comparison) -> dict[str, Estimate]:
     """Mean distance between samples of a class relative to real ones, over classes."""
     generated, reference = comparison.generated, comparison.reference
     labels = [_labels("diversity", one) for one in (generated, reference)]
-    result = diversity.within_classes(
-        *_values(comparison), generated_labels=labels[0], reference_labels=labels[1]
-    )
+    result = diversity.within_classes(*_values(comparison), generated_labels=labels[0], reference_labels=labels[1])
     return {"diversity": _plain(result.mean)}
 
 
@@ -241,7 +245,7 @@ def measure(names: Iterable[str], comparison: Comparison, features: str) -> dict
     """
     names = list(names)
     check_names(names)
-    count, result = len(comparison.generated), {}
+    count, result = len(comparison.generated), dict[str, Estimate]()
     for name in names:
         values = METRICS[name](comparison)
         result |= {full_name(part, features, count): estimate for part, estimate in values.items()}

@@ -1,4 +1,4 @@
-"""Real examples to compare with: rows of a data set as raw bytes or points, their features, and extractors made for them.
+"""Real examples to compare with: rows of a data set as bytes or points, their features, and extractors made for them.
 
 Images of any number of levels become bytes by the rule that samples are rounded by (reporting.images.to_uint8).
 """
@@ -98,4 +98,7 @@ def cached_extractor(factory: ExtractorFactory, training: Examples) -> Extractor
     return extractor(factory, training)
 
 
-cached_features = functools.lru_cache(maxsize=4)(features)
+@functools.lru_cache(maxsize=4)
+def cached_features(chosen: Any, examples: Examples, count: int) -> FeatureSet:
+    """`features`, kept in memory for an extractor and a data set."""
+    return features(chosen, examples, count)

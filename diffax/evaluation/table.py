@@ -25,7 +25,10 @@ def write(
     record |= {} if selection is None else {"selection": dict(selection)}
     for name, content in (
         ("results.json", json.dumps(record, indent=2) + "\n"),
-        ("table.md", tables.markdown(header, rows) + "".join(f"\n{line}\n" for line in _notes(measurements, selection))),
+        (
+            "table.md",
+            tables.markdown(header, rows) + "".join(f"\n{line}\n" for line in _notes(measurements, selection)),
+        ),
         ("table.csv", tables.comma_separated(*_plain_columns(measurements))),
     ):
         with atomic.replacing(directory / name) as file:
@@ -78,11 +81,11 @@ def _columns(measurements: Sequence[Measurement]) -> tuple[list[str], list[list[
 def _plain_columns(measurements: Sequence[Measurement]) -> tuple[list[str], list[list[Any]]]:
     """Header and rows of plain numbers, one row for each value, for other programs."""
     header = [*_SUBJECT, "metric", "value", "standard_error", "n", "seeds"]
-    rows = [
-        [*(one.subject.get(key, "") for key in _SUBJECT), one.metric, repr(one.value)]
-        + ["" if one.standard_error is None else repr(one.standard_error), one.n, " ".join(map(str, one.seeds))]
-        for one in measurements
-    ]
+    rows = []
+    for one in measurements:
+        subject, error = [one.subject.get(key, "") for key in _SUBJECT], one.standard_error
+        seeds = " ".join(map(str, one.seeds))
+        rows.append([*subject, one.metric, repr(one.value), "" if error is None else repr(error), one.n, seeds])
     return header, rows
 
 

@@ -1,6 +1,7 @@
 """--mode evaluate: metrics of samples of one run or several, over samplers, evaluations, guidance and averages."""
 
 import argparse
+import functools
 import hashlib
 import json
 import pathlib
@@ -29,7 +30,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--features", metavar="NAME", help="short for --config.evaluation.features.name")
     parser.add_argument("--num_samples", type=int, help="short for --config.evaluation.num_samples")
     parser.add_argument("--runs", type=_names, metavar="DIRS", help="run directories to compare, instead of --workdir")
-    parser.add_argument("--sets", type=_names, metavar="PATHS", help="samples of any codebase beside them: sets, .npz, folders")
+    parser.add_argument("--sets", type=_names, metavar="PATHS", help="samples beside them: sample sets, .npz, folders")
     parser.add_argument("--samplers", type=_names, metavar="NAMES", help="samplers to compare")
     parser.add_argument("--evaluations", type=_numbers(int), metavar="NUMBERS", help="numbers of network evaluations")
     parser.add_argument("--guidance_scales", type=_numbers(float), metavar="NUMBERS", help="guidance scales")
@@ -78,7 +79,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
 
 def _candidates(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> list[Candidate]:
     directories = [pathlib.Path(name) for name in args.runs] if args.runs else [workdir]
-    found = []
+    found: list[Candidate] = []
     for directory in directories:
         model = trained.open_with(directory, config) if directory == workdir else trained.open(directory)
         over = {name: getattr(args, name) or () for name in ("samplers", "evaluations", "guidance_scales", "averages")}
@@ -97,6 +98,7 @@ def _measured(
             estimates: dict[str, dict[int, Any]] = {}
             settings: dict[str, Any] = {}
             for seed in seeds:
+                report = functools.partial(_report, bar, done)
                 path = sample_sets.fill(
                     candidate.model,
                     candidate.root,
@@ -105,7 +107,7 @@ def _measured(
                     labels=labels,
                     batch_size=batch_size,
                     average=candidate.average,
-                    report=lambda count, before=done: bar.update(before + count),
+                    report=report,
                 )
                 done += n
                 drawn = sample_sets.sample_set(path)
@@ -115,6 +117,10 @@ def _measured(
                 bar.update(done)
             result += _measurements(estimates, n, settings, candidate.subject())
     return result
+
+
+def _report(bar: Progress, before: int, count: int) -> None:
+    bar.update(before + count)
 
 
 def _of_foreign_sets(protocol: Protocol, paths: Sequence[str]) -> list[Measurement]:
@@ -138,7 +144,7 @@ def _measurements(
 
 def _best(measurements: Sequence[Measurement], metric: str, num_candidates: int) -> int:
     """The index of the best candidate by a metric, given by its full name or the part before the slash."""
-    values = [one for one in measurements if metric in (one.metric, one.metric.partition("/")[0])][:num_candidates]
+    values = [one for one in measurements if _is_called(one, metric)][:num_candidates]
     if not values:
         names = ", ".join(dict.fromkeys(one.metric for one in measurements))
         raise UserError(f"--select {metric} must be one of the values measured: {names}")
@@ -146,11 +152,16 @@ def _best(measurements: Sequence[Measurement], metric: str, num_candidates: int)
     return min(range(len(values)), key=lambda index: sign * values[index].value)
 
 
+def _is_called(one: Measurement, name: str) -> bool:
+    """Whether a metric is asked for by its full name, or by the part of it before features and number of samples."""
+    return name in (one.metric, one.metric.partition("/")[0].partition("@")[0])
+
+
 def _selection(
     args: argparse.Namespace, measurements: Sequence[Measurement], selected: list[Measurement], num_candidates: int
 ) -> dict[str, Any]:
     """What was selected on what, and its measurements on other samples."""
-    [metric] = dict.fromkeys(one.metric for one in measurements if args.select in (one.metric, one.metric.partition("/")[0]))
+    metric = next(one.metric for one in measurements if _is_called(one, args.select))
     said = (
         f"selected among {num_candidates} by {metric} on seeds {_listed(args.seeds)}; "
         f"measured again on seeds {_listed(selected[0].seeds)}"
@@ -164,7 +175,8 @@ def _report_seeds(args: argparse.Namespace) -> list[int]:
     shared = sorted(set(seeds) & set(args.seeds))
     if args.select is not None and shared:
         raise UserError(
-            f"--report_seeds {_listed(seeds)} and --seeds share {_listed(shared)}: samples that choose cannot also report"
+            f"--report_seeds {_listed(seeds)} and --seeds share {_listed(shared)}: samples that choose cannot "
+            "also report"
         )
     return seeds
 
@@ -177,7 +189,17 @@ def _overrides(args: argparse.Namespace) -> list[tuple[str, str]]:
 
 
 def _request(config: ConfigDict, args: argparse.Namespace) -> dict[str, Any]:
-    names = ("runs", "sets", "samplers", "evaluations", "guidance_scales", "averages", "seeds", "select", "report_seeds")
+    names = (
+        "runs",
+        "sets",
+        "samplers",
+        "evaluations",
+        "guidance_scales",
+        "averages",
+        "seeds",
+        "select",
+        "report_seeds",
+    )
     asked = {name: getattr(args, name) for name in names if getattr(args, name)}
     return asked | {"evaluation": json.loads(json.dumps(config.evaluation.to_dict()))}
 

@@ -17,7 +17,9 @@ def with_error(value: float, standard_error: float | None, digits: int = 4) -> s
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their longest entry."""
     widths = [max(len(str(row[column])) for row in (header, *rows)) for column in range(len(header))]
-    lines = ("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows))
+    lines = (
+        "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (header, *rows)
+    )
     return "\n".join(line.rstrip() for line in lines)
 
 

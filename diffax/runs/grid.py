@@ -52,9 +52,11 @@ def candidates(
     """
     names = [model.average_name(average) for average in averages] or [model.average_name()]
     own = model.config.sampler
-    for sampler, scale in itertools.product(samplers or [own.name], guidance_scales or [None]):
+    scales: Sequence[float | None] = guidance_scales or [None]
+    numbers: Sequence[int | None] = evaluations or [None]
+    for sampler, scale in itertools.product(samplers or [own.name], scales):
         chosen = model.with_sampler(None if sampler == own.name else sampler, guidance_scale=scale)
-        for number, average in itertools.product(evaluations or [None], names):
+        for number, average in itertools.product(numbers, names):
             yield Candidate(run, root, chosen if number is None else with_evaluations(chosen, number), average)
 
 
