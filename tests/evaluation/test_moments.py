@@ -1,6 +1,7 @@
 """Streaming moments against NumPy's mean and covariance, merged in any order, saved and loaded."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -101,3 +102,13 @@ def test_what_has_no_moments_is_named():
         _ = one + Moments.of(features(dim=5))
     with pytest.raises(ValueError, match="no shard"):
         moments.merged([])
+
+
+def test_the_memory_is_that_of_a_block(monkeypatch):
+    monkeypatch.setattr(_checks, "ROWS", 500)
+    x = np.random.default_rng(0).standard_normal((20_000, 40), np.float32)
+    tracemalloc.start()
+    Moments.of(x)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.2 * x.nbytes  # in float64 at once it would be twice x

@@ -1,10 +1,12 @@
 """Blockwise distances against SciPy's cdist, with copies at distance 0."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from diffax.evaluation import _checks, _pairwise
+from diffax.evaluation import _checks, _pairwise, density_coverage, energy, kernel, precision_recall
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +44,16 @@ def test_neighbours_are_those_of_the_sorted_distances(k):
     np.testing.assert_allclose(_pairwise.neighbour_distances(x, k, centre=x.mean(axis=0)), expected, rtol=1e-9)
     doubled = np.concatenate([x, x])
     assert not _pairwise.neighbour_distances(doubled, 1, centre=x.mean(axis=0)).any()
+
+
+def test_pairs_are_never_all_in_memory(monkeypatch):
+    monkeypatch.setattr(_checks, "ROWS", 100)
+    generated, reference = np.random.default_rng(0).standard_normal((2, 1500, 3))
+    tracemalloc.start()
+    precision_recall.precision_recall(generated, reference)
+    density_coverage.density_coverage(generated, reference)
+    energy.distance(generated, reference)
+    kernel.squared_mmd(generated, reference)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.1 * 1500 * 1500 * 8
