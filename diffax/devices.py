@@ -57,7 +57,7 @@ def _accepts_cpu_flag() -> bool:
     if version is None:
         return False
     flag = f"{CPU_FLAG}={CPU_FLAG_VALUE}"
-    path = _cache_directory() / "xla_flags" / f"jaxlib-{version}-{platform.system()}-{platform.machine()}{flag}"
+    path = cache_directory() / "xla_flags" / f"jaxlib-{version}-{platform.system()}-{platform.machine()}{flag}"
     with contextlib.suppress(OSError):
         if (known := path.read_text().strip()) in _ANSWERS:
             return known == "accepted"
@@ -149,6 +149,14 @@ def describe() -> dict[str, Any]:
     }
 
 
+def cache_directory() -> pathlib.Path:
+    """The directory of diffax in the user's cache: $XDG_CACHE_HOME/diffax or ~/.cache/diffax."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG standard says that relative paths are ignored.
+    base = pathlib.Path(root) if os.path.isabs(root) else pathlib.Path.home() / ".cache"
+    return base / "diffax"
+
+
 def _processor() -> str:
     """The model name of the processor."""
     info = pathlib.Path("/proc/cpuinfo")
@@ -204,14 +212,7 @@ def _backend_started() -> bool:
 
 
 def _default_cache_directory() -> pathlib.Path:
-    return _cache_directory() / "jax"
-
-
-def _cache_directory() -> pathlib.Path:
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG standard says that relative paths are ignored.
-    base = pathlib.Path(root) if os.path.isabs(root) else pathlib.Path.home() / ".cache"
-    return base / "diffax"
+    return cache_directory() / "jax"
 
 
 def _why_unwritable(directory: pathlib.Path) -> str | None:
