@@ -93,7 +93,7 @@ def test_the_issue_of_names_and_options():
         "power": "power",
     }
     assert "constant" not in changed([("ema.constant", "None"), ("ema.power.length", "0.05")]).ema
-    assert changed([("evaluators.pixel_frechet.every", "7")]).evaluators.pixel_frechet.num_samples == 2000
+    assert changed([("evaluators.sample_metrics.every", "7")]).evaluators.sample_metrics.num_samples == 2000
     assert changed([("train.num_steps", "1e4")]).train.num_steps == 10_000
 
 

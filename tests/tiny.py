@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffax import arrays, data
+from diffax.evaluation import features
 
 
 class Network:
@@ -70,6 +71,20 @@ class Broken:
 
     def __call__(self, params, x, time_input, condition=None, *, key=None):
         return x
+
+
+class Doubled:
+    """Features: twice the values of points."""
+
+    name, preprocessing, checksum = "doubled", "times 2", "2"
+
+    def __call__(self, examples):
+        return features.Features(2 * np.asarray(examples, np.float32), None)
+
+
+def doubled():
+    """What makes an extractor of the user's own."""
+    return Doubled()
 
 
 def fails(step, trained, data):

@@ -91,9 +91,10 @@ def sample_metrics(
     drawn = trained.draw(num_samples, seed=SELECTION_SEED + trained.config.seed, labels=labels)
     comparison = Comparison(
         generated=FeatureSet.of(extractor, drawn if trained.num_levels is None else images.to_uint8(drawn), labels),
-        reference=real.cached_features(extractor, compared, REFERENCE_SIZE),
-        other=real.cached_features(extractor, other, REFERENCE_SIZE),
+        reference=real.cached_features(features, training, compared, REFERENCE_SIZE),
+        other=real.cached_features(features, training, other, REFERENCE_SIZE),
         reference_is_training=reference == "train",
+        num_resamples=0,
     )
     for name, estimate in measure(metrics, comparison, extractor.name).items():
         yield name, estimate.value

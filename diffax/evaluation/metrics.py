@@ -29,8 +29,6 @@ from diffax.evaluation.features import Extractor, Features
 from diffax.evaluation.moments import Moments
 from diffax.evaluation.uncertainty import Estimate
 
-# Of the Frechet distance's standard error by the bootstrap.
-NUM_RESAMPLES = 10
 _WAVELET_LEVELS = 3
 
 
@@ -74,6 +72,7 @@ class Comparison:
       reference is training data, training examples where it is held out.
     reference_is_training: whether the reference, and not `other`, is what the model was trained on.
     seed: of random subsets, resamples and directions.
+    num_resamples: of the bootstrap that gives the Frechet distance's standard error; 0 for none.
     """
 
     generated: FeatureSet
@@ -81,6 +80,7 @@ class Comparison:
     other: FeatureSet | None
     reference_is_training: bool
     seed: int = 0
+    num_resamples: int = 10
 
 
 Metric = Callable[[Comparison], Mapping[str, Estimate]]
@@ -93,8 +93,10 @@ def frechet_distance(comparison: Comparison) -> dict[str, Estimate]:
     def distance(values: np.ndarray) -> float:
         return frechet.distance(Moments.of(values), reference)
 
-    estimate = uncertainty.bootstrap(distance, generated, seed=comparison.seed, num_resamples=NUM_RESAMPLES)
-    return {"frechet": estimate}
+    if not comparison.num_resamples:
+        return {"frechet": _plain(distance(generated))}
+    options = {"seed": comparison.seed, "num_resamples": comparison.num_resamples}
+    return {"frechet": uncertainty.bootstrap(distance, generated, **options)}
 
 
 def frechet_infinity(comparison: Comparison) -> dict[str, Estimate]:

@@ -99,6 +99,6 @@ def cached_extractor(factory: ExtractorFactory, training: Examples) -> Extractor
 
 
 @functools.lru_cache(maxsize=4)
-def cached_features(chosen: Any, examples: Examples, count: int) -> FeatureSet:
-    """`features`, kept in memory for an extractor and a data set."""
-    return features(chosen, examples, count)
+def cached_features(factory: ExtractorFactory, training: Examples, examples: Examples, count: int) -> FeatureSet:
+    """`features` by `cached_extractor`, kept in memory."""
+    return features(cached_extractor(factory, training), examples, count)

@@ -46,7 +46,7 @@ def test_pickles_are_refused_and_not_run(tmp_path, capsys):
 def test_bad_arrays(tmp_path):
     with pytest.raises(ValueError, match=r"data\.name = 'arrays' needs data\.path"):
         files.load_arrays("train")
-    with pytest.raises(ValueError, match="is not a file"):
+    with pytest.raises(ValueError, match="is neither a file nor a sample set"):
         files.load_arrays("train", path=str(tmp_path / "no.npy"))
     (tmp_path / "text.npz").write_text("hello")
     with pytest.raises(ValueError, match=r"not a \.npy or \.npz file"):

@@ -5,19 +5,22 @@ import types
 import numpy as np
 import pytest
 
+from diffax import data
 from diffax.evaluation import evaluators
+from diffax.reporting import images
 
 
 class Data:
-    """Examples of one shape, in the network's range."""
+    """Examples of one shape."""
 
-    def __init__(self, shape):
-        self.examples = np.random.default_rng(0).uniform(-1, 1, (200, *shape)).astype(np.float32)
+    def __init__(self, shape, num_levels):
+        x = np.random.default_rng(0).uniform(-1, 1, (200, *shape)).astype(np.float32)
+        x = x if num_levels is None else images.to_uint8(x)
+        self.train = data.dataset.Dataset(name="train", examples=x, num_levels=num_levels)
+        self.held_out = data.dataset.Dataset(name="test", examples=x[::-1], num_levels=num_levels)
 
     def train_examples(self, num):
-        return self.examples[:num]
-
-    held_out_examples = train_examples
+        return self.train.to_network_range(self.train.examples[:num])
 
 
 def trained(shape, num_levels):
@@ -25,7 +28,8 @@ def trained(shape, num_levels):
     return types.SimpleNamespace(
         num_levels=num_levels,
         config=types.SimpleNamespace(seed=0),
-        draw=lambda num, seed: rng.uniform(-1, 1, (num, *shape)).astype(np.float32),
+        draw=lambda num, seed, labels=None: rng.uniform(-1, 1, (num, *shape)).astype(np.float32),
+        model=types.SimpleNamespace(labels=lambda num: None),
     )
 
 
@@ -38,9 +42,27 @@ def trained(shape, num_levels):
     ],
 )
 def test_samples_of_any_data_are_drawn_and_measured(shape, num_levels):
-    model, examples = trained(shape, num_levels), Data(shape)
+    model, examples = trained(shape, num_levels), Data(shape, num_levels)
     [(name, picture)] = evaluators.samples(1, model, examples, num_samples=50)
     assert name == "samples" and picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[-1] in (1, 3)
-    for evaluator in (evaluators.pixel_frechet, evaluators.sliced_wasserstein):
-        [(_, value)] = evaluator(1, model, examples, num_samples=100)
-        assert np.isfinite(value) and value > 0
+    names = ("sliced_wasserstein", "energy")
+    values = dict(evaluators.sample_metrics(1, model, examples, num_samples=100, metrics=names))
+    assert list(values) == ["sliced_wasserstein/pixels@100", "energy/pixels@100"]
+    assert values["sliced_wasserstein/pixels@100"] > 0 and np.isfinite(values["energy/pixels@100"])
+
+
+def test_metrics_of_samples_tell_the_training_data_from_the_held_out():
+    """Samples that are the training data are at distance 0 from them, by the closed form of a shifted Gaussian."""
+    rng = np.random.default_rng(2)
+    x, shift = rng.standard_normal((400, 3)).astype(np.float32), np.array([3, 0, 4], np.float32)
+    examples = types.SimpleNamespace(
+        train=data.dataset.Dataset(name="train", examples=x),
+        held_out=data.dataset.Dataset(name="test", examples=x + shift),
+    )
+    model = trained((3,), None)
+    model.draw = lambda num, seed, labels: x[:num]
+    for reference, expected in (("train", 0), ("held_out", 25)):
+        values = dict(evaluators.sample_metrics(1, model, examples, num_samples=400, reference=reference))
+        np.testing.assert_allclose(values["frechet/pixels@400"], expected, atol=1e-4)
+    with pytest.raises(ValueError, match=r"reference must be train or held_out, got 'test'"):
+        dict(evaluators.sample_metrics(1, model, examples, reference="test"))

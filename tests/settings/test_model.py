@@ -124,7 +124,9 @@ class Probe:
     def examples(self, num):
         return np.random.default_rng(1).normal(size=(num or 500, 2)).astype(np.float32)
 
-    train_examples = held_out_examples = examples
+    train_examples = examples
+    train = held_out = data.dataset.Dataset(name="points", examples=np.eye(2, dtype=np.float32))
+    model = types.SimpleNamespace(labels=lambda num: None)
 
     def held_out_batch(self, num):
         self.asked.append(num)
@@ -147,8 +149,12 @@ EVALUATORS = [
         ["loss_log_snr_-2", "grad_norm_log_snr_-2", "loss_log_snr_2", "grad_norm_log_snr_2"],
         11,
     ),
-    ("pixel_frechet", {"num_samples": 60}, ["pixel_frechet"], 60),
-    ("sliced_wasserstein", {"num_samples": 60}, ["sliced_wasserstein"], 60),
+    (
+        "sample_metrics",
+        {"num_samples": 60, "metrics": ("energy",), "features": "tests.tiny:doubled", "reference": "held_out"},
+        ["energy/doubled@60"],
+        60,
+    ),
 ]
 
 

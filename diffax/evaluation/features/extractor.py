@@ -7,7 +7,7 @@ compared only where all three are equal.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ class Features(NamedTuple):
     probabilities: np.ndarray | None
 
 
+@runtime_checkable
 class Extractor(Protocol):
     """A function from examples to features, with what identifies it.
 
