@@ -31,6 +31,7 @@ SMALL = {
     ],
     "own_parts": ["--config.train.num_steps=2", "--config.sampler.num_steps=2"],
     "sample": ["--num_samples=2", "--num_steps=3"],
+    "evaluate": ["--num_samples=20", "--config.evaluation.reference_size=20", "--metrics=energy"],
     "plan": ["--config.train.batch_size=4"],
     "show": [],
     "inspect_data": [],
