@@ -16,14 +16,17 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 OF_A_RUN = [example for example in EXAMPLES if "runs/" in example]
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 # The README's networks are trained; these only have to run.
+UNET = [
+    "--config.model.channels=8",
+    "--config.model.groups=4",
+    "--config.model.channel_multipliers=(1,)",
+    "--config.model.num_res_blocks=1",
+    "--config.model.attention_resolutions=()",
+    "--config.train.batch_size=4",
+]
 SMALL = {
     "train": [
-        "--config.model.channels=8",
-        "--config.model.groups=4",
-        "--config.model.channel_multipliers=(1,)",
-        "--config.model.num_res_blocks=1",
-        "--config.model.attention_resolutions=()",
-        "--config.train.batch_size=4",
+        *UNET,
         "--config.train.num_steps=2",
         "--config.evaluators.samples.num_samples=4",
         "--config.optimizer.warmup_steps=0",
@@ -31,7 +34,7 @@ SMALL = {
     ],
     "own_parts": ["--config.train.num_steps=2", "--config.sampler.num_steps=2"],
     "sample": ["--num_samples=2", "--num_steps=3"],
-    "plan": ["--config.train.batch_size=4"],
+    "plan": UNET,
     "show": [],
     "inspect_data": [],
     "points": [
