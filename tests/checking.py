@@ -1,4 +1,4 @@
-"""The checks of jaxtyping's annotations, which every test runs under, switched off where they have been made already."""
+"""The checks of jaxtyping's annotations, which every test runs under, switched off where they were made before."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,5 +1,6 @@
 """What every test runs under: quick compilation, and JAX set to refuse what is usually a mistake."""
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -29,6 +30,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
         compilation.configure(config, directory)
     devices.configure()
+
+
+def pytest_collection_finish() -> None:
+    """Python's garbage collector no longer looks through what was imported, and looks less often at what tests make."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ TINY = (
     "--config.model.num_res_blocks=1",
     "--config.model.attention_resolutions=()",
     "--config.model.groups=4",
+    "--config.optimizer.name=adam",
     *SHORT,
 )
 # Where the data matter and the network does not: one matrix compiles in a fraction of a UNet's time.

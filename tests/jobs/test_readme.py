@@ -27,6 +27,7 @@ UNET = [
 SMALL = {
     "train": [
         *UNET,
+        "--config.optimizer.name=adam",
         "--config.train.num_steps=2",
         "--config.evaluators.samples.num_samples=4",
         "--config.optimizer.warmup_steps=0",
