@@ -31,7 +31,7 @@ def configure(config: pytest.Config, directory: str) -> None:
 
 def _accepted(config: pytest.Config) -> bool:
     """Whether the installed jaxlib knows the flags; an unknown one would abort the process."""
-    key, cache = f"xla_flags/{jax.lib.__version__}", config.cache
+    key, cache = f"xla_flags/{jax.lib.__version__}", getattr(config, "cache", None)  # -p no:cacheprovider
     answer = cache.get(key, None) if cache else None
     if answer is None or answer[0] != _FLAGS:
         answer = [_FLAGS, devices._try_flag(_FLAGS)]
