@@ -23,6 +23,7 @@ def command(monkeypatch, tmp_path, capsys):
     """Runs launch.py with the given arguments in an empty directory; returns (exit code, stdout, stderr)."""
     monkeypatch.syspath_prepend(ROOT)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("diffax.jobs.inspect_data._SECONDS", 0.02)  # of measuring the speed of the data
 
     def run(*arguments):
         argv = ["launch.py", *map(str, arguments)]
