@@ -15,27 +15,29 @@ README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 OF_A_RUN = [example for example in EXAMPLES if "runs/" in example]
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
-# The README's networks are trained; these only have to run.
-UNET = [
-    "--config.model.channels=8",
-    "--config.model.groups=4",
-    "--config.model.channel_multipliers=(1,)",
-    "--config.model.num_res_blocks=1",
-    "--config.model.attention_resolutions=()",
-    "--config.train.batch_size=4",
+# The README's networks are trained; these only have to run. One of its two runs on digits is of a UNet.
+MATRIX = ["--config.model.name=tests.tiny:Network", "--config.train.batch_size=4"]
+SHORT = [
+    "--config.optimizer.name=adam",
+    "--config.train.num_steps=2",
+    "--config.evaluators.samples.num_samples=4",
+    "--config.optimizer.warmup_steps=0",
+    "--config.sampler.num_steps=2",
 ]
 SMALL = {
     "train": [
-        *UNET,
-        "--config.optimizer.name=adam",
-        "--config.train.num_steps=2",
-        "--config.evaluators.samples.num_samples=4",
-        "--config.optimizer.warmup_steps=0",
-        "--config.sampler.num_steps=2",
+        "--config.model.channels=8",
+        "--config.model.groups=4",
+        "--config.model.channel_multipliers=(1,)",
+        "--config.model.num_res_blocks=1",
+        "--config.model.attention_resolutions=()",
+        "--config.train.batch_size=4",
+        *SHORT,
     ],
+    "digits": [*MATRIX, *SHORT],
     "own_parts": ["--config.train.num_steps=2", "--config.sampler.num_steps=2"],
     "sample": ["--num_samples=2", "--num_steps=3"],
-    "plan": UNET,
+    "plan": MATRIX,
     "show": [],
     "inspect_data": [],
     "points": [
@@ -58,6 +60,8 @@ def kind_of(line):
         return "points"
     if "own_parts" in line:
         return "own_parts"
+    if line == "python launch.py --config configs/digits.py":
+        return "digits"
     return re.findall(r"--mode (\w+)", f"{line} --mode train")[0]
 
 
