@@ -30,7 +30,7 @@ demo: $(VENV)/.runtime ## train a small model on 8x8 digits and sample from it, 
 	    if [ -e "$$file" ]; then echo "Look at $$file"; fi; done
 
 test: $(VENV)/.test ## every test but those against other codebases
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --durations=10 $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal --durations=10 $(PYTEST_ARGS)
 
 test-peers: $(VENV_PEERS)/.peers ## tests against torch, diffusers and torch-fidelity, in an environment of their own
 	$(VENV_PEERS)/bin/python -m pytest tests/peers $(PYTEST_ARGS)

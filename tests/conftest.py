@@ -1,16 +1,18 @@
-"""What every test runs under: the compiler flags of a real run, and JAX set to refuse what is usually a mistake."""
+"""What every test runs under: quick compilation, and JAX set to refuse what is usually a mistake."""
 
+import gc
 import importlib.util
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 
 import jax
-import jaxtyping
 import pytest
 
 from diffax import devices
-
-devices.configure()
+from tests import checking, compilation
 
 # Arrays of different rank or dtype meet only where the code says so.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -19,6 +21,21 @@ jax.config.update("jax_enable_x64", False)
 
 # The tests against other codebases need torch, which only make test-peers installs.
 collect_ignore = [] if importlib.util.find_spec("torch") else ["peers"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiler flags and the directory of compiled programs, which pytest-xdist's workers inherit."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        directory = tempfile.mkdtemp(prefix="diffax-compiled-")
+        config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
+        compilation.configure(config, directory)
+    devices.configure()
+
+
+def pytest_collection_finish() -> None:
+    """Python's garbage collector no longer looks through what was imported, and looks less often at what tests make."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.fixture
@@ -48,6 +65,5 @@ def interruptible() -> Iterator[None]:
 @pytest.fixture
 def unchecked() -> Iterator[None]:
     """Annotations are not checked, as outside of the tests: what diffax itself says of a wrong argument can be seen."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    with checking.off():
+        yield

@@ -16,14 +16,6 @@ SLOTS = [*build.SLOTS.items(), *((f"{group}.one", slot) for group, (slot, _) in 
 EVERY_NAME = [(path, name) for path, slot in SLOTS for name in slot.table]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compilation():
-    """Programs compiled without optimization: each runs once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def at(config, path):
     for key in path.split("."):
         config = config[key]

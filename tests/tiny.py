@@ -9,19 +9,29 @@ from diffax.evaluation import features
 
 
 class Network:
-    """out = x w + time_input b, of points."""
+    """out = x w + time_input b + the vector of the label, if there are classes, of points or images."""
 
-    num_classes = None
-
-    def __init__(self, scale: float = 0.1):
+    def __init__(self, scale: float = 0.1, num_classes: int | None = None):
         self.scale = scale
+        self.num_classes = num_classes
 
     def init(self, key, sample_shape):
-        return {"w": self.scale * jax.random.normal(key, (sample_shape[-1],) * 2), "b": jnp.zeros(sample_shape[-1])}
+        dim = sample_shape[-1]
+        params = {"w": self.scale * jax.random.normal(key, (dim, dim)), "b": jnp.zeros(dim)}
+        if self.num_classes is not None:
+            params["labels"] = jax.random.normal(key, (self.num_classes + 1, dim))  # the last is of no label
+        return params
 
     def __call__(self, params, x, time_input, condition=None, *, key=None):
-        bias = params["b"].reshape((1,) * (x.ndim - 1) + (-1,))
-        return x @ params["w"] + arrays.expand_to(jnp.tanh(time_input), x) * bias
+        out = x @ params["w"] + arrays.expand_to(jnp.tanh(time_input), x) * self._of_images(params["b"], x)
+        if self.num_classes is None:
+            return out
+        label = jnp.full(len(x), self.num_classes) if condition is None else condition["label"]
+        return out + self._of_images(params["labels"][label], x)
+
+    def _of_images(self, vectors, x):
+        batch = vectors.shape[:-1] or (1,)
+        return vectors.reshape(batch + (1,) * (x.ndim - 2) + vectors.shape[-1:])
 
 
 class Line:

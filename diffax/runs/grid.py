@@ -51,26 +51,28 @@ def candidates(
       UserError: a sampler, a number or an average that does not exist or does not fit.
     """
     names = [model.average_name(average) for average in averages] or [model.average_name()]
-    own = model.config.sampler
+    own = model.config.sampler.name
     scales: Sequence[float | None] = guidance_scales or [None]
     numbers: Sequence[int | None] = evaluations or [None]
-    for sampler, scale in itertools.product(samplers or [own.name], scales):
-        chosen = model.with_sampler(None if sampler == own.name else sampler, guidance_scale=scale)
-        for number, average in itertools.product(numbers, names):
-            yield Candidate(run, root, chosen if number is None else with_evaluations(chosen, number), average)
+    for name, scale in itertools.product(samplers or [own], scales):
+        sampler = None if name == own else name  # the run's own keeps its options
+        for number in numbers:
+            chosen = _with_sampler(model, sampler, scale, number)
+            for average in names:
+                yield Candidate(run, root, chosen, average)
 
 
-def with_evaluations(model: Trained, number: int) -> Trained:
-    """The model under its sampler with as many steps as make at most `number` evaluations of the network.
-
-    Raises:
-      UserError: a sampler that needs more.
-    """
+def _with_sampler(model: Trained, sampler: str | None, scale: float | None, number: int | None) -> Trained:
+    """The model under a sampler with as many steps as make at most `number` evaluations; its own steps for None."""
+    if number is None:
+        return model.with_sampler(sampler, guidance_scale=scale)
+    refusal = None
     for num_steps in range(number, 0, -1):
         try:
-            changed = model.with_sampler(num_steps=num_steps)
-        except UserError:
-            continue  # some samplers need two steps at least
+            changed = model.with_sampler(sampler, num_steps=num_steps, guidance_scale=scale)
+        except UserError as error:  # some samplers need several steps at least
+            refusal = error
+            continue
         if changed.model.sampler_table().num_evaluations <= number:
             return changed
-    raise UserError(f"sampler {model.config.sampler.name!r} cannot do with {number} evaluations of the network")
+    raise refusal or UserError(f"sampler {sampler!r} cannot do with {number} evaluations of the network")

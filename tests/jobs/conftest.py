@@ -11,17 +11,6 @@ import launch
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True, scope="session")
-def quick_compilation(tmp_path_factory):
-    """Programs compiled without optimisation, and once for all tests."""
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_disable_most_optimizations", True)
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.config.update("jax_compilation_cache_dir", before)
-
-
 @pytest.fixture(autouse=True)
 def standard_promotion():
     """Optax multiplies floats by integer step counts, which strict promotion refuses."""
@@ -34,6 +23,7 @@ def command(monkeypatch, tmp_path, capsys):
     """Runs launch.py with the given arguments in an empty directory; returns (exit code, stdout, stderr)."""
     monkeypatch.syspath_prepend(ROOT)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("diffax.jobs.inspect_data._SECONDS", 0.02)  # of measuring the speed of the data
 
     def run(*arguments):
         argv = ["launch.py", *map(str, arguments)]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from diffax import build_data, data, resolve
 from tests.data import archives, stand_ins
-from tests.jobs.test_launch import TINY, config
+from tests.jobs.test_launch import MATRIX, config
 
 
 def config_of(base, **changes):
@@ -35,7 +35,7 @@ def test_the_headline_command_from_nothing(command, tmp_path, monkeypatch):
         remotes = (archives.remote(server.url, served / "cifar-10-binary.tar.gz"),)
         stand_in = data.prepare.ARCHIVES["cifar10"]._replace(remotes=remotes)
         monkeypatch.setitem(data.prepare.ARCHIVES, "cifar10", stand_in)
-        code, out, err = command("--config", config("cifar_ddpm"), "--workdir", tmp_path / "run", *TINY)
+        code, out, err = command("--config", config("cifar_ddpm"), "--workdir", tmp_path / "run", *MATRIX)
         assert code == 0, err
         assert "10 examples on the device" in out and "cifar-10-binary.tar.gz: 100%" in err
         sent = server.sent

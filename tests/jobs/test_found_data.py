@@ -9,7 +9,7 @@ from PIL import Image
 
 from diffax import data, runs
 from tests.data import found
-from tests.jobs.test_launch import TINY, config
+from tests.jobs.test_launch import MATRIX, config
 
 
 def write(root, counts, mode="RGB", side=8):
@@ -25,7 +25,7 @@ def write(root, counts, mode="RGB", side=8):
 
 def folder(root, run, *more):
     data_options = ("--config.data.name=folder", f"--config.data.path={root}")
-    return ("--config", config("digits_conditional"), "--workdir", run, *TINY, *data_options, *more)
+    return ("--config", config("digits_conditional"), "--workdir", run, *MATRIX, *data_options, *more)
 
 
 def test_classes_are_printed_stored_and_drawn_by_name(command, tmp_path):
@@ -74,7 +74,7 @@ def test_data_are_inspected_with_any_directory(command, tmp_path, workdir, monke
 
 def test_a_class_without_held_out_examples_is_one_clear_line(command, tmp_path):
     write(tmp_path / "set", {"train/ant": 3, "train/bee": 3, "test/bee": 2})
-    run = ("--config", config("digits"), "--workdir", tmp_path / "run", "--config.data.name=folder", *TINY)
+    run = ("--config", config("digits"), "--workdir", tmp_path / "run", "--config.data.name=folder", *MATRIX)
     run += (f"--config.data.path={tmp_path / 'set'}",)
     code, _, err = command(*run, "--config.data.only_label=ant")
     assert code == 2 and err == "error: data.only_label = ant: set/test has no example of class 0 (ant)\n"
@@ -83,14 +83,14 @@ def test_a_class_without_held_out_examples_is_one_clear_line(command, tmp_path):
 
 def test_generated_samples_are_read_back_as_images(command, tmp_path):
     run = tmp_path / "run"
-    assert command("--config", config("digits_conditional"), "--workdir", run, *TINY)[0] == 0
+    assert command("--config", config("digits_conditional"), "--workdir", run, *MATRIX)[0] == 0
     assert command("--workdir", run, "--mode=sample", "--num_samples=60")[0] == 0
     [path] = (run / "generated").iterdir()
     [shard] = path.glob("*.npz")
     train, test = (data.files.load_arrays(split, path=str(path)) for split in ("train", "test"))
     assert train.num_levels == 256 and train.num_classes == 10 and len(train) == 59
     np.testing.assert_array_equal(test.examples, np.load(shard)["samples"][49:50])
-    again = ("--config", config("digits_conditional"), "--workdir", tmp_path / "again", *TINY)
+    again = ("--config", config("digits_conditional"), "--workdir", tmp_path / "again", *MATRIX)
     code, _, err = command(*again, "--config.data.name=arrays", f"--config.data.path={path}")
     assert code == 0, err
 
@@ -125,7 +125,7 @@ def test_found_sets_are_trained_on_and_sampled(command, tmp_path, name):
     options = found.FOUND[name][0](tmp_path / "set")
     overrides = [f"--config.data.name={options.pop('name')}", *(f"--config.data.{k}={v}" for k, v in options.items())]
     run, expected = tmp_path / "run", found.FOUND[name][1]
-    code, out, err = command("--config", config("digits"), "--workdir", run, *TINY, *overrides)
+    code, out, err = command("--config", config("digits"), "--workdir", run, *MATRIX, *overrides)
     assert code == 0 and expected.note in out, err
     [picture] = (run / "samples").iterdir()
     assert Image.open(picture).mode == ("L" if expected.shape[-1] == 1 else "RGB")

@@ -11,12 +11,7 @@ from PIL import Image
 from diffax import data, runs
 
 ROOT = pathlib.Path(__file__).parents[2]
-TINY = (
-    "--config.model.channels=8",
-    "--config.model.channel_multipliers=(1,)",
-    "--config.model.num_res_blocks=1",
-    "--config.model.attention_resolutions=()",
-    "--config.model.groups=4",
+SHORT = (
     "--config.train.batch_size=4",
     "--config.train.num_steps=3",
     "--config.optimizer.warmup_steps=0",
@@ -25,7 +20,18 @@ TINY = (
     "--config.evaluators.samples.num_samples=4",
     "--config.sampler.num_steps=2",
 )
-# Where images do not matter: a perceptron compiles in a fraction of the time.
+TINY = (
+    "--config.model.channels=8",
+    "--config.model.channel_multipliers=(1,)",
+    "--config.model.num_res_blocks=1",
+    "--config.model.attention_resolutions=()",
+    "--config.model.groups=4",
+    "--config.optimizer.name=adam",
+    *SHORT,
+)
+# Where the data matter and the network does not: one matrix compiles in a fraction of a UNet's time.
+MATRIX = ("--config.model.name=tests.tiny:Network", "--config.optimizer.name=adam", *SHORT)
+# Where images do not matter.
 POINTS = (
     "--config.model.hidden=8",
     "--config.model.depth=1",
@@ -273,14 +279,14 @@ def test_ctrl_c_before_training_is_one_line(command, tmp_path, monkeypatch):
 def test_a_directory_with_other_things_in_it_is_left_alone(command, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
-    code, _, err = command("--config", config("digits"), "--workdir", tmp_path / "photos", *TINY)
+    code, _, err = command("--config", config("digits"), "--workdir", tmp_path / "photos", *MATRIX)
     assert code == 2 and "neither empty nor a run's directory" in err
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
 
 
 def test_a_workdir_that_cannot_be_written(command, tmp_path):
     (tmp_path / "file").touch()
-    code, _, err = command("--config", config("digits"), "--workdir", tmp_path / "file" / "run", *TINY)
+    code, _, err = command("--config", config("digits"), "--workdir", tmp_path / "file" / "run", *MATRIX)
     assert code == 2 and "is a file, not a directory" in err
 
 
@@ -336,7 +342,7 @@ def test_a_folder_of_images_is_trained_on(command, tmp_path):
         for i in range(4):
             Image.fromarray(rng.integers(0, 256, (20, 12, 3), dtype=np.uint8)).save(folder / f"{i}.png")
     given = ["--config.data.name=folder", "--config.data.path=pictures", "--config.data.size=8"]
-    digits = [*TINY, "--config.parameterization.name=edm", "--config.loss.stable_targets=False"]
+    digits = [*MATRIX, "--config.parameterization.name=edm", "--config.loss.stable_targets=False"]
     given += ["--config.data.augment=flip", "--config.data.on_device=False"]
     code, out, err = command("--config", config("digits"), "--workdir", tmp_path / "run", *digits, *given)
     assert code == 0, err

@@ -16,7 +16,7 @@ from tests.jobs.test_launch import POINTS, config
 @pytest.fixture
 def spiral():
     config = importlib.import_module("configs.spiral").get_config()
-    return changed(config, {"model.hidden": "64", "model.depth": "2", "train.batch_size": "256"})
+    return changed(config, {"model.hidden": "64", "model.depth": "1", "train.batch_size": "256"})
 
 
 def changed(config, changes):

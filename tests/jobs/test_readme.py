@@ -15,7 +15,15 @@ README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 OF_A_RUN = [example for example in EXAMPLES if "runs/" in example]
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
-# The README's networks are trained; these only have to run.
+# The README's networks are trained; these only have to run. One of its two runs on digits is of a UNet.
+MATRIX = ["--config.model.name=tests.tiny:Network", "--config.train.batch_size=4"]
+SHORT = [
+    "--config.optimizer.name=adam",
+    "--config.train.num_steps=2",
+    "--config.evaluators.samples.num_samples=4",
+    "--config.optimizer.warmup_steps=0",
+    "--config.sampler.num_steps=2",
+]
 SMALL = {
     "train": [
         "--config.model.channels=8",
@@ -24,15 +32,13 @@ SMALL = {
         "--config.model.num_res_blocks=1",
         "--config.model.attention_resolutions=()",
         "--config.train.batch_size=4",
-        "--config.train.num_steps=2",
-        "--config.evaluators.samples.num_samples=4",
-        "--config.optimizer.warmup_steps=0",
-        "--config.sampler.num_steps=2",
+        *SHORT,
     ],
+    "digits": [*MATRIX, *SHORT],
     "own_parts": ["--config.train.num_steps=2", "--config.sampler.num_steps=2"],
     "sample": ["--num_samples=2", "--num_steps=3"],
     "evaluate": ["--num_samples=20", "--config.evaluation.reference_size=20", "--metrics=energy"],
-    "plan": ["--config.train.batch_size=4"],
+    "plan": MATRIX,
     "show": [],
     "inspect_data": [],
     "points": [
@@ -55,6 +61,8 @@ def kind_of(line):
         return "points"
     if "own_parts" in line:
         return "own_parts"
+    if line == "python launch.py --config configs/digits.py":
+        return "digits"
     return re.findall(r"--mode (\w+)", f"{line} --mode train")[0]
 
 

@@ -18,10 +18,8 @@ from diffax.runs import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = (
-    "--config.model.channels=8",
-    "--config.model.channel_multipliers=(1,)",
-    "--config.model.num_res_blocks=1",
-    "--config.model.groups=4",
+    "--config.model.name=tests.tiny:Network",
+    "--config.optimizer.name=adam",
     "--config.train.batch_size=4",
     "--config.train.num_steps=2",
     "--config.optimizer.warmup_steps=0",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from diffax import denoisers, samplers, schedules
+from tests import checking
 from tests.samplers.convergence import SCHEDULES
 
 COSINE = schedules.Cosine()
@@ -58,7 +59,9 @@ def law_error(schedule, table_of, steps):
 @pytest.mark.parametrize("name", METHODS)
 def test_mean_and_covariance_converge_to_the_exact_law(schedule, name):
     method, order = METHODS[name]
-    errors = np.array([law_error(schedule, method, steps) for steps in (80, 160, 320)])
+    errors = [law_error(schedule, method, 80)]
+    with checking.off():
+        errors = np.array([*errors, *(law_error(schedule, method, steps) for steps in (160, 320))])
     assert np.all(np.log2(errors[:-1] / errors[1:]) >= order - 0.2)
 
 
@@ -108,7 +111,8 @@ def test_one_path_at_any_number_of_steps(x64, name):
         times = samplers.grids.log_snr(schedule, steps, start=0.98, end=0.02)
         table = METHODS[name][0](schedule, times)
         noise = samplers.brownian(schedule, times) if shared else None
-        return jax.jit(lambda: samplers.run(keys, mixture, table, x, noise=noise))()
+        # As arguments: XLA would evaluate what it can of constants while it compiles.
+        return jax.jit(lambda keys, table, x: samplers.run(keys, mixture, table, x, noise=noise))(keys, table, x)
 
     ends = [end(steps) for steps in (20, 80, 320)]
     first, second = (float(jnp.sqrt(((a - b) ** 2).sum(-1).mean())) for a, b in itertools.pairwise(ends))
@@ -122,7 +126,8 @@ def test_the_path_s_noise_is_standard_normal_and_independent():
     times, num = samplers.grids.uniform(10), 20_000
     noise = samplers.brownian(COSINE, times)
     keys, like = jax.random.split(jax.random.key(2), num), jnp.zeros((num, 1))
-    drawn = np.stack([np.asarray(noise(keys, jnp.int32(row), like))[:, 0] for row in range(9)])
+    draw = jax.jit(noise)
+    drawn = np.stack([np.asarray(draw(keys, jnp.int32(row), like))[:, 0] for row in range(9)])
     # 1,000 numbers of mean 0 and variance 1 have these within 1 / sqrt(n) and sqrt(2 / n) of it.
     np.testing.assert_array_less(np.abs(drawn.mean(1)), 4 / np.sqrt(num))
     np.testing.assert_array_less(np.abs(drawn.var(1) - 1), 5 * np.sqrt(2 / num))

@@ -1,0 +1,40 @@
+"""Quick compilation: what the tests compile runs once or a few times, and compiling it is most of their time.
+
+XLA optimizes little, and programs are kept in a directory of the session, which all of its processes share: the workers
+of pytest-xdist, and launch.py where a test starts it. What a program computes stays the same up to rounding.
+XLA_FLAGS=--xla_backend_optimization_level=3 has the tests compile as a real run does.
+"""
+
+import os
+
+import jax
+import pytest
+
+from diffax import devices
+
+_LEVEL = "--xla_backend_optimization_level"
+# The last flag has XLA's older emitters of loops and fusions generate the code, in half the time.
+_FLAGS = f"{_LEVEL}=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
+
+
+def configure(config: pytest.Config, directory: str) -> None:
+    """Settings of this process and of those it starts; before JAX starts."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if _LEVEL not in flags and not devices._may_use_accelerator() and _accepted(config):
+        os.environ["XLA_FLAGS"] = f"{flags} {_FLAGS}".lstrip()
+    # The variables are for other processes: JAX has read its own.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = directory
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    jax.config.update("jax_compilation_cache_dir", directory)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _accepted(config: pytest.Config) -> bool:
+    """Whether the installed jaxlib knows the flags; an unknown one would abort the process."""
+    key, cache = f"xla_flags/{jax.lib.__version__}", getattr(config, "cache", None)  # -p no:cacheprovider
+    answer = cache.get(key, None) if cache else None
+    if answer is None or answer[0] != _FLAGS:
+        answer = [_FLAGS, devices._try_flag(_FLAGS)]
+        if cache and answer[1]:
+            cache.set(key, answer)
+    return answer[1] == "accepted"
