@@ -10,7 +10,7 @@ from PIL import Image
 from diffax import data, runs
 from diffax.data import shards
 from diffax.runs import sample_sets, trained
-from tests.jobs.test_launch import POINTS, TINY, config
+from tests.jobs.test_launch import MATRIX, POINTS, config
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def digits_once(tmp_path_factory):
 def digits_run(command, digits_once, tmp_path):
     """A class-conditional run on the digits."""
     if not digits_once.exists():
-        code, _, err = command("--config", config("digits_conditional"), "--workdir", digits_once, *TINY)
+        code, _, err = command("--config", config("digits_conditional"), "--workdir", digits_once, *MATRIX)
         assert code == 0, err
     shutil.copytree(digits_once, tmp_path / "run")
     return tmp_path / "run"
