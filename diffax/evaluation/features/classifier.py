@@ -128,22 +128,8 @@ def train(
     report: Report | None = None,
 ) -> dict[str, Any]:
     """The parameters of the classifier, trained on the cross-entropy; a function of data and recipe alone."""
-    schedule = optax.cosine_decay_schedule(recipe.learning_rate, recipe.num_steps)
-    optimizer = optax.adamw(schedule, weight_decay=recipe.weight_decay)
-    params = jax.jit(network.init)(jax.random.key(recipe.seed), jnp.zeros((1, *images.shape[1:])))["params"]
-    state = jax.jit(optimizer.init)(params)
-
-    def loss(params: Any, batch: Array, targets: Array) -> Array:
-        logits = network.apply({"params": params}, _scaled(batch))[1]
-        return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
-
-    @functools.partial(jax.jit, donate_argnums=(0, 1))
-    def step(params: Any, state: Any, batch: Array, targets: Array) -> tuple[Any, Any]:
-        with jax.default_matmul_precision("highest"):
-            gradients = jax.grad(loss)(params, batch, targets)
-        updates, state = optimizer.update(gradients, state, params)
-        return optax.apply_updates(params, updates), state
-
+    init, step = _programs(network, recipe)
+    params, state = init(jax.random.key(recipe.seed), jnp.zeros((1, *images.shape[1:])))
     for index, rows in enumerate(_rows(len(images), recipe)):
         params, state = step(params, state, images[rows], labels[rows])
         if index % 50 == 49 or index + 1 == recipe.num_steps:
@@ -151,6 +137,32 @@ def train(
             if report is not None:
                 report(index + 1, recipe.num_steps)
     return jax.device_get(params)
+
+
+@functools.cache
+def _programs(network: Classifier, recipe: Recipe) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The compiled initialization and training step."""
+    schedule = optax.cosine_decay_schedule(recipe.learning_rate, recipe.num_steps)
+    optimizer = optax.adamw(schedule, weight_decay=recipe.weight_decay)
+
+    @jax.jit
+    def init(key: Array, image: Array) -> tuple[Any, Any]:
+        params = network.init(key, image)["params"]
+        return params, optimizer.init(params)
+
+    def loss(params: Any, batch: Array, targets: Array) -> Array:
+        result: Any = network.apply({"params": params}, _scaled(batch))
+        return optax.softmax_cross_entropy_with_integer_labels(result[1], targets).mean()
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def step(params: Any, state: Any, batch: Array, targets: Array) -> tuple[Any, Any]:
+        with jax.default_matmul_precision("highest"):
+            gradients = jax.grad(loss)(params, batch, targets)
+        with jax.numpy_dtype_promotion("standard"):  # Optax raises a float to the power of an integer count
+            updates, state = optimizer.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    return init, step
 
 
 def _rows(count: int, recipe: Recipe) -> Iterator[np.ndarray]:
@@ -193,7 +205,7 @@ def _key(images: np.ndarray, labels: np.ndarray, recipe: Recipe) -> str:
     return digest.hexdigest()[:32]
 
 
-def _flat(params: dict[str, Any]) -> dict[str, np.ndarray]:
+def _flat(params: Any) -> dict[str, Any]:
     return flax.traverse_util.flatten_dict(params, sep="/")
 
 
