@@ -111,10 +111,12 @@ class Classifier(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> tuple[Float[Array, "batch 128"], Float[Array, "batch classes"]]:
-        x = nn.relu(nn.Conv(32, (3, 3), name="conv_0")(x))
-        num_halvings = max(1, math.ceil(math.log2(min(x.shape[1:3]) / 4)))
-        for index in range(1, num_halvings + 1):
-            x = nn.relu(nn.Conv(min(32 << index, 128), (3, 3), strides=(2, 2), name=f"conv_{index}")(x))
+        side = min(x.shape[1:3])
+        # Of larger images the first convolution halves the sides already, which costs a quarter.
+        strides = ([1] if side <= 8 else []) + [2] * max(1, math.ceil(math.log2(side / 4)))
+        for index, stride in enumerate(strides):
+            width = min(32 << index, 128)
+            x = nn.relu(nn.Conv(width, (3, 3), strides=(stride, stride), name=f"conv_{index}")(x))
         values = nn.relu(nn.Dense(128, name="dense")(x.reshape(x.shape[0], -1)))
         return values, nn.Dense(self.num_classes, name="logits")(values)
 

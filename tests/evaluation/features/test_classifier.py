@@ -9,6 +9,9 @@ from sklearn.datasets import load_digits
 from diffax.evaluation.features import classifier, conversion
 
 
+NUM_STEPS = 150  # one recipe, so that one program is compiled for all tests
+
+
 @pytest.fixture(scope="module")
 def digits():
     images, labels = load_digits(return_X_y=True)
@@ -26,26 +29,27 @@ def cache(tmp_path, monkeypatch):
 def test_it_learns_the_digits_and_is_trained_once(digits, cache):
     images, labels = digits
     steps = []
-    options = dict(num_steps=300, report=lambda step, total: steps.append((step, total)))
+    options = dict(num_steps=NUM_STEPS, report=lambda step, total: steps.append((step, total)))
     extract = classifier.classifier(images[:1500], labels[:1500], **options)
-    assert steps == [(step, 300) for step in range(50, 301, 50)]
+    assert steps == [(step, NUM_STEPS) for step in range(50, NUM_STEPS + 1, 50)]
     result = extract(images[1500:])
     assert result.values.shape == (297, 128) and result.probabilities.shape == (297, 10)
     assert (result.probabilities.argmax(axis=1) == labels[1500:]).mean() > 0.95
     steps.clear()
     again = classifier.classifier(images[:1500], labels[:1500], **options)
     assert not steps and again.checksum == extract.checksum and len(extract.checksum) == 64
-    np.testing.assert_array_equal(again(images[1500:]).values, result.values)
+    for name, value in classifier._flat(extract.params).items():
+        np.testing.assert_array_equal(classifier._flat(again.params)[name], value)
     with pytest.raises(ValueError, match=r"trained on images of \(8, 8\), got images of \(9, 9\)"):
         extract(np.zeros((1, 9, 9, 1), np.uint8))
 
 
 def test_a_damaged_file_is_made_again(digits, cache):
     images, labels = (each[:20] for each in digits)
-    first = classifier.classifier(images, labels, num_steps=1)
+    first = classifier.classifier(images, labels, num_steps=NUM_STEPS)
     (path,) = cache.iterdir()
     path.write_bytes(path.read_bytes()[:-100])
-    assert classifier.classifier(images, labels, num_steps=1).checksum == first.checksum
+    assert classifier.classifier(images, labels, num_steps=NUM_STEPS).checksum == first.checksum
     with np.load(path) as kept:
         assert "logits/kernel" in kept
 
@@ -54,7 +58,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(digits, tmp_path, monkey
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     images, labels = (each[:20] for each in digits)
-    extract = classifier.classifier(images, labels, num_steps=1)
+    extract = classifier.classifier(images, labels, num_steps=NUM_STEPS)
     assert len(extract.checksum) == 64
 
 
@@ -74,7 +78,7 @@ def test_its_file_is_that_of_the_data_and_of_the_recipe():
     assert classifier._key(images.copy(), labels.copy(), classifier.Recipe(10, 0)) in keys
 
 
-@pytest.mark.parametrize(("shape", "count"), [((8, 8, 1), 2), ((32, 32, 3), 4), ((5, 17, 3), 2), ((2, 2, 1), 2)])
+@pytest.mark.parametrize(("shape", "count"), [((8, 8, 1), 2), ((32, 32, 3), 3), ((5, 17, 3), 2), ((2, 2, 1), 2)])
 def test_convolutions_halve_the_sides(shape, count):
     layers = {path[0] for path in conversion.shapes_of(classifier.Classifier(10), (1, *shape))}
     assert layers == {*(f"conv_{index}" for index in range(count)), "dense", "logits"}

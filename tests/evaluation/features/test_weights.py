@@ -1,6 +1,6 @@
 """Weight files are read without running what is in them; what is wrong with one is said in a line.
 
-zipped.pth and old_layout.pth were written by torch 2.13.0's torch.save of one OrderedDict with `_metadata`, old_layout.pth
+zipped.pth and old_layout.pth were written by torch 2.13.0's torch.save of one OrderedDict with `_metadata`, the latter
 with _use_new_zipfile_serialization=False: base = arange(12).reshape(3, 4) as `matrix`, base.T as `transposed` and
 base[1:, 1:3] as `part`, which share its storage, and the others of EXPECTED, `parameter` as a torch.nn.Parameter.
 """
@@ -143,7 +143,7 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"a\.safetensors: truncated or damaged") as error:
         weights.read(tmp_path / "a.safetensors")
     assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="expected tensors by name .*, got 'epoch', which is no tensor"):
+    with pytest.raises(ValueError, match=r"expected tensors by name .*, got 'epoch', which is no tensor"):
         weights.read(zipped(tmp_path / "a.pth", {"epoch": 3}))
     with pytest.raises(ValueError, match="got a list"):
         weights.read(zipped(tmp_path / "b.pth", [1, 2]))
