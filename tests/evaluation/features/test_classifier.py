@@ -8,7 +8,6 @@ from sklearn.datasets import load_digits
 
 from diffax.evaluation.features import classifier, conversion
 
-
 NUM_STEPS = 150  # one recipe, so that one program is compiled for all tests
 
 
@@ -84,7 +83,7 @@ def test_convolutions_halve_the_sides(shape, count):
     assert layers == {*(f"conv_{index}" for index in range(count)), "dense", "logits"}
 
 
-def test_what_cannot_be_learnt_from_is_refused(unchecked):
+def test_what_cannot_be_learnt_from_is_refused():
     images = np.zeros((4, 8, 8, 1), np.uint8)
     for labels, message in [
         (np.zeros(4, int), r"of at least 2 classes, got 0\.\.0"),

@@ -66,7 +66,7 @@ def test_products_are_of_the_highest_precision():
     assert "Precision.HIGHEST" in text
 
 
-def test_other_examples_are_refused(unchecked):
+def test_other_examples_are_refused():
     for examples, message in [
         (random_images(2, 5, 6, 4), "means needs images of 1 or 3 channels, got 4 channels"),
         (random_images(2, 5, 6), r"means needs uint8 images of shape .*, got uint8 of shape \(2, 5, 6\)"),
