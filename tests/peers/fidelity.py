@@ -1,23 +1,8 @@
-"""torch-fidelity's metrics, imported beside a CPU build of torch.
+"""torch-fidelity's metrics, imported where torchvision's compiled operators may not load."""
 
-The torchvision of the package index is built for CUDA. With torch's CPU build its compiled operators do not load, and
-`import torchvision`, which torch-fidelity needs, stops at the first operator that it describes. The metrics use none
-of them, so that declaring them is enough.
-"""
+from tests.peers import torchvision_operators
 
-import sys
-
-import torch
-
-try:
-    import torchvision  # noqa: F401
-except RuntimeError as error:
-    if "torchvision::nms does not exist" not in str(error):
-        raise
-    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        del sys.modules[name]
-    for operator in ("nms", "qnms"):
-        torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+torchvision_operators.do_without()  # torch-fidelity imports torchvision
 
 from torch_fidelity import metric_fid as fid
 from torch_fidelity import metric_isc as inception_score

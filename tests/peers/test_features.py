@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="make test-peers has it")
+pytest.importorskip("torch", reason="make test-peers has it")
 
+import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_sample_image
 

@@ -1,7 +1,7 @@
 """Makes torchvision importable beside a build of torch that its compiled operators do not fit.
 
-Where torch is the CPU build and torchvision the CUDA build, the operators cannot be loaded, and the import of torchvision
-fails in the module that describes them. The networks compared here use none of them.
+Where torch is the CPU build and torchvision the CUDA build, the operators cannot be loaded, and the import of
+torchvision fails in the module that describes them. The networks compared here use none of them.
 """
 
 import importlib.util

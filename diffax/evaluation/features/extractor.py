@@ -74,7 +74,7 @@ class NetworkExtractor:
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be >= 1, got {self.batch_size}")
 
-    def __call__(self, examples: UInt8[np.ndarray, "n height width channels"]) -> Features:
+    def __call__(self, examples: Shaped[np.ndarray, "n *dims"]) -> Features:
         """The features of uint8 images (n, height, width, 1 or 3); see checked_images for what is refused."""
         images = checked_images(self.name, examples)
         parts: list[tuple[np.ndarray, ...]] = []
