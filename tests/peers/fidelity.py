@@ -4,9 +4,9 @@ from tests.peers import torchvision_operators
 
 torchvision_operators.do_without()  # torch-fidelity imports torchvision
 
-from torch_fidelity import metric_fid as fid
-from torch_fidelity import metric_isc as inception_score
-from torch_fidelity import metric_kid as kid
-from torch_fidelity import metric_prc as precision_recall
+from torch_fidelity import metric_fid as fid  # noqa: E402
+from torch_fidelity import metric_isc as inception_score  # noqa: E402
+from torch_fidelity import metric_kid as kid  # noqa: E402
+from torch_fidelity import metric_prc as precision_recall  # noqa: E402
 
 __all__ = ["fid", "inception_score", "kid", "precision_recall"]
