@@ -93,12 +93,12 @@ def _keep(path: Any, found: Features) -> None:
 
 
 @functools.lru_cache(maxsize=4)
-def cached_extractor(factory: ExtractorFactory, training: Examples) -> Extractor:
+def cached_extractor(factory: ExtractorFactory, training: Any) -> Extractor:
     """`extractor`, made once for a factory and a data set: evaluators ask for it again and again."""
     return extractor(factory, training)
 
 
 @functools.lru_cache(maxsize=4)
-def cached_features(factory: ExtractorFactory, training: Examples, examples: Examples, count: int) -> FeatureSet:
+def cached_features(factory: ExtractorFactory, training: Any, examples: Any, count: int) -> FeatureSet:
     """`features` by `cached_extractor`, kept in memory."""
     return features(cached_extractor(factory, training), examples, count)
