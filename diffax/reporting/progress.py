@@ -23,6 +23,8 @@ class Stream(Protocol):
 class Progress:
     """A progress display: steps done, values such as the loss, steps per second and time left.
 
+    unit: what is counted, in the plural: steps, samples.
+
     On a terminal it is a tqdm bar. On any other stream it is one line at most every `seconds_between_lines`, and one at
     the end. Nothing is written unless enabled. Values are formatted only when shown, so that passing a JAX array to
     `update` every step does not make the host wait for the device.
@@ -34,15 +36,16 @@ class Progress:
         *,
         start_step: int = 0,
         description: str = "train",
+        unit: str = "steps",
         stream: Stream | None = None,
         seconds_between_lines: float | int = 30.0,
         enabled: bool = True,
     ):
         self._num_steps = num_steps
-        self._description = description
+        self._description, self._unit = description, unit
         self._stream: Stream = sys.stderr if stream is None else stream
         terminal = enabled and self._stream.isatty()
-        self._bar = _bar(num_steps, start_step, description, self._stream) if terminal else None
+        self._bar = _bar(num_steps, start_step, description, unit, self._stream) if terminal else None
         self._interval = seconds_between_lines if self._bar is None else SECONDS_BETWEEN_REFRESHES
         self._enabled = enabled
         self._step = start_step
@@ -78,7 +81,8 @@ class Progress:
         else:
             rate = (self._step - self._shown_step) / max(now - self._shown_time, 1e-9)
             left = (self._num_steps - self._step) / rate if rate > 0 else float("inf")
-            parts = [f"step {self._step}/{self._num_steps}", *values, f"{rate:.3g} steps/s", f"{duration(left)} left"]
+            done = f"{self._unit.removesuffix('s')} {self._step}/{self._num_steps}"
+            parts = [done, *values, f"{rate:.3g} {self._unit}/s", f"{duration(left)} left"]
             self._stream.write(f"{self._description}: {', '.join(parts)}\n")
             self._stream.flush()
         self._shown_step, self._shown_time = self._step, now
@@ -119,7 +123,7 @@ def duration(seconds: float | int) -> str:
     return f"{total // 3600}h{total % 3600 // 60:02d}m"
 
 
-def _bar(num_steps: int, start_step: int, description: str, stream: Stream):
+def _bar(num_steps: int, start_step: int, description: str, unit: str, stream: Stream):
     import tqdm
 
     # Progress limits the refresh rate itself; tqdm's own limit would leave out some of its refreshes.
@@ -128,7 +132,7 @@ def _bar(num_steps: int, start_step: int, description: str, stream: Stream):
         initial=start_step,
         desc=description,
         file=stream,
-        unit=" steps",
+        unit=f" {unit}",
         dynamic_ncols=True,
         mininterval=0,
         smoothing=0.1,

@@ -187,11 +187,14 @@ class Trained:
         labels: np.ndarray | None = None,
         batch_size: int | None = None,
         average: int | str | None = None,
+        report: Callable[[int], Any] = lambda num_drawn: None,
     ) -> np.ndarray:
         """(num_samples, *sample_shape) in the network's range, batch by batch on the devices of the mesh.
 
         Sample i depends on (seed, i) and its label alone; labels are each class in turn unless given. Of several
         processes all have to call it, and get all samples.
+
+        report: is called after every batch with the number of samples drawn so far.
 
         Raises:
           FloatingPointError: a sample that is not finite, naming it.
@@ -207,7 +210,8 @@ class Trained:
             label = None if labels is None else labels[np.minimum(index, num_samples - 1)]
             index, label = sharding.from_copies(split, (index, label))
             denoiser = self.model.denoiser(params, None if label is None else {"label": label})
-            parts.append(sharding.to_host(_draw(table, denoiser, _sample_keys(seed, index), self.sample_shape, split)))
+            parts.append(sharding.to_host(_draw(table, denoiser, sample_keys(seed, index), self.sample_shape, split)))
+            report(min(start + size, num_samples))
         drawn = np.concatenate(parts)[:num_samples]
         finite = np.isfinite(drawn.reshape(num_samples, -1)).all(axis=1)
         if not finite.all():
@@ -310,7 +314,7 @@ def guidance_overrides(config: ConfigDict, scale: float) -> list[tuple[str, str]
 
 
 @jax.jit
-def _sample_keys(seed: jax.Array, index: jax.Array) -> jax.Array:
+def sample_keys(seed: jax.Array, index: jax.Array) -> jax.Array:
     """The keys of samples by their indices: a function of (seed, index) alone."""
     key = jax.random.fold_in(jax.random.key(seed), streams.SAMPLE)
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
