@@ -77,6 +77,9 @@ def default() -> ConfigDict:
             },
             # What is measured and drawn during training; the key is the evaluator's name unless it has a `name`.
             "evaluators": {"samples": {"every": 5_000}, "held_out_loss": {"every": 5_000}},
+            # Where metrics and pictures go beside the run directory's files; the key is the logger's name unless it has
+            # a `name`.
+            "loggers": {"tensorboard": choice("tensorboard")},
             # Devices of all processes: `data` copies of the state, each split over `fsdp` devices. None: all the rest.
             "mesh": {"data": placeholder(int), "fsdp": 1},
             "sampler": {
@@ -99,6 +102,7 @@ FREE = (
     "data.on_device",
     "data.workers",
     "evaluators",
+    "loggers",
     "mesh",
     "model.remat",
     "sampler",

@@ -28,7 +28,7 @@ _CHARACTER, _LINE = 6.6, 17
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """Points (n,) of one name, joined by a line or not.
+    """Points (n,) of one name, joined by a line or not. Series of the same name have one colour and legend entry.
 
     error: the half lengths of vertical error bars.
     labels: what each point is, shown beside its numbers when it is pointed at.
@@ -86,8 +86,8 @@ def chart(
     with_bars = [y + sign * error for _, y, error, _ in drawn for sign in (-1, 1)]
     x_axis = Axis.of([x for x, *_ in drawn], log="x" in log, labels=xticks)
     y_axis = Axis.of([*(y for _, y, *_ in drawn), *with_bars], log="y" in log)
-    named = [one.name for one in series] if len(series) > 1 else []
-    places, num_rows = _legend_places(named)
+    names = list(dict.fromkeys(one.name for one in series))
+    places, num_rows = _legend_places(names if len(names) > 1 else [])
     plot = _Plot(x_axis, y_axis, _TOP + _LINE * num_rows)
     height = _HEIGHT + _LINE * num_rows
     root = ElementTree.Element(
@@ -103,9 +103,10 @@ def chart(
         },
     )
     _draw_axes(root, plot, xlabel, ylabel)
-    for index, (one, points) in enumerate(zip(series, drawn, strict=True)):
-        _draw_series(root, plot, index, one, points)
-    _draw_legend(root, series, places, len(named))
+    for one, points in zip(series, drawn, strict=True):
+        _draw_series(root, plot, names.index(one.name), one, points)
+    first = {one.name: one for one in reversed(series)}
+    _draw_legend(root, [first[name] for name in names], places)
     if not any(len(x) for x, *_ in drawn):
         _text(root, (_LEFT + _WIDTH - _RIGHT) / 2, (plot.top + plot.bottom) / 2, "no finite values", anchor="middle")
     return ElementTree.tostring(root, encoding="unicode")
@@ -136,7 +137,7 @@ def _visible(one: Series, log: str) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     if one.style == "line" and len(rows) > MAX_POINTS:
         stride = -(-len(rows) // MAX_POINTS)
         rows = np.unique(np.append(rows[::stride], rows[-1]))
-    return x[rows], y[rows], error[rows], [one.labels[row] for row in rows] if one.labels else []
+    return x[rows], y[rows], error[rows], [one.labels[int(row)] for row in rows] if one.labels else []
 
 
 def _draw_axes(root: ElementTree.Element, plot: _Plot, xlabel: str, ylabel: str) -> None:
@@ -170,11 +171,11 @@ def _draw_series(
     across, down = plot.across(x), plot.down(y)
     if one.style != "points" and len(x) > 1:
         joined = " ".join(f"{a:.1f},{d:.1f}" for a, d in zip(across, down, strict=True))
-        dashes = {"stroke-dasharray": "5 4"} if one.dashed else {}
+        dashes = _dashes(one, index)
         line = {"points": joined, "fill": "none", "stroke": "currentColor", "stroke-width": "1.8"}
         ElementTree.SubElement(group, "polyline", line | {"stroke-linejoin": "round"} | dashes)
     low, high = plot.down(y - error), plot.down(y + error)
-    for i in np.flatnonzero(error > 0):
+    for i in map(int, np.flatnonzero(error > 0)):
         bar = f"M{across[i]:.1f} {low[i]:.1f}V{high[i]:.1f}"
         caps = "".join(f"M{across[i] - 3:.1f} {end[i]:.1f}h6" for end in (low, high))
         _path(group, bar + caps, stroke="currentColor")
@@ -201,20 +202,19 @@ def _legend_places(names: Sequence[str]) -> tuple[list[tuple[float, int]], int]:
     return places, row + 1 if places else 0
 
 
-def _draw_legend(
-    root: ElementTree.Element, series: Sequence[Series], places: list[tuple[float, int]], num_names: int
-) -> None:
+def _draw_legend(root: ElementTree.Element, series: Sequence[Series], places: list[tuple[float, int]]) -> None:
+    """series: one of each name."""
     for index, (x, row) in enumerate(places):
         y = _TOP + _LINE * row
         if index == _MAX_IN_LEGEND:
-            _text(root, x, y + 4, f"and {num_names - _MAX_IN_LEGEND} more")
+            _text(root, x, y + 4, f"and {len(series) - _MAX_IN_LEGEND} more")
             continue
         key = ElementTree.SubElement(root, "g", {"style": _colour(index)})
         if series[index].style == "points":
             place = {"cx": f"{x + 8:.1f}", "cy": str(y), "r": "3.2", "fill": "currentColor"}
             ElementTree.SubElement(key, "circle", place)
         else:
-            dashes = {"stroke-dasharray": "5 4"} if series[index].dashed else {}
+            dashes = _dashes(series[index], index)
             _path(key, f"M{x:.1f} {y}h16", **{"stroke": "currentColor", "stroke-width": "2.5"}, **dashes)
         name = _text(root, x + 20, y + 4, _shortened(series[index].name))
         _title(name, series[index].name)
@@ -223,6 +223,11 @@ def _draw_legend(
 def _colour(index: int) -> str:
     index %= len(COLOURS)
     return f"color: var(--series-{index}, {COLOURS[index]})"
+
+
+def _dashes(one: Series, index: int) -> dict[str, str]:
+    """A dashed line where the series asks for it, and where its colour is another's already."""
+    return {"stroke-dasharray": "5 4"} if one.dashed or index >= len(COLOURS) else {}
 
 
 def _shortened(name: str, length: int = 44) -> str:

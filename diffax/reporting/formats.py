@@ -34,6 +34,11 @@ def with_error(value: float | int | None, standard_error: float | int | None) ->
     return f"{value:,.{decimals}f} ± {standard_error:,.{decimals}f}"
 
 
+def cell(value: float | int | None, standard_error: float | int | None) -> str | float | int | None:
+    """The cell of a table for a measured value: `with_error` where its error is known, else the number."""
+    return value if standard_error is None else with_error(value, standard_error)
+
+
 def tick(value: float | int) -> str:
     """The label of a tick: 0.25, 100, 20k, 1.5M, 1e-05."""
     for size, suffix in _SUFFIXES:

@@ -101,7 +101,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": formats.number, "data_uri": _data_uri, "is_number": _is_number}
+    environment.filters |= {"number": formats.number, "data_uri": _data_uri, "is_aligned": _is_aligned}
     return environment.get_template(_TEMPLATE).render(page=page)
 
 
@@ -116,5 +116,6 @@ def _data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is_aligned(cell: Any) -> bool:
+    """Whether a cell is a number, with or without its error, and stands at the right of its column."""
+    return (isinstance(cell, int | float) and not isinstance(cell, bool)) or " ± " in str(cell)

@@ -62,13 +62,13 @@ def test_tensorboard_gets_the_numbers(tmp_path):
 
 
 def test_a_half_written_line_is_dropped(tmp_path):
-    with metrics.MetricsWriter(tmp_path, write_tensorboard=False) as writer:
+    with metrics.MetricsWriter(tmp_path) as writer:
         writer.write(1, {"loss": 1.0})
     whole = (tmp_path / "metrics.jsonl").read_bytes()
     (tmp_path / "metrics.jsonl").write_bytes(whole + '{"step": 2, "note": "é'.encode()[:-1])
     assert [record["step"] for record in metrics.read(tmp_path)] == [1]
     with pytest.warns(UserWarning, match=r"dropped unreadable lines \[2\]"):
-        writer = metrics.MetricsWriter(tmp_path, write_tensorboard=False)
+        writer = metrics.MetricsWriter(tmp_path)
     with writer:
         writer.write(2, {"loss": 0.5})
     assert strict_lines(tmp_path) == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
@@ -77,7 +77,7 @@ def test_a_half_written_line_is_dropped(tmp_path):
 
 def test_a_whole_last_line_without_its_newline_is_kept(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 1.0}')
-    with metrics.MetricsWriter(tmp_path, write_tensorboard=False) as writer:
+    with metrics.MetricsWriter(tmp_path) as writer:
         writer.write(2, {"loss": 0.5})
     assert [record["step"] for record in strict_lines(tmp_path)] == [1, 2]
 
@@ -98,10 +98,10 @@ def test_resuming_drops_later_steps_so_none_appears_twice(tmp_path):
 
 
 def test_a_step_that_is_measured_again_keeps_the_line_of_its_training_alone(tmp_path):
-    with metrics.MetricsWriter(tmp_path, write_tensorboard=False) as writer:
+    with metrics.MetricsWriter(tmp_path) as writer:
         for step, name in ((1, "loss"), (1, "measured"), (2, "loss"), (2, "measured"), (2, "more"), (3, "loss")):
             writer.write(step, {name: 1.0})
-    with metrics.MetricsWriter(tmp_path, 2, measure_again=True, write_tensorboard=False) as writer:
+    with metrics.MetricsWriter(tmp_path, 2, measure_again=True) as writer:
         writer.write(2, {"measured": 2.0})
     lines = [(line["step"], *(name for name in line if name != "step")) for line in metrics.read(tmp_path)]
     assert lines == [(1, "loss"), (1, "measured"), (2, "loss"), (2, "measured")]
@@ -109,19 +109,19 @@ def test_a_step_that_is_measured_again_keeps_the_line_of_its_training_alone(tmp_
 
 def test_without_resume_step_nothing_is_dropped(tmp_path):
     for step in (1, 2):
-        with metrics.MetricsWriter(tmp_path, write_tensorboard=False) as writer:
+        with metrics.MetricsWriter(tmp_path) as writer:
             writer.write(step, {"loss": 0.0})
     assert [line["step"] for line in strict_lines(tmp_path)] == [1, 2]
 
 
 def test_a_file_without_lines_is_nothing_to_warn_of(tmp_path, recwarn):
     for _ in range(2):
-        metrics.MetricsWriter(tmp_path, resume_step=3, write_tensorboard=False).close()
+        metrics.MetricsWriter(tmp_path, resume_step=3).close()
     assert metrics.read(tmp_path) == [] and len(recwarn) == 0
 
 
 def test_refused_metrics_leave_no_line(tmp_path):
-    with metrics.MetricsWriter(tmp_path, write_tensorboard=False) as writer:
+    with metrics.MetricsWriter(tmp_path) as writer:
         with pytest.raises(ValueError, match=r"metric 'loss' must be a scalar, got shape \(3,\)"):
             writer.write(1, {"ok": 1.0, "loss": jnp.zeros(3)})
         with pytest.raises(ValueError, match="metric 'x' must be a number or a string, got NoneType"):

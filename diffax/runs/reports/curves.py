@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from diffax.reporting import formats
 from diffax.reporting.charts import Series, chart
 from diffax.reporting.page import Details, Figure, Figures, Part, Section, Table
@@ -54,10 +56,8 @@ def section(lines: Lines) -> Section | None:
 
 def _losses(lines: Lines, names: Sequence[str]) -> Figure:
     curves = [series(lines, name) for name in names]
-    values = [value for curve in curves for value in curve.y if value > 0]  # type: ignore[union-attr]
-    log = "y" if values and max(values) > 10 * min(values) else ""
     caption = "Training loss is the mean since the line before; held-out loss uses the same noise at every step."
-    return Figure(chart(curves, xlabel="step", ylabel="loss", log=log), caption)
+    return Figure(chart(curves, xlabel="step", ylabel="loss", log=log_axis(curves)), caption)
 
 
 def _profiles(lines: Lines, names: Sequence[str]) -> list[Figure]:
@@ -85,9 +85,16 @@ def _table(lines: Lines, names: Sequence[str]) -> Table:
         found = [line for line in lines if _is_number(line.get(name))]
         last = found[-1]
         low, high = (choose(found, key=lambda line: line[name]) for choose in (min, max))
-        value = formats.with_error(last[name], last.get(name + ERROR_SUFFIX))
+        value = formats.cell(last[name], last.get(name + ERROR_SUFFIX))
         rows.append((name, value, last["step"], low[name], low["step"], high[name], high["step"]))
     return Table(("metric", "last", "at step", "lowest", "at step", "highest", "at step"), rows)
+
+
+def log_axis(curves: Sequence[Series]) -> str:
+    """ "y" where the positive values of the curves span more than a factor of ten, else ""."""
+    values = np.concatenate([np.asarray(curve.y, np.float64) for curve in curves])
+    values = values[np.isfinite(values) & (values > 0)]
+    return "y" if len(values) and values.max() > 10 * values.min() else ""
 
 
 def spread(count: int, most: int) -> list[int]:

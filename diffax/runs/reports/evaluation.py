@@ -31,11 +31,12 @@ def page(directory: pathlib.Path) -> Page:
     """The report of an evaluation's directory."""
     results = read_object(directory / FILENAME)
     found = measurements(results)
-    sections = [table(found)] if found else []
-    figures = [Figures([_against_evaluations(metric, rows)]) for metric, rows in _by_metric(found).items() if _varies(rows)]
+    sections = []
+    figures = [_against_evaluations(metric, rows) for metric, rows in _by_metric(found).items() if _varies(rows)]
     if figures:
         caption = "The dashed line is the Pareto front: no other setting is as good with as few evaluations."
-        sections.append(Section("Quality against evaluations", figures, caption))
+        sections.append(Section("Quality against evaluations", [Figures(figures)], caption))
+    sections += [table(found)] if found else []
     made_by = results.get("made_by")
     if made_by:
         text = made_by if isinstance(made_by, str) else json.dumps(made_by, indent=2, ensure_ascii=False)
@@ -73,8 +74,8 @@ def highest_is_best(metric: str) -> bool:
     return metric.partition("/")[0].startswith(_HIGHEST_IS_BEST)
 
 
-def _value(one: Measurement) -> str:
-    return formats.with_error(one["value"], one.get("standard_error"))
+def _value(one: Measurement) -> str | float | None:
+    return formats.cell(one["value"], one.get("standard_error"))
 
 
 def _by_metric(found: Sequence[Measurement]) -> dict[str, list[Measurement]]:

@@ -68,7 +68,7 @@ def _averages(rows: Sequence[Row], metric: str, lowest: bool) -> Section:
     paths = _paths(rows) or list(_overrides(rows[0]))
     rows = sorted(rows, key=lambda row: (_value(row) is None, (_value(row) or 0) * (1 if lowest else -1)))
     cells = [
-        [*(_overrides(row).get(path) for path in paths), row.get("num_seeds"), formats.with_error(_value(row), row.get("standard_error"))]
+        [*(_overrides(row).get(path) for path in paths), row.get("num_seeds"), formats.cell(_value(row), row.get("standard_error"))]
         for row in rows
     ]
     caption = "Points that differ in their seed alone are averaged; the best is first."
@@ -93,45 +93,50 @@ def _points(points: Sequence[Row], metric: str, lowest: bool) -> Section:
 
 
 def _against_hyperparameters(rows: Sequence[Row], metric: str) -> list[Figure]:
-    return [Figure(_against(rows, path, metric)) for path in _paths([row for row in rows if _value(row) is not None])]
+    measured = [row for row in rows if _value(row) is not None]
+    return [Figure(_against(measured, path, metric)) for path in _paths(measured)]
 
 
 def _against(rows: Sequence[Row], path: str, metric: str) -> str:
     """The metric against one setting: numbers on an axis, other values side by side."""
-    shown = [row for row in rows if _value(row) is not None and path in _overrides(row)]
+    shown = [row for row in rows if path in _overrides(row)]
+    values = [value for row in shown if (value := _value(row)) is not None]
     settings = [_overrides(row)[path] for row in shown]
     numeric = all(isinstance(setting, int | float) and not isinstance(setting, bool) for setting in settings)
     names = list(dict.fromkeys(map(str, settings)))
     x = settings if numeric else [names.index(str(setting)) for setting in settings]
     labels = [", ".join(f"{key} {formats.number(value)}" for key, value in _overrides(row).items()) for row in shown]
     errors = [row.get("standard_error") or 0.0 for row in shown]
-    points = Series(metric, x, [_value(row) for row in shown], errors, "points", labels=labels)
+    points = Series(metric, x, values, errors, "points", labels=labels)
     log = "x" if numeric and min(x) > 0 and max(x) >= 20 * min(x) else ""
-    xticks = None if numeric else dict(enumerate(name[:24] for name in names))
+    xticks = None if numeric else {float(place): name[:24] for place, name in enumerate(names)}
     return chart([points], xlabel=path, ylabel=metric, log=log, xticks=xticks)
 
 
 def _learning_curves(directory: pathlib.Path, points: Sequence[Row], metric: str) -> Section | None:
     """The metric over the steps of each point, or its loss where the metric is measured once at the end."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    paths = _paths(points)
+    paths = [path for path in _paths(points) if path != "seed"]
+    found = []
     for point in points:
         folder = directory / str(point.get("directory") or point.get("name") or "")
         if folder != directory and (folder / metrics.FILENAME).is_file():
             settings = _overrides(point)
-            name = ", ".join(f"{path.rpartition('.')[2]} {formats.number(settings.get(path))}" for path in paths)
-            found[f"{point.get('name', folder.name)}: {name}" if name in found or not name else name] = metrics.read(folder)
+            name = ", ".join(f"{_shortened(path)} {formats.number(settings.get(path))}" for path in paths)
+            found.append((name or folder.name, metrics.read(folder)))
     if not found:
         return None
     shown = next((name for name in (metric, "held_out_loss", "loss") if _has_curve(found, name)), "loss")
-    series = [curves.series(lines, shown, name) for name, lines in found.items()][:_MAX_CURVES]
-    values = [value for one in series for value in one.y if value > 0]  # type: ignore[union-attr]
-    log = "y" if values and max(values) > 10 * min(values) else ""
+    series = [curves.series(lines, shown, name) for name, lines in found][:_MAX_CURVES]
+    svg = chart(series, xlabel="step", ylabel=shown, log=curves.log_axis(series))
     few = "" if len(found) <= _MAX_CURVES else f" of the first {_MAX_CURVES} of {len(found)} points"
-    return Section(
-        "Learning curves", [Figures([Figure(chart(series, xlabel="step", ylabel=shown, log=log))])], f"{shown}{few}."
-    )
+    caption = f"{shown}{few}; points that differ in their seed alone have one colour."
+    return Section("Learning curves", [Figures([Figure(svg)])], caption)
 
 
-def _has_curve(found: Mapping[str, Sequence[Mapping[str, Any]]], name: str) -> bool:
-    return any(sum(name in line for line in lines) > 1 for lines in found.values())
+def _shortened(path: str) -> str:
+    """learning_rate for optimizer.learning_rate, schedule for schedule.name."""
+    return path.removesuffix(".name").rpartition(".")[2]
+
+
+def _has_curve(found: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], name: str) -> bool:
+    return any(sum(name in line for line in lines) > 1 for _, lines in found)
