@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -40,12 +41,13 @@ class Axis:
         named = labels or {}
         return cls(low, high, log, tuple((value, named.get(value, formats.tick(value))) for value in ticks))
 
-    def position(self, values: np.ndarray | float) -> np.ndarray:
+    def position(self, values: Any) -> Any:
         """Where values are on the axis, 0 at its low end and 1 at its high end; clipped to it."""
         low, high = self.low, self.high
+        values = np.asarray(values, np.float64)
         if self.log:
             values, low, high = np.log(np.maximum(values, low)), math.log(low), math.log(high)
-        return np.clip((np.asarray(values, np.float64) - low) / (high - low), 0, 1)
+        return np.clip((values - low) / (high - low), 0, 1)
 
 
 def visible(values: np.ndarray, *, log: bool = False) -> np.ndarray:

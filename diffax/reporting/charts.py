@@ -6,7 +6,7 @@ for its light and its dark theme. A chart that stands alone has colours of its o
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -51,10 +51,10 @@ class _Plot:
     y: Axis
     top: float
 
-    def across(self, values: np.ndarray | float) -> np.ndarray:
+    def across(self, values: Any) -> Any:
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * self.x.position(values)
 
-    def down(self, values: np.ndarray | float) -> np.ndarray:
+    def down(self, values: Any) -> Any:
         return self.top + (_HEIGHT - _TOP - _BOTTOM) * (1 - self.y.position(values))
 
     @property
@@ -88,7 +88,7 @@ def chart(
     y_axis = Axis.of([*(y for _, y, *_ in drawn), *with_bars], log="y" in log)
     names = list(dict.fromkeys(one.name for one in series))
     places, num_rows = _legend_places(names if len(names) > 1 else [])
-    plot = _Plot(x_axis, y_axis, _TOP + _LINE * num_rows)
+    plot = _Plot(x_axis, y_axis, float(_TOP + _LINE * num_rows))
     height = _HEIGHT + _LINE * num_rows
     root = ElementTree.Element(
         "svg",
@@ -143,10 +143,15 @@ def _visible(one: Series, log: str) -> tuple[np.ndarray, np.ndarray, np.ndarray,
 def _draw_axes(root: ElementTree.Element, plot: _Plot, xlabel: str, ylabel: str) -> None:
     right = _WIDTH - _RIGHT
     grid = ElementTree.SubElement(root, "g", {"stroke": "currentColor", "stroke-opacity": "0.18"})
+    room = int((right - _LEFT) / max(len(plot.x.ticks), 1) / _CHARACTER)
     for value, label in plot.x.ticks:
         at = float(plot.across(value))
         _path(grid, f"M{at:.1f} {plot.top:.1f}V{plot.bottom:.1f}")
-        _text(root, at, plot.bottom + 16, label, anchor="middle", kind="x-tick")
+        shown = _shortened(label, max(room, 4))
+        half = _CHARACTER * len(shown) / 2
+        tick = _text(root, min(at, _WIDTH - half), plot.bottom + 16, shown, anchor="middle", kind="x-tick")
+        if shown != label:
+            _title(tick, label)
     for value, label in plot.y.ticks:
         at = float(plot.down(value))
         _path(grid, f"M{_LEFT} {at:.1f}H{right}")
@@ -240,8 +245,8 @@ def _path(parent: ElementTree.Element, d: str, **attributes: str) -> None:
 
 def _text(
     parent: ElementTree.Element,
-    x: float,
-    y: float,
+    x: float | int,
+    y: float | int,
     text: str,
     *,
     anchor: str = "start",

@@ -7,6 +7,7 @@ import jax
 import pytest
 
 import launch
+from diffax.runs import reports
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -27,6 +28,18 @@ def standard_promotion():
     """Optax multiplies floats by integer step counts, which strict promotion refuses."""
     with jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture
+def reports_on():
+    """Training writes report.html in the test that asks for this."""
+
+
+@pytest.fixture(autouse=True)
+def reports_off(request, monkeypatch):
+    """Training writes no report.html: each compiles a sampler anew, and nearly no test looks at it."""
+    if "reports_on" not in request.fixturenames:
+        monkeypatch.setattr(reports, "after_training", lambda workdir, model: None)
 
 
 @pytest.fixture

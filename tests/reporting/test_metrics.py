@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
 
-from diffax.reporting import metrics
+from diffax.reporting import loggers, metrics
 
 
 def strict_lines(workdir):
@@ -36,6 +36,10 @@ def events(workdir):
     return found
 
 
+def tensorboard(workdir, resume_step=None):
+    return {"tensorboard": loggers.TensorBoard(workdir, resume_step)}
+
+
 def test_one_object_a_line_on_disk_at_once(tmp_path):
     with metrics.MetricsWriter(tmp_path / "run") as writer:
         writer.write(1, {"loss": jnp.float32(0.5), "rate": np.float64(2.5), "count": np.int64(3), "note": "hello"})
@@ -55,7 +59,7 @@ def test_non_finite_numbers_are_strict_json_and_read_back(tmp_path):
 
 
 def test_tensorboard_gets_the_numbers(tmp_path):
-    with metrics.MetricsWriter(tmp_path) as writer:
+    with metrics.MetricsWriter(tmp_path, loggers=tensorboard(tmp_path)) as writer:
         writer.write(10, {"loss": 0.5, "note": "text"})
         writer.write(20, {"loss": 0.25, "eval/distance": 3})
     assert events(tmp_path) == [(10, "loss", 0.5), (20, "loss", 0.25), (20, "eval/distance", 3.0)]
@@ -83,10 +87,10 @@ def test_a_whole_last_line_without_its_newline_is_kept(tmp_path):
 
 
 def test_resuming_drops_later_steps_so_none_appears_twice(tmp_path):
-    with metrics.MetricsWriter(tmp_path) as writer:
+    with metrics.MetricsWriter(tmp_path, loggers=tensorboard(tmp_path)) as writer:
         for step in range(1, 8):
             writer.write(step, {"loss": float(step)})
-    with metrics.MetricsWriter(tmp_path, resume_step=4) as writer:
+    with metrics.MetricsWriter(tmp_path, resume_step=4, loggers=tensorboard(tmp_path, 4)) as writer:
         for step in range(5, 10):
             writer.write(step, {"loss": 10.0 * step})
     lines = strict_lines(tmp_path)

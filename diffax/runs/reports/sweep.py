@@ -109,7 +109,7 @@ def _against(rows: Sequence[Row], path: str, metric: str) -> str:
     errors = [row.get("standard_error") or 0.0 for row in shown]
     points = Series(metric, x, values, errors, "points", labels=labels)
     log = "x" if numeric and min(x) > 0 and max(x) >= 20 * min(x) else ""
-    xticks = None if numeric else {float(place): name[:24] for place, name in enumerate(names)}
+    xticks = None if numeric else {float(place): name for place, name in enumerate(names)}
     return chart([points], xlabel=path, ylabel=metric, log=log, xticks=xticks)
 
 
