@@ -10,11 +10,11 @@ from typing import Any, Literal
 from xml.etree import ElementTree
 
 import numpy as np
-import numpy.typing as npt
 
 from diffax.reporting import formats
 from diffax.reporting.axes import Axis, visible
 
+Values = Sequence[float | int] | np.ndarray
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56a0d3", "#8c564b", "#7f7f7f")
 MAX_POINTS = 1000  # of a line
 _MAX_IN_LEGEND = 12
@@ -35,9 +35,9 @@ class Series:
     """
 
     name: str
-    x: npt.ArrayLike
-    y: npt.ArrayLike
-    error: npt.ArrayLike | None = None
+    x: Values
+    y: Values
+    error: Values | None = None
     style: Literal["line", "points", "both"] = "line"
     dashed: bool = False
     labels: Sequence[str] = ()
@@ -112,7 +112,7 @@ def chart(
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def pareto_front(cost: npt.ArrayLike, value: npt.ArrayLike, *, lowest_is_best: bool = True) -> np.ndarray:
+def pareto_front(cost: Values, value: Values, *, lowest_is_best: bool = True) -> np.ndarray:
     """The indices of the points that no other point is at least as good as, in order of their cost.
 
     Of points (n,) with equal cost and value the first is taken; those that are not finite are on no front.
@@ -158,9 +158,9 @@ def _draw_axes(root: ElementTree.Element, plot: _Plot, xlabel: str, ylabel: str)
         _text(root, _LEFT - 6, at + 4, label, anchor="end", kind="y-tick")
     frame = ElementTree.SubElement(root, "g", {"stroke": "currentColor", "stroke-opacity": "0.6"})
     _path(frame, f"M{_LEFT} {plot.top:.1f}V{plot.bottom:.1f}H{right}")
-    _text(root, (_LEFT + right) / 2, plot.bottom + 36, xlabel, anchor="middle")
+    _text(root, (_LEFT + right) / 2, plot.bottom + 36, _shortened(xlabel, 58), anchor="middle")
     middle = (plot.top + plot.bottom) / 2
-    _text(root, 12, middle, ylabel, anchor="middle", transform=f"rotate(-90 12 {middle:.1f})")
+    _text(root, 12, middle, _shortened(ylabel, 34), anchor="middle", transform=f"rotate(-90 12 {middle:.1f})")
 
 
 def _draw_series(

@@ -30,16 +30,10 @@ def standard_promotion():
         yield
 
 
-@pytest.fixture
-def reports_on():
-    """Training writes report.html in the test that asks for this."""
-
-
 @pytest.fixture(autouse=True)
-def reports_off(request, monkeypatch):
-    """Training writes no report.html: each compiles a sampler anew, and nearly no test looks at it."""
-    if "reports_on" not in request.fixturenames:
-        monkeypatch.setattr(reports, "after_training", lambda workdir, model: None)
+def reports_off(monkeypatch):
+    """Training writes no report.html: each compiles a sampler anew, and only tests/runs/test_reports.py looks at it."""
+    monkeypatch.setattr(reports, "after_training", lambda workdir, model: None)
 
 
 @pytest.fixture

@@ -2,19 +2,24 @@
 
 import html.parser
 import json
+import pathlib
 import shlex
+import shutil
 import warnings
 from xml.etree import ElementTree
 
+import jax
 import numpy as np
 import pytest
 
+import launch
 from diffax import arrays, runs, samplers
 from diffax.runs import reports, trajectory
 from tests.jobs.test_launch import POINTS, config
 
 HOSTILE = "<script>alert(1)</script>"
-EVERY = ("held_out_loss", "samples", "loss_by_log_snr", "sliced_wasserstein")
+after_training = reports.after_training  # the tests of runs leave it out
+EVERY = ("held_out_loss", "samples")
 
 
 class Read(html.parser.HTMLParser):
@@ -61,18 +66,25 @@ def num_points(figure):
     return [len(line.get("points").split()) for line in figure.iter("{http://www.w3.org/2000/svg}polyline")]
 
 
-@pytest.fixture
-def run(command, tmp_path, reports_on):
-    """A run that was trained and has its report."""
-    directory = tmp_path / "run"
+@pytest.fixture(scope="module")
+def trained_run(tmp_path_factory):
+    """A run that was trained, with the report that training wrote."""
+    directory = tmp_path_factory.mktemp("trained") / "run"
     every = [f"--config.evaluators.{name}.every=2" for name in EVERY]
-    code, out, err = command(
-        "--config", config("spiral"), "--workdir", directory, *POINTS, *every,
-        "--config.evaluators.samples.num_samples=16", "--config.evaluators.loss_by_log_snr.bins=3",
-        "--config.train.num_steps=4", "--config.sampler.num_steps=9",
-    )  # fmt: skip
-    assert code == 0 and f"Look at {directory / 'report.html'}" in out, err
+    with jax.numpy_dtype_promotion("standard"):
+        code = launch.main([
+            "launch.py", "--config", str(config("spiral")), "--workdir", str(directory), *POINTS, *every,
+            "--config.evaluators.samples.num_samples=16",
+            "--config.train.num_steps=4", "--config.sampler.num_steps=9",
+        ])  # fmt: skip
+    assert code == 0 and (directory / "report.html").exists()
     return directory
+
+
+@pytest.fixture
+def run(trained_run, tmp_path):
+    """A copy of the run."""
+    return pathlib.Path(shutil.copytree(trained_run, tmp_path / "run"))
 
 
 def test_training_writes_a_report_of_its_run(command, run, tmp_path):
@@ -82,7 +94,6 @@ def test_training_writes_a_report_of_its_run(command, run, tmp_path):
         "Configuration", "Environment", "Reproduce",
     ]  # fmt: skip
     assert num_points(read.figure("loss")) == [4, 2]  # of training, and held out
-    assert num_points(read.figure("sliced_wasserstein")) == [2]
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     last = [line["held_out_loss"] for line in lines if "held_out_loss" in line][-1]
     assert read.row("held_out_loss")[1:3] == [f"{last:.4g}", "4"]
@@ -100,12 +111,31 @@ def test_training_writes_a_report_of_its_run(command, run, tmp_path):
     assert code == 0 and str(run / "report.html") in out and "report: section 8/8" in err
     assert Read(run / "report.html").headings == read.headings
 
+    read = Read(run / "report.html")
+
     # The command that does it again, from config.json; it needs no training to see that it is the same run.
     line = next(line for line in read.whole.splitlines() if "launch.py --config" in line)
     arguments = shlex.split(line.replace("<pre><code>", "").partition("</code>")[0])[2:]
     assert arguments[-1] == str(tmp_path / "run_again")
     code, shown, err = command(*arguments, "--mode", "show")
     assert code == 0 and shown == command("--workdir", run, "--mode", "show")[1], err
+
+
+def test_metrics_have_their_errors_and_noise_levels():
+    """Five steps, measured at two log-SNRs, of which four are drawn."""
+    lines = [{"step": step, "loss": 1 / step, "grad_norm": 2.0} for step in range(1, 6)]
+    lines += [{"step": step, "loss_log_snr_-2.5": 3.0, "loss_log_snr_1e-05": 1.0} for step in range(1, 6)]
+    lines += [{"step": 1, "distance": 0.5, "distance_standard_error": 0.12}, {"step": 2, "distance": 0.25, "note": "text"}]
+    section = reports.run.curves.section(lines)
+    figures, table, folded = section.parts
+    assert table.rows == [("distance", 0.25, 2, 0.25, 2, 0.5, 1)]
+    roots = [ElementTree.fromstring(figure.svg) for figure in figures.figures]
+    assert [root.get("aria-label") for root in roots] == ["loss over step", "distance over step", "loss over log-SNR"]
+    assert [num_points(root) for root in roots] == [[5], [2], [2] * 4]
+    assert "distance: 1, 0.50 ± 0.12" in "".join(roots[1].itertext())
+    assert [name for name in roots[2].itertext() if name.startswith("step ")][:2] == ["step 1", "step 1: -2.5, 3"]
+    assert "step 5" in roots[2].itertext() and len(folded.parts[0].figures) == 1
+    assert reports.run.curves.section([]) is None
 
 
 def test_a_trajectory_ends_in_the_samples_that_are_drawn(run):
@@ -134,12 +164,12 @@ def test_a_report_that_fails_ends_no_run(run, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(reports.run.noise, "section", broken)
         with pytest.warns(UserWarning, match="report: noise schedule is left out: RuntimeError: no luck"):
-            reports.after_training(run, runs.open(run))
+            after_training(run, runs.open(run))
     assert "Noise schedule and loss weight" not in Read(run / "report.html").headings
     (run / "report.html").unlink()
     monkeypatch.setattr(reports.page, "write", broken)
     with pytest.warns(UserWarning, match=r"report\.html was not written: RuntimeError: no luck"):
-        reports.after_training(run, runs.open(run))
+        after_training(run, runs.open(run))
     assert not (run / "report.html").exists()
 
 

@@ -29,7 +29,7 @@ def configuration(config: ConfigDict) -> Section:
     return Section(
         "Configuration",
         [
-            Table(("setting", "value", "default"), rows),
+            *([Table(("setting", "value", "default"), rows)] if rows else []),
             Details(f"All {len(every)} settings", [Table(("setting", "value"), every, marked)]),
         ],
         "What differs from the defaults. An option's default is that of the name that was chosen.",
