@@ -17,7 +17,7 @@ NEWEST_TESTS = $(addprefix tests/,schedules processes denoisers losses networks 
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers test-newest lint types format hooks clean
+.PHONY: help demo test test-browser test-peers test-newest lint types format hooks clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -29,8 +29,12 @@ demo: $(VENV)/.runtime ## train a small model on 8x8 digits and sample from it, 
 	@for file in $$(ls -t $(DEMO_DIR)/samples/*.png 2>/dev/null | head -1) $(DEMO_DIR)/report.html $(DEMO_DIR)/metrics.jsonl; do \
 	    if [ -e "$$file" ]; then echo "Look at $$file"; fi; done
 
-test: $(VENV)/.test ## every test but those against other codebases
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal --durations=10 $(PYTEST_ARGS)
+test: $(VENV)/.test ## every test but those in a browser and those against other codebases
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal --durations=10 --ignore tests/browser $(PYTEST_ARGS)
+
+test-browser: $(VENV)/.test ## reports in headless Chromium, which is installed where it is missing
+	@.ci/chromium
+	$(VENV)/bin/python -m pytest tests/browser $(PYTEST_ARGS)
 
 test-peers: $(VENV_PEERS)/.peers ## tests against torch, diffusers and torch-fidelity, in an environment of their own
 	$(VENV_PEERS)/bin/python -m pytest tests/peers $(PYTEST_ARGS)

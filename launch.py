@@ -24,7 +24,7 @@ from diffax import devices
 devices.configure()  # before JAX starts
 
 # A mode is a file of diffax/jobs with flags(parser) and run(config, workdir, args); its docstring is its help.
-MODES = ("train", "sample", "evaluate", "plan", "inspect_data", "show")
+MODES = ("train", "sample", "evaluate", "report", "plan", "inspect_data", "show")
 
 PREEMPTED = 75
 EXAMPLES = """examples:
@@ -58,7 +58,7 @@ def _main(argv: list[str]) -> int:
         if args is None:
             return 0
         job = _job(args.mode)
-        config, workdir = _config(args, overrides)
+        config, workdir = _config(args, overrides, needed=getattr(job, "NEEDS_CONFIG", True))
         _start(args)
         # A plan says how long compiling takes.
         devices.enable_compilation_cache(enabled=args.compilation_cache and args.mode != "plan")
@@ -227,8 +227,8 @@ def _start(args: argparse.Namespace) -> None:
         ) from error
 
 
-def _config(args: argparse.Namespace, overrides: list[tuple[str, str]]):
-    """The resolved configuration to run, and where."""
+def _config(args: argparse.Namespace, overrides: list[tuple[str, str]], *, needed: bool = True):
+    """The resolved configuration to run, and where; needed: whether a directory without one is refused."""
     from diffax import config_file, resolve
     from diffax.runs import directory as run_directory
     from diffax.runs.errors import UserError, for_people
@@ -243,6 +243,8 @@ def _config(args: argparse.Namespace, overrides: list[tuple[str, str]]):
         config_file.find_modules()
         config = run_directory.read_config(workdir)
         if config is None:
+            if not needed:
+                return None, workdir
             raise UserError(f"--workdir {workdir} is no run's directory: it has no config.json")
     with for_people():
         return resolve.resolve(resolve.override(config, overrides)), workdir

@@ -8,6 +8,7 @@ valid.
 
 import functools
 import inspect
+import pathlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,7 @@ from diffax import (
 from diffax.choices import Slot
 from diffax.denoisers import time_inputs
 from diffax.processes import time_sampling
+from diffax.reporting.loggers import LOGGERS, Logger, check_installed
 from diffax.typing import Denoiser, Network, Schedule
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
@@ -140,6 +142,7 @@ SLOTS: dict[str, Slot] = {
 GROUPS: dict[str, tuple[Slot, dict[str, Any]]] = {
     "ema": (build_training.AVERAGE_SLOT, {}),
     "evaluators": (Slot(EVALUATORS, is_function=True, nested={"features": (_FEATURES, "pixels")}), {"every": 5_000}),
+    "loggers": (Slot(LOGGERS, passed=("workdir", "resume_step", "config")), {}),
 }
 # The option whose default is the value of another setting: the data have one standard deviation.
 SAME_AS = {"loss.weighting.sigma_data": "parameterization.sigma_data"}
@@ -300,6 +303,19 @@ def evaluators(config: ConfigDict) -> dict[str, tuple[int, evaluation.Evaluator]
 def features(config: ConfigDict) -> Callable[..., evaluation.features.Extractor]:
     """What makes the feature extractor of config.evaluation.features."""
     return choices.make("evaluation.features", config.evaluation.features, SLOTS["evaluation.features"])
+
+
+def check_loggers(config: ConfigDict) -> None:
+    """Raises ValueError for a logger of config.loggers whose package is not installed."""
+    for entry in config.loggers.values():
+        check_installed(entry.name)
+
+
+def loggers(config: ConfigDict, workdir: pathlib.Path, resume_step: int | None) -> dict[str, Logger]:
+    """The loggers of config.loggers by their keys; resume_step: as for reporting.metrics.MetricsWriter."""
+    passed = {"workdir": workdir, "resume_step": resume_step, "config": config.to_dict()}
+    slot, _ = GROUPS["loggers"]
+    return {key: choices.make(f"loggers.{key}", entry, slot, **passed) for key, entry in config.loggers.items()}
 
 
 def _times(options: ConfigDict, schedule: Schedule, num_steps: int) -> np.ndarray:

@@ -86,6 +86,9 @@ def default() -> ConfigDict:
                 "reference_size": 50_000,  # random examples of it, at most
                 "labels": "equal",  # each class in turn; or drawn at random
             },
+            # Where metrics and pictures go beside the run directory's files; the key is the logger's name unless it has
+            # a `name`.
+            "loggers": {"tensorboard": choice("tensorboard")},
             # Devices of all processes: `data` copies of the state, each split over `fsdp` devices. None: all the rest.
             "mesh": {"data": placeholder(int), "fsdp": 1},
             "sampler": {
@@ -109,6 +112,7 @@ FREE = (
     "data.workers",
     "evaluation",
     "evaluators",
+    "loggers",
     "mesh",
     "model.remat",
     "sampler",

@@ -1,15 +1,19 @@
-"""Configuration files: Python files whose get_config() returns a configuration."""
+"""Configuration files: Python files whose get_config() returns a configuration, and the config.json of a run."""
 
 import importlib.util
+import json
 import pathlib
 import sys
 import traceback
+from typing import Any
 
 from ml_collections import ConfigDict
 
 
 def load(path: str) -> ConfigDict:
     """What get_config() of a file returns. Modules beside the file and in the working directory can be imported by it.
+
+    A .json file is the config.json of a run: all of its settings, to train the same again elsewhere.
 
     Raises:
       ValueError: no such file, one with an error (naming its line), or one without get_config().
@@ -19,6 +23,9 @@ def load(path: str) -> ConfigDict:
         near = sorted(other.name for other in file.parent.glob("*.py") if other.stem != "__init__")
         there = f"; {pathlib.Path(path).parent} has {', '.join(near)}" if near else ""
         raise ValueError(f"--config {path}: there is no such file{there}")
+    if file.suffix == ".json":
+        find_modules()
+        return _from_json(path, file)
     find_modules(file.parent, file.parent.parent)
     spec = importlib.util.spec_from_file_location(f"_config_{file.stem}", file)
     if spec is None or spec.loader is None:
@@ -45,6 +52,23 @@ def find_modules(*folders: pathlib.Path) -> None:
     for folder in map(str, (*folders, pathlib.Path.cwd())):
         if folder not in sys.path:
             sys.path.append(folder)
+
+
+def tuples(value: Any) -> Any:
+    """The value with JSON's lists turned back into tuples."""
+    if isinstance(value, dict):
+        return {key: tuples(entry) for key, entry in value.items()}
+    return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+
+def _from_json(path: str, file: pathlib.Path) -> ConfigDict:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"--config {path}: not valid JSON: {_one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"--config {path}: expected the settings of a run, as in its config.json")
+    return ConfigDict(tuples(content))
 
 
 def _line(error: Exception, file: pathlib.Path) -> str:

@@ -76,10 +76,12 @@ def plan(config: ConfigDict, workdir: pathlib.Path, *, memory_gb: float | None =
             Model.build(config, DataDescription.of(config, examples)), examples, build_training.mesh(config)
         )
         mesh = planned.mesh
-        program, lowered = _lowered(planned, config.train.batch_size, config.train.accumulate)
-        begun = time.perf_counter()
-        compiled = lowered.compile()
-        seconds = time.perf_counter() - begun
+        with progress.Progress(2, description="plan", unit="programs", seconds_between_lines=5.0) as bar:
+            program, lowered = _lowered(planned, config.train.batch_size, config.train.accumulate)
+            begun = time.perf_counter()
+            compiled = lowered.compile()
+            seconds = time.perf_counter() - begun
+            bar.update(1)
         limit, data_bytes = _memory() if memory_gb is None else int(memory_gb * 1e9), _data_bytes(config, examples)
         peak, flops = _peak(compiled), program.flops(lowered)
         largest, advice = None, ""

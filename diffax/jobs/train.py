@@ -19,7 +19,7 @@ from diffax.data.examples import Examples
 from diffax.reporting import images, progress, throughput
 from diffax.reporting.metrics import FILENAME, MetricsWriter
 from diffax.runs import directory as run_directory
-from diffax.runs import fine_tuning, lock, remarks, trained
+from diffax.runs import fine_tuning, lock, remarks, reports, trained
 from diffax.runs.errors import Preempted, UserError, for_people
 from diffax.runs.evaluation_data import EvaluationData
 from diffax.runs.model import DataDescription, Model
@@ -58,6 +58,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
         mesh = build_training.mesh(config)
         program = Program.build(model, examples, mesh)
         evaluators = build.evaluators(config)
+        build.check_loggers(config)
         evaluation_data = EvaluationData.of(config, examples, held_out, mesh)
         # Only where there is no checkpoint yet, from which the run would go on.
         is_new = args.init_from is not None and not run_directory.checkpoints(workdir).exists()
@@ -87,11 +88,15 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
                 if saver.is_to_measure(start):
                     _measure(measuring, step, state, config, workdir)
                 if step < train.num_steps:
-                    step = _fit(program, examples, state, start, workdir, saver, (*saving, *measuring))
+                    state, step = _fit(program, examples, state, start, workdir, saver, (*saving, *measuring))
+            if step >= train.num_steps and (start is None or start < step or not (workdir / reports.FILENAME).exists()):
+                reports.after_training(workdir, trained.live(model, state, step, mesh))
     if step < config.train.num_steps:
         raise Preempted(f"{workdir}: saved at step {step} of {config.train.num_steps}; the same command goes on")
     if first:
-        print(f"{workdir}: done. Look at {workdir / 'samples'}; metrics are in {workdir / FILENAME}.", flush=True)
+        report = workdir / reports.FILENAME
+        shown = report if report.exists() else workdir / "samples"
+        print(f"{workdir}: done. Look at {shown}; metrics are in {workdir / FILENAME}.", flush=True)
 
 
 # After these the next checkpoint could not be written either.
@@ -165,9 +170,9 @@ def _callbacks(
     def evaluating(key: str, evaluator: evaluation.Evaluator) -> Any:
         def evaluate(step: int, state: training.TrainState) -> dict[str, Any]:
             at_step = trained.live(model, state, step, mesh)
-            metrics = run_evaluator(key, evaluator, at_step, evaluation_data, workdir)
+            metrics, pictures = run_evaluator(key, evaluator, at_step, evaluation_data, workdir)
             saver.measured(step, metrics)
-            return metrics
+            return metrics | pictures
 
         return evaluate
 
@@ -202,8 +207,15 @@ def _measure(
 ) -> None:
     """Measures a step that was saved by a process which died while it measured."""
     due = [callback for callback in measuring if callback.is_due(step, config.train.num_steps)]
-    with MetricsWriter(workdir, step, measure_again=True, enabled=distributed.is_first()) as writer:
+    with _writer(config, workdir, step, measure_again=True) as writer:
         training.run_callbacks(due, step, state, writer)
+
+
+def _writer(config: ConfigDict, workdir: pathlib.Path, step: int, *, measure_again: bool = False) -> MetricsWriter:
+    """The metrics writer of a run that goes on from a step, with the loggers of the configuration."""
+    first = distributed.is_first()
+    loggers = build.loggers(config, workdir, step) if first else {}
+    return MetricsWriter(workdir, step, measure_again=measure_again, loggers=loggers, enabled=first)
 
 
 def run_evaluator(
@@ -212,18 +224,20 @@ def run_evaluator(
     model: runs.Trained,
     evaluation_data: EvaluationData,
     workdir: pathlib.Path,
-) -> dict[str, float]:
-    """The numbers of an evaluator; its pictures are written to workdir/NAME/STEP.png.
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """The numbers of an evaluator, and its pictures, which are written to workdir/NAME/STEP.png.
 
     One that raises is reported by a warning, and what it yielded before counts.
     """
     numbers: dict[str, float] = {}
+    pictures: dict[str, np.ndarray] = {}
     try:
         for name, value in evaluator(model.step, model, evaluation_data):
             if not isinstance(value, np.ndarray) or value.ndim == 0:
                 numbers[name] = float(value)
             elif distributed.is_first():
                 images.save_png(workdir / name / f"{model.step:08d}.png", value)
+                pictures[name] = images.picture(value)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
             raise
@@ -231,7 +245,7 @@ def run_evaluator(
         warnings.warn(
             f"evaluator {key} at step {model.step}: {type(error).__name__}: {message}; training goes on", stacklevel=2
         )
-    return numbers
+    return numbers, pictures
 
 
 def _fit(
@@ -242,12 +256,12 @@ def _fit(
     workdir: pathlib.Path,
     saver: Saver,
     callbacks: tuple[training.PeriodicCallback, ...],
-) -> int:
-    """Trains, saves where it was stopped, and returns the step it came to."""
+) -> tuple[training.TrainState, int]:
+    """Trains, saves where it was stopped, and returns the state and the step it came to."""
     config, first = program.model.config, distributed.is_first()
     with (
         preemption.watched() as should_stop,
-        MetricsWriter(workdir, start or 0, enabled=first) as writer,
+        _writer(config, workdir, start or 0) as writer,
         progress.Progress(config.train.num_steps, start_step=start or 0, enabled=first) as bar,
     ):
         batches = build_data.batches(config, examples, start or 0, program.mesh)
@@ -272,7 +286,7 @@ def _fit(
         if step < config.train.num_steps:
             saver.save(step, state, recent)
         saver.checkpoints.wait()
-    return step
+    return state, step
 
 
 @contextlib.contextmanager

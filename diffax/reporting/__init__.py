@@ -1,8 +1,8 @@
-"""Logging and visualisation of a run: metrics, progress bars, image grids and plots.
+"""Logging and visualisation of a run: metrics and loggers, progress bars, image grids, plots, charts and report pages.
 
-matplotlib, Pillow and TensorBoard are imported only when used.
+matplotlib, Pillow, Jinja2, TensorBoard and other loggers are imported only when used.
 """
 
-from diffax.reporting import atomic, images, metrics, plots, progress
+from diffax.reporting import atomic, charts, formats, images, loggers, metrics, page, plots, progress
 
-__all__ = ["atomic", "images", "metrics", "plots", "progress"]
+__all__ = ["atomic", "charts", "formats", "images", "loggers", "metrics", "page", "plots", "progress"]

@@ -23,6 +23,8 @@ class Stream(Protocol):
 class Progress:
     """A progress display: steps done, values such as the loss, steps per second and time left.
 
+    unit: what is counted, in the plural: steps, samples.
+
     On a terminal it is a tqdm bar. On any other stream it is one line at most every `seconds_between_lines`, and one at
     the end. Nothing is written unless enabled. Values are formatted only when shown, so that passing a JAX array to
     `update` every step does not make the host wait for the device.

@@ -49,7 +49,7 @@ def read_config(workdir: pathlib.Path) -> ConfigDict | None:
     folders = _read(workdir / "environment.json").get("module_folders", [])
     config_file.find_modules(*(pathlib.Path(folder) for folder in folders if pathlib.Path(folder).is_dir()))
     try:
-        return resolve.resolve(ConfigDict(_tuples(json.loads(path.read_text()))))
+        return resolve.resolve(ConfigDict(config_file.tuples(json.loads(path.read_text()))))
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is no valid JSON ({error}): mend it, or choose another --workdir") from error
     except ValueError as error:
@@ -191,10 +191,3 @@ def _module_folders(config: ConfigDict) -> list[str]:
 
 def _covered(key: str, names: tuple[str, ...]) -> bool:
     return any(key == name or key.startswith(name + ".") for name in names)
-
-
-def _tuples(value: Any) -> Any:
-    """The value with JSON's lists turned back into tuples."""
-    if isinstance(value, dict):
-        return {key: _tuples(entry) for key, entry in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -231,7 +231,7 @@ class Trained:
             label = None if labels is None else labels[np.minimum(index, stop - 1)]
             placed, label = sharding.from_copies(split, (index, label))
             denoiser = self.model.denoiser(params, None if label is None else {"label": label})
-            x = sharding.to_host(_draw(table, denoiser, _sample_keys(seed, placed), self.sample_shape, split))
+            x = sharding.to_host(_draw(table, denoiser, sample_keys(seed, placed), self.sample_shape, split))
             x = x[max(start - first, 0) : stop - first]
             _check_finite(x, max(start, first), table.name)
             yield x
@@ -329,7 +329,7 @@ def guidance_overrides(config: ConfigDict, scale: float) -> list[tuple[str, str]
 
 
 @jax.jit
-def _sample_keys(seed: jax.Array, index: jax.Array) -> jax.Array:
+def sample_keys(seed: jax.Array, index: jax.Array) -> jax.Array:
     """The keys of samples by their indices: a function of (seed, index) alone."""
     key = jax.random.fold_in(jax.random.key(seed), streams.SAMPLE)
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)

@@ -17,7 +17,10 @@ from diffax.training.step import Batch, Metrics
 
 @dataclasses.dataclass(frozen=True)
 class PeriodicCallback:
-    """Calls action(step, state) after every `every` steps and after the last; the metrics it returns are written."""
+    """Calls action(step, state) after every `every` steps and after the last.
+
+    The metrics (numbers) and pictures (uint8 arrays) that it returns are written.
+    """
 
     every: int
     action: Callable[[int, TrainState], dict[str, Any] | None]
@@ -28,11 +31,15 @@ class PeriodicCallback:
 
 
 def run_callbacks(callbacks: Iterable[PeriodicCallback], step: int, state: TrainState, writer: MetricsWriter) -> None:
-    """Calls callbacks at a step, in order, and writes the metrics that they return."""
+    """Calls callbacks at a step, in order, and writes the metrics and pictures that they return."""
     for callback in callbacks:
-        extra = callback.action(step, state)
-        if extra:
-            writer.write(step, extra)
+        returned = callback.action(step, state) or {}
+        pictures = {name: value for name, value in returned.items() if np.ndim(value) > 1}
+        metrics = {name: value for name, value in returned.items() if name not in pictures}
+        if metrics:
+            writer.write(step, metrics)
+        if pictures:
+            writer.write_pictures(step, pictures)
 
 
 def fit(

@@ -22,6 +22,7 @@ import numpy as np
 from configs import digits
 from diffax import build_data, build_training, devices, resolve, runs, training
 from diffax.data.examples import Examples
+from diffax.reporting.loggers import TensorBoard
 from diffax.reporting.metrics import MetricsWriter
 from diffax.reporting.progress import Progress
 from experiments import common
@@ -86,7 +87,7 @@ def run_fit(program: runs.Program, examples: Examples, state: training.TrainStat
     config, start = program.model.config, int(state.step)
     with (
         tempfile.TemporaryDirectory() as workdir,
-        MetricsWriter(workdir) as writer,
+        MetricsWriter(workdir, loggers={"tensorboard": TensorBoard(workdir)}) as writer,
         Progress(start + STEPS, start_step=start, stream=io.StringIO()) as progress,
     ):
         state, _ = training.fit(

@@ -7,6 +7,7 @@ import jax
 import pytest
 
 import launch
+from diffax.runs import reports
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -16,6 +17,12 @@ def standard_promotion():
     """Optax multiplies floats by integer step counts, which strict promotion refuses."""
     with jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def reports_off(monkeypatch):
+    """Training writes no report.html: each compiles a sampler anew, and only tests/runs/test_reports.py looks at it."""
+    monkeypatch.setattr(reports, "after_training", lambda workdir, model: None)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
 
-from diffax.reporting import metrics
+from diffax.reporting import loggers, metrics
 
 
 def strict_lines(workdir):
@@ -36,6 +36,10 @@ def events(workdir):
     return found
 
 
+def tensorboard(workdir, resume_step=None):
+    return {"tensorboard": loggers.TensorBoard(workdir, resume_step)}
+
+
 def test_one_object_a_line_on_disk_at_once(tmp_path):
     with metrics.MetricsWriter(tmp_path / "run") as writer:
         writer.write(1, {"loss": jnp.float32(0.5), "rate": np.float64(2.5), "count": np.int64(3), "note": "hello"})
@@ -55,20 +59,20 @@ def test_non_finite_numbers_are_strict_json_and_read_back(tmp_path):
 
 
 def test_tensorboard_gets_the_numbers(tmp_path):
-    with metrics.MetricsWriter(tmp_path) as writer:
+    with metrics.MetricsWriter(tmp_path, loggers=tensorboard(tmp_path)) as writer:
         writer.write(10, {"loss": 0.5, "note": "text"})
         writer.write(20, {"loss": 0.25, "eval/distance": 3})
     assert events(tmp_path) == [(10, "loss", 0.5), (20, "loss", 0.25), (20, "eval/distance", 3.0)]
 
 
 def test_a_half_written_line_is_dropped(tmp_path):
-    with metrics.MetricsWriter(tmp_path, write_tensorboard=False) as writer:
+    with metrics.MetricsWriter(tmp_path) as writer:
         writer.write(1, {"loss": 1.0})
     whole = (tmp_path / "metrics.jsonl").read_bytes()
     (tmp_path / "metrics.jsonl").write_bytes(whole + '{"step": 2, "note": "é'.encode()[:-1])
     assert [record["step"] for record in metrics.read(tmp_path)] == [1]
     with pytest.warns(UserWarning, match=r"dropped unreadable lines \[2\]"):
-        writer = metrics.MetricsWriter(tmp_path, write_tensorboard=False)
+        writer = metrics.MetricsWriter(tmp_path)
     with writer:
         writer.write(2, {"loss": 0.5})
     assert strict_lines(tmp_path) == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]
@@ -77,16 +81,16 @@ def test_a_half_written_line_is_dropped(tmp_path):
 
 def test_a_whole_last_line_without_its_newline_is_kept(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 1.0}')
-    with metrics.MetricsWriter(tmp_path, write_tensorboard=False) as writer:
+    with metrics.MetricsWriter(tmp_path) as writer:
         writer.write(2, {"loss": 0.5})
     assert [record["step"] for record in strict_lines(tmp_path)] == [1, 2]
 
 
 def test_resuming_drops_later_steps_so_none_appears_twice(tmp_path):
-    with metrics.MetricsWriter(tmp_path) as writer:
+    with metrics.MetricsWriter(tmp_path, loggers=tensorboard(tmp_path)) as writer:
         for step in range(1, 8):
             writer.write(step, {"loss": float(step)})
-    with metrics.MetricsWriter(tmp_path, resume_step=4) as writer:
+    with metrics.MetricsWriter(tmp_path, resume_step=4, loggers=tensorboard(tmp_path, 4)) as writer:
         for step in range(5, 10):
             writer.write(step, {"loss": 10.0 * step})
     lines = strict_lines(tmp_path)
@@ -98,10 +102,10 @@ def test_resuming_drops_later_steps_so_none_appears_twice(tmp_path):
 
 
 def test_a_step_that_is_measured_again_keeps_the_line_of_its_training_alone(tmp_path):
-    with metrics.MetricsWriter(tmp_path, write_tensorboard=False) as writer:
+    with metrics.MetricsWriter(tmp_path) as writer:
         for step, name in ((1, "loss"), (1, "measured"), (2, "loss"), (2, "measured"), (2, "more"), (3, "loss")):
             writer.write(step, {name: 1.0})
-    with metrics.MetricsWriter(tmp_path, 2, measure_again=True, write_tensorboard=False) as writer:
+    with metrics.MetricsWriter(tmp_path, 2, measure_again=True) as writer:
         writer.write(2, {"measured": 2.0})
     lines = [(line["step"], *(name for name in line if name != "step")) for line in metrics.read(tmp_path)]
     assert lines == [(1, "loss"), (1, "measured"), (2, "loss"), (2, "measured")]
@@ -109,19 +113,19 @@ def test_a_step_that_is_measured_again_keeps_the_line_of_its_training_alone(tmp_
 
 def test_without_resume_step_nothing_is_dropped(tmp_path):
     for step in (1, 2):
-        with metrics.MetricsWriter(tmp_path, write_tensorboard=False) as writer:
+        with metrics.MetricsWriter(tmp_path) as writer:
             writer.write(step, {"loss": 0.0})
     assert [line["step"] for line in strict_lines(tmp_path)] == [1, 2]
 
 
 def test_a_file_without_lines_is_nothing_to_warn_of(tmp_path, recwarn):
     for _ in range(2):
-        metrics.MetricsWriter(tmp_path, resume_step=3, write_tensorboard=False).close()
+        metrics.MetricsWriter(tmp_path, resume_step=3).close()
     assert metrics.read(tmp_path) == [] and len(recwarn) == 0
 
 
 def test_refused_metrics_leave_no_line(tmp_path):
-    with metrics.MetricsWriter(tmp_path, write_tensorboard=False) as writer:
+    with metrics.MetricsWriter(tmp_path) as writer:
         with pytest.raises(ValueError, match=r"metric 'loss' must be a scalar, got shape \(3,\)"):
             writer.write(1, {"ok": 1.0, "loss": jnp.zeros(3)})
         with pytest.raises(ValueError, match="metric 'x' must be a number or a string, got NoneType"):

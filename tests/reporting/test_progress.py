@@ -46,6 +46,14 @@ def test_a_log_gets_occasional_plain_lines(clock):
     ]
 
 
+def test_what_is_counted_has_a_name(clock):
+    log = io.StringIO()
+    with progress.Progress(50_000, description="sample", unit="samples", stream=log) as bar:
+        clock.now += 64
+        bar.update(256)
+    assert log.getvalue() == "sample: sample 256/50000, 4 samples/s, 3h27m left\n"
+
+
 def test_values_are_read_only_when_shown():
     log = io.StringIO()
     with progress.Progress(100, stream=log) as bar:

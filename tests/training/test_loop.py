@@ -41,7 +41,7 @@ def run(tmp_path, values, *, start=0, num_steps=None, log_every=2, callbacks=(),
 
     batches = ({"x": np.array(i)} for i in itertools.count(start))
     num_steps = len(values) if num_steps is None else num_steps
-    with MetricsWriter(tmp_path, write_tensorboard=False) as writer, Progress(num_steps, stream=io.StringIO()) as bar:
+    with MetricsWriter(tmp_path) as writer, Progress(num_steps, stream=io.StringIO()) as bar:
         training.fit(
             train_step, counter(start), batches, num_steps=num_steps, log_every=log_every,
             writer=writer, progress=bar, callbacks=callbacks, **options,
