@@ -9,6 +9,7 @@ from diffax.evaluation import metrics
 from diffax.evaluation.measurement import Measurement, pareto_front
 from diffax.reporting import atomic, plots, tables
 
+_MOST_PANELS = 3
 _SUBJECT = ("run", "step", "sampler", "num_evaluations", "guidance", "average")
 
 
@@ -92,7 +93,7 @@ def _plain_columns(measurements: Sequence[Measurement]) -> tuple[list[str], list
 def _plot(path: pathlib.Path, measurements: Sequence[Measurement]) -> None:
     """Each metric against the number of evaluations: a line for each setting beside it, and the Pareto front dashed."""
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
-    for name in _metric_names(measurements):
+    for name in _metric_names(measurements)[:_MOST_PANELS]:  # report.html has all
         points = [one for one in measurements if one.metric == name and "num_evaluations" in one.subject]
         if len({one.subject["num_evaluations"] for one in points}) < 2:
             return

@@ -16,7 +16,7 @@ from diffax.evaluation.measurement import Measurement, check_comparable, over_se
 from diffax.reporting import progress
 from diffax.reporting.progress import Progress
 from diffax.runs import directory as run_directory
-from diffax.runs import grid, sample_sets, trained
+from diffax.runs import grid, reports, sample_sets, trained
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.grid import Candidate
 from diffax.runs.measuring import Protocol
@@ -44,8 +44,8 @@ def flags(parser: argparse.ArgumentParser) -> None:
 def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> pathlib.Path:
     """Measures every combination; returns the directory of the table, evaluations/NAME of the run.
 
-    It holds results.json, table.csv, table.md and quality.png, the metric against the evaluations with its Pareto
-    front. Samples are kept in the run's sample sets, and values beside them, so that an interrupted evaluation
+    It holds results.json, table.csv, table.md, report.html and quality.png, the metric against the evaluations with its
+    Pareto front. Samples are kept in the run's sample sets, and values beside them, so that an interrupted evaluation
     continues and a larger one measures what is new.
 
     Raises:
@@ -72,6 +72,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     if distributed.is_first():
         made_by = {"command": _request(config, args), "environment": devices.describe()}
         table.write(directory, measurements, selection, made_by)
+        reports.write_other(directory)
         print(table.text(measurements, selection), flush=True)
         print(f"written to {directory}", flush=True)
     return directory

@@ -11,8 +11,6 @@ from diffax.reporting.page import Code, Details, Figure, Figures, Page, Part, Se
 from diffax.runs.reports.settings import read_object
 
 FILENAME = "results.json"
-# Metrics of which more is better; of all others less is.
-_HIGHEST_IS_BEST = ("inception_score", "precision", "recall", "density", "coverage", "agreement", "diversity")
 _COLUMNS = {
     "metric": "metric",
     "run": "run",
