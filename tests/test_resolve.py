@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from diffax import build, build_data, build_training, choices, resolve, samplers, training
+from diffax import build, build_data, build_training, choices, config_file, resolve, samplers, training
 from diffax import config as settings
 from diffax.runs import DataDescription, Model, Program
 
@@ -130,12 +130,10 @@ def test_what_cannot_be_is_said_in_one_line(overrides, message):
 def test_resolving_is_idempotent_and_reads_back_from_json():
     import json
 
-    from diffax.runs import directory
-
     for base in (DIGITS, settings.default):
         once = resolve.resolve(base())
         assert resolve.resolve(once) == once
-        back = ConfigDict(directory._tuples(json.loads(json.dumps(once.to_dict()))))
+        back = ConfigDict(config_file.tuples(json.loads(json.dumps(once.to_dict()))))
         assert resolve.resolve(back) == once
 
 
