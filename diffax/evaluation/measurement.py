@@ -79,15 +79,3 @@ def digest(*arrays: np.ndarray | None) -> str:
             content.update(f"{array.dtype} {array.shape}".encode())
             content.update(np.ascontiguousarray(array).tobytes())
     return content.hexdigest()[:16]
-
-
-def pareto_front(points: Iterable[tuple[float, float]], *, higher_is_better: bool = False) -> list[int]:
-    """The indices of points (cost, quality) that no other beats in both, by ascending cost."""
-    sign = -1 if higher_is_better else 1
-    ordered = sorted((cost, sign * quality, index) for index, (cost, quality) in enumerate(points))
-    front, best = [], math.inf
-    for _, quality, index in ordered:
-        if quality < best:
-            front.append(index)
-            best = quality
-    return front

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffax.evaluation import metrics
-from diffax.evaluation.measurement import Measurement, pareto_front
-from diffax.reporting import atomic, plots, tables
+from diffax.evaluation.measurement import Measurement
+from diffax.reporting import atomic, charts, formats, plots, tables
 
 _MOST_PANELS = 3
 _SUBJECT = ("run", "step", "sampler", "num_evaluations", "guidance", "average")
@@ -42,7 +42,7 @@ def text(measurements: Sequence[Measurement], selection: Mapping[str, Any] | Non
     lines = [tables.aligned(*_columns(measurements)), *_notes(measurements, selection)]
     if selection is not None:
         for one in selection["measurements"]:
-            lines.append(f"  {one['metric']}: {tables.with_error(one['value'], one['standard_error'])}")
+            lines.append(f"  {one['metric']}: {formats.with_error(one['value'], one['standard_error'])}")
     return "\n".join(lines)
 
 
@@ -74,7 +74,7 @@ def _columns(measurements: Sequence[Measurement]) -> tuple[list[str], list[list[
         cells = [str(subject[i]) for i in differing]
         for name in names:
             one = values.get(name)
-            cells.append("" if one is None else tables.with_error(one.value, one.standard_error))
+            cells.append("" if one is None else formats.with_error(one.value, one.standard_error))
         rows.append(cells)
     return [*(_SUBJECT[i].replace("num_", "") for i in differing), *names], rows
 
@@ -102,9 +102,9 @@ def _plot(path: pathlib.Path, measurements: Sequence[Measurement]) -> None:
             x, y = lines.setdefault(_line_name(one, points), ([], []))
             x.append(one.subject["num_evaluations"])
             y.append(one.value)
-        costs = [(float(one.subject["num_evaluations"]), one.value) for one in points]
-        front = pareto_front(costs, higher_is_better=metrics.higher_is_better(name))
-        lines["Pareto front"] = ([costs[i][0] for i in front], [costs[i][1] for i in front])
+        costs, values = [one.subject["num_evaluations"] for one in points], [one.value for one in points]
+        front = charts.pareto_front(costs, values, lowest_is_best=not metrics.higher_is_better(name))
+        lines["Pareto front"] = ([costs[i] for i in front], [values[i] for i in front])
         panels[name] = lines
     if panels:
         plots.lines(path, panels, xlabel="evaluations of the network", log="x", dashed=["Pareto front"])

@@ -1,17 +1,8 @@
-"""Tables as text: aligned columns for a terminal, Markdown and CSV; and a value with its standard error."""
+"""Tables as text: aligned columns for a terminal, Markdown and CSV."""
 
 import csv
 import io
-import math
 from collections.abc import Sequence
-
-
-def with_error(value: float, standard_error: float | None, digits: int = 4) -> str:
-    """0.1169 +- 0.0049, with the error to two significant digits and the value to the same place."""
-    if standard_error is None or not math.isfinite(standard_error) or standard_error <= 0:
-        return f"{value:.{digits}g}"
-    decimals = max(0, 1 - math.floor(math.log10(standard_error)))
-    return f"{value:.{decimals}f} +- {standard_error:.{decimals}f}"
 
 
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

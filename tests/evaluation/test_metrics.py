@@ -108,12 +108,6 @@ def test_over_seeds():
     assert measurement.over_seeds({4: Estimate(1.0, math.nan)}) == (1.0, None)
 
 
-def test_pareto_front():
-    points = [(10.0, 3.0), (5.0, 4.0), (20.0, 3.0), (50.0, 1.0), (5.0, 5.0)]
-    assert measurement.pareto_front(points) == [1, 0, 3]
-    assert measurement.pareto_front(points, higher_is_better=True) == [4]
-
-
 def test_a_table_is_written_as_text_numbers_and_figure(tmp_path):
     subject = {"run": "a|b", "step": 3, "sampler": "ddim", "guidance": 1.0, "average": "c"}
     rows = [
@@ -129,7 +123,7 @@ def test_a_table_is_written_as_text_numbers_and_figure(tmp_path):
     assert json.loads((tmp_path / "t" / "results.json").read_text())["measurements"][2]["num_evaluations"] == 10
     lines = (tmp_path / "t" / "table.md").read_text().splitlines()
     assert lines[0] == "| run | evaluations | frechet/pixels@10 | recall/pixels@10 |"
-    assert lines[2] == "| a\\|b | 5 | 2.00 +- 0.25 | 3.00 +- 0.25 |"
+    assert lines[2] == "| a\\|b | 5 | 2.00 ± 0.25 | 3.00 ± 0.25 |"
     csv = (tmp_path / "t" / "table.csv").read_text().splitlines()
     assert csv[1] == "a|b,3,ddim,5,1.0,c,frechet/pixels@10,2.0,0.25,10,0 1"
     assert (tmp_path / "t" / "quality.png").stat().st_size > 1000

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from diffax.evaluation import metrics
 from diffax.reporting import formats
 from diffax.reporting.charts import Series, chart, pareto_front
 from diffax.reporting.page import Code, Details, Figure, Figures, Page, Part, Section, Table
@@ -55,7 +56,7 @@ def table(found: Sequence[Measurement], title: str = "Measurements") -> Section:
     header = [*(_COLUMNS[name] for name in columns), "value"]
     rows = [[*(one.get(name) for name in columns), _value(one)] for one in found]
     best = frozenset(
-        (max if highest_is_best(metric) else min)(indices, key=lambda index: found[index]["value"])
+        (max if metrics.higher_is_better(metric) else min)(indices, key=lambda index: found[index]["value"])
         for metric in dict.fromkeys(str(one.get("metric")) for one in found)
         if len(indices := [index for index, one in enumerate(found) if str(one.get("metric")) == metric]) > 1
     )
@@ -65,11 +66,6 @@ def table(found: Sequence[Measurement], title: str = "Measurements") -> Section:
         parts.append(Details("Settings of each row", [Table(("row", "settings"), settings)]))
     caption = "Values with one standard error where it is known; the best value of each metric is marked."
     return Section(title, parts, caption)
-
-
-def highest_is_best(metric: str) -> bool:
-    """Whether more of a metric is better, by the first part of its name."""
-    return metric.partition("/")[0].startswith(_HIGHEST_IS_BEST)
 
 
 def _value(one: Measurement) -> str | float | None:
@@ -100,7 +96,7 @@ def _against_evaluations(metric: str, rows: Sequence[Measurement]) -> Figure:
         for name, ours in lines.items()
     ]
     cost, value = [one["num_evaluations"] for one in rows], [one["value"] for one in rows]
-    front = pareto_front(cost, value, lowest_is_best=not highest_is_best(metric))
+    front = pareto_front(cost, value, lowest_is_best=not metrics.higher_is_better(metric))
     ends = [cost[i] for i in front], [value[i] for i in front]
     series.append(Series("Pareto front", *ends, dashed=True))
     positive = min(value) > 0 and max(value) > 10 * min(value)
