@@ -10,15 +10,15 @@ import warnings
 from collections.abc import Iterator
 from typing import IO
 
-from diffax.runs.errors import UserError
+from diffax.runs.errors import InUse
 
 FILENAME = "run.lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextlib.contextmanager
-def held(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds the lock of workdir while the block runs; makes the directory.
+def held(workdir: pathlib.Path, filename: str = FILENAME) -> Iterator[None]:
+    """Holds the lock of workdir (the file of that name in it) while the block runs; makes the directory.
 
     An flock on a file that names its holder. The kernel releases it however the process ends, kill -9 included, so that
     a file left behind blocks nobody. It works between the processes of one machine, and between machines where the file
@@ -26,10 +26,10 @@ def held(workdir: pathlib.Path) -> Iterator[None]:
     mounted as disks, Windows) a warning says so. Readers need no lock.
 
     Raises:
-      UserError: another process holds it; the line says which, where and since when.
+      InUse: another process holds it; the line says which, where and since when.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / FILENAME
+    path = workdir / filename
     with _opened(path) as file:
         file.truncate(0)
         now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
@@ -65,7 +65,7 @@ def _lock(file: IO[str]) -> None:
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "another process"
-        raise UserError(f"--workdir {workdir} is in use by {holder}: wait for it, or choose another") from None
+        raise InUse(f"--workdir {workdir} is in use by {holder}: wait for it, or choose another") from None
     except (ImportError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise
