@@ -158,7 +158,8 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace | None, list[tuple[str, 
         _refuse(unknown[0], known.mode, parser)
     if args.cpu_devices is not None and args.cpu_devices < 1:
         raise UserError(f"--cpu_devices must be >= 1, got {args.cpu_devices}")
-    args.overrides = overrides
+    # A sweep starts this command in other processes.
+    args.program, args.overrides = __file__, overrides
     return args, overrides
 
 

@@ -116,7 +116,8 @@ def _train(workdir: pathlib.Path, chosen: Sequence[Point], args: argparse.Namesp
         if args.cluster in ("local", "debug"):
             for job in jobs:
                 job.wait()
-                job.exception()
+                if (error := job.exception()) is not None:
+                    print(f"job {job.job_id}: {' '.join(str(error).split())}", flush=True)
 
 
 def _run_named(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> None:
@@ -189,9 +190,8 @@ def _command(workdir: pathlib.Path, args: argparse.Namespace) -> list[str]:
     overrides = [f"--config.{path}={text}" for path, text in args.overrides]
     cache = [] if args.compilation_cache else ["--no-compilation_cache"]
     devices = [] if args.cpu_devices is None else [f"--cpu_devices={args.cpu_devices}"]
-    launch = str(pathlib.Path(sys.argv[0]).absolute())
     named = ["--config", args.config, *overrides, "--sweep", args.sweep, "--workdir", str(workdir)]
-    return [sys.executable, launch, *named, *cache, *devices]
+    return [sys.executable, args.program, *named, *cache, *devices]
 
 
 def _summarized(workdir: pathlib.Path, chosen: Sequence[Point], args: argparse.Namespace) -> summary.Summary:

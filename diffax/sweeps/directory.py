@@ -61,7 +61,7 @@ def claim(workdir: pathlib.Path, base: ConfigDict) -> None:
         return
     record = _read(path)
     if record["base_hash"] != digest:
-        changes = run_directory.differences(record["base"], json.loads(json.dumps(base.to_dict())))
+        changes = _differences(record["base"], base)
         raise UserError(
             f"--workdir {workdir} is a sweep over another base config: {'; '.join(changes.values())} "
             "(choose another --workdir)"
@@ -90,7 +90,7 @@ def recorded(workdir: pathlib.Path, name: str, base: ConfigDict) -> Point:
     label = {} if content["label"] is None else {sweep_points.LABEL: content["label"]}
     point = sweep_points.resolved_one(base, label | dict(content["overrides"]))
     if point.name != name:
-        changes = run_directory.differences(content["config"], json.loads(json.dumps(point.config.to_dict())))
+        changes = _differences(content["config"], point.config)
         raise UserError(f"--point {name}: its settings now mean another config: {'; '.join(changes.values())}")
     return point
 
@@ -121,6 +121,11 @@ def reset(workdir: pathlib.Path, names: Iterable[str], *, retry_failed: bool = F
         before = status(workdir, name)
         if before.state in again:
             set_status(workdir, name, Status(State.PENDING, seconds=before.seconds))
+
+
+def _differences(before: dict[str, Any], after: ConfigDict) -> dict[str, str]:
+    """run_directory.differences of what JSON gave back and a configuration."""
+    return run_directory.differences(ConfigDict(before), ConfigDict(json.loads(json.dumps(after.to_dict()))))
 
 
 def _is_held(directory: pathlib.Path) -> bool:

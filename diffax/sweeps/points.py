@@ -153,7 +153,8 @@ def _flat(overrides: Mapping[str, Any]) -> Overrides:
     """Choices written out: {"loss.weighting.name": "min_snr", "loss.weighting.gamma": 5.0}."""
     result: Overrides = {}
     for path, value in overrides.items():
-        result |= resolve.flat(value, f"{path}.") if isinstance(value, Mapping | ConfigDict) else {path: value}
+        options = resolve.flat(value, f"{path}.") if isinstance(value, Mapping | ConfigDict) else {path: value}
+        result |= dict(sorted(options.items(), key=lambda option: not option[0].endswith(".name")))
     return result
 
 

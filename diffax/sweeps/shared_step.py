@@ -32,13 +32,10 @@ class SharedStep:
 
     Its arrays have a first axis of points. Where their number is no multiple of the number of devices, the last point
     fills up the axis.
-
-    in_turn: whether the points of a device follow each other instead of being one batch; None for what is faster here.
     """
 
     models: Sequence[Model]
     examples: Examples
-    in_turn: bool | None = None
 
     @functools.cached_property
     def mesh(self) -> Mesh:
@@ -86,7 +83,7 @@ class SharedStep:
             accumulate=config.train.accumulate,
         )
         reference = build_training.reference_data(config, model.network, self.examples)
-        in_turn = jax.default_backend() == "cpu" if self.in_turn is None else self.in_turn
+        in_turn_here = in_turn()
 
         def of_point(shared: tuple[Any, Any], state: training.TrainState, own: Any) -> Any:
             reference, dataset = shared
@@ -98,7 +95,7 @@ class SharedStep:
             return dataclasses.replace(state, hyperparameters=hyperparameters), metrics
 
         def of_device(shared: Any, state: training.TrainState, own: Any) -> Any:
-            if in_turn:
+            if in_turn_here:
                 return jax.lax.map(lambda xs: of_point(shared, *xs), (state, own))
             return jax.vmap(functools.partial(of_point, shared))(state, own)
 
@@ -154,6 +151,11 @@ class SharedStep:
     def _hyperparameters(self) -> training.Hyperparameters:
         rows = [model.hyperparameters for model in self.padded]
         return jax.tree.map(lambda *numbers: np.stack([np.asarray(number, np.float32) for number in numbers]), *rows)
+
+
+def in_turn() -> bool:
+    """Whether the points of a device follow each other instead of being one batch."""
+    return jax.default_backend() == "cpu"
 
 
 @jax.jit
