@@ -16,6 +16,9 @@ from diffax.sweeps import directory
 from diffax.sweeps.directory import State, Status
 from diffax.sweeps.points import Point
 
+# The programs of a point serve no other, and stay in memory.
+_POINTS_BETWEEN_CLEARING = 20
+
 
 def run(workdir: pathlib.Path, points: Iterable[Point], *, fail_fast: bool = False, only_pending: bool = True) -> None:
     """Trains the points that are not finished and that no other process has.
@@ -30,7 +33,9 @@ def run(workdir: pathlib.Path, points: Iterable[Point], *, fail_fast: bool = Fal
       UserError: fail_fast, and a point failed.
       Preempted: SIGTERM or Ctrl-C came; the point is saved.
     """
-    for point in points:
+    for number, point in enumerate(points, start=1):
+        if number % _POINTS_BETWEEN_CLEARING == 0:
+            jax.clear_caches()
         with contextlib.suppress(InUse):
             ended = run_point(workdir, point, only_pending=only_pending)
             if ended.state is State.FAILED and fail_fast:
@@ -53,8 +58,6 @@ def run_point(workdir: pathlib.Path, point: Point, *, only_pending: bool = True)
             return earlier
         with watched(workdir, point, earlier):
             train.run(point.config, workdir / point.name, train_arguments())
-    # Compiled programs of a point serve no other.
-    jax.clear_caches()
     return directory.status(workdir, point.name)
 
 

@@ -1,4 +1,4 @@
-"""Several runs in one compiled program against as many runs of their own: python -m experiments.benchmarks.vmapped_sweep
+"""Runs in one compiled program against single runs: python -m experiments.benchmarks.vmapped_sweep
 
 Trains configs/spiral.py with eight seeds, (a) by eight commands one after another, and (b) by one command with
 --sweep configs/sweeps/seeds.py --where vmapped. Both begin with an empty compilation cache, so that of the eight
@@ -51,15 +51,11 @@ def measure(num_steps: int) -> dict[str, float]:
         differences = []
         for seed in range(NUM_SEEDS):
             [run] = (folder / "sweep").glob(f"seed{seed}-*")
-            losses = [
-                [line["loss"] for line in metrics.read(one) if "loss" in line] for one in (folder / str(seed), run)
-            ]
+            runs = (folder / str(seed), run)
+            losses = [[line["loss"] for line in metrics.read(one) if "loss" in line] for one in runs]
             differences.append(np.abs(np.subtract(*losses))[:50].max())
-    seconds = {
-        f"{what} seconds, {way}": pair[what]
-        for way, pair in (("alone", alone), ("together", together))
-        for what in pair
-    }
+    ways = {"alone": alone, "together": together}
+    seconds = {f"{what} seconds, {way}": used[what] for way, used in ways.items() for what in used}
     ratios = {f"{what} ratio": together[what] / alone[what] for what in alone}
     return seconds | ratios | {"largest difference of 50 losses": float(max(differences)), "load before": load}
 
