@@ -115,7 +115,7 @@ def _train(workdir: pathlib.Path, chosen: Sequence[Point], args: argparse.Namesp
         )
         if args.cluster in ("local", "debug"):
             for job in jobs:
-                job.wait()
+                # Not job.wait, which opens a debugger in the debug executor.
                 if (error := job.exception()) is not None:
                     print(f"job {job.job_id}: {' '.join(str(error).split())}", flush=True)
 

@@ -32,6 +32,7 @@ class _Worker:
     index: int
     process: subprocess.Popen
     log: pathlib.Path
+    num_pending: int
 
 
 def run(
@@ -68,10 +69,10 @@ def run(
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
                 for worker in [one for one in workers if one.process.poll() is not None]:
                     workers.remove(worker)
-                    before, pending = len(pending), _pending(workdir, points)
+                    pending = _pending(workdir, points)
                     if worker.process.returncode in (0, _PREEMPTED) or should_stop(0):
                         continue
-                    _report(worker, fail_fast, made_progress=len(pending) < before)
+                    _report(worker, fail_fast, made_progress=len(pending) < worker.num_pending or not pending)
                     if pending:
                         start(worker.index)
                 if should_stop(0):
@@ -146,7 +147,7 @@ def _started(
             env=os.environ | environment(index, num_workers),
             start_new_session=True,
         )
-    return _Worker(index, process, log)
+    return _Worker(index, process, log, len(points))
 
 
 def _report(worker: _Worker, fail_fast: bool, *, made_progress: bool) -> None:
@@ -156,7 +157,7 @@ def _report(worker: _Worker, fail_fast: bool, *, made_progress: bool) -> None:
     last = f": {lines[-1]}" if lines and code > 0 else ""
     if (fail_fast and code == 2) or not made_progress:
         raise UserError(f"a worker {how}{last} ({worker.log})")
-    print(f"worker {worker.index} {how}{last}; another takes its place", flush=True)
+    print(f"worker {worker.index} {how}{last}; another one takes the points that are left", flush=True)
 
 
 def _stop(workers: Sequence[_Worker]) -> None:

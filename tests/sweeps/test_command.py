@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from diffax import runs
+from diffax.sweeps import workers
 from tests.sweeps.conftest import CONFIG
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -110,16 +111,18 @@ def test_twelve_points_over_two_workers(sweep, children, tmp_path):
     killed = {"name": "killed", "evaluators.kill.name": "tests.sweeps.parts:kills_once"}
     killed |= {"evaluators.kill.every": 3, "evaluators.kill.marker": str(marker)}
     failing = {"name": "failing", "optimizer.learning_rate": -1.0}
-    points = f"sweeps.seeds(10) + [{killed!r}, {failing!r}]"
+    points = f"[{killed!r}, {failing!r}] + sweeps.seeds(10)"
     code, out, err = sweep(points, "--where=local", "--num_workers=2")
     folder = tmp_path / "sweep"
     expected = {f"seed{seed}": "finished" for seed in range(10)} | {"killed": "killed", "failing": "failed"}
     assert code == 2 and "1 of 12 points failed" in err, err
     assert states(folder) == expected
-    assert "worker" in out and "was killed by SIGKILL; another takes its place" in out
+    assert "worker" in out and "was killed by SIGKILL; another one takes the points" in out
     assert "failed: optimizer.learning_rate must be > 0, got -1.0" in out and "10 finished" in out
     environments = [json.loads(path.read_text()) for path in folder.glob("seed*/environment.json")]
     assert len(environments) == 10 and len(list((folder / "logs").iterdir())) == 2
+    shares = {len(workers.share(index, 2)) for index in range(2)}
+    assert {environment["usable_cpu_count"] for environment in environments} <= shares
 
     before = ends(folder)
     code, out, _ = sweep(f"{points} + [{{'seed': 10}}]")

@@ -20,11 +20,11 @@ from diffax.training import preemption
 from tests.sweeps import small
 
 COLUMNS = {
-    "seed": [0, 1, 2],
-    "optimizer.learning_rate": [0.01, 0.02, 0.01],
-    "ema.constant.decay": [0.9, 0.9, 0.99],
-    "loss.time_density.name": ["logit_normal"] * 3,
-    "loss.time_density.mean": [0.0, 0.5, 0.0],
+    "seed": [0, 1],
+    "optimizer.learning_rate": [0.01, 0.02],
+    "ema.constant.decay": [0.9, 0.99],
+    "loss.time_density.name": ["logit_normal"] * 2,
+    "loss.time_density.mean": [0.0, 0.5],
 }
 TOLERANCE = 1e-4
 
@@ -52,7 +52,7 @@ def assert_same_runs(left, right, names):
 
 @pytest.fixture(scope="module")
 def made():
-    """Three points over the small config, at 50 steps."""
+    """Two points over the small config, at 50 steps."""
     base = small.get_config()
     base.train.update(num_steps=50, log_every=1, checkpoint_every=25)
     base.evaluators.held_out_loss.every = 25
