@@ -1,8 +1,14 @@
 """Sweeps over runs of a few steps, of a network of a few hundred parameters."""
 
+import contextlib
 import pathlib
 
 import pytest
+
+# On import it resets logging, upon which absl closes the stream that it logs to, unless that is sys.stderr. Within a
+# test it is not: pytest's own would be closed.
+with contextlib.suppress(ImportError):
+    import submitit  # noqa: F401
 
 from tests.jobs.conftest import command, quick_compilation, standard_promotion  # noqa: F401
 
