@@ -13,6 +13,7 @@ from diffax.sweeps.summary import Summary
 FOLDER = "plots"
 # More lines than this can no longer be told apart.
 MOST_LINES = 40
+_LONGEST_NAME = 40
 
 Line = tuple[list[Any], list[float]]
 
@@ -46,7 +47,7 @@ def _against(setting: str, settings: list[str], rows: list[dict[str, Any]]) -> d
         same = sorted(same, key=lambda row: row["values"][setting]) if numeric else same
         x = [row["values"][setting] if numeric else str(row["values"][setting]) for row in same]
         name = ", ".join(map(str, _of(same[0], others))) or "mean over seeds"
-        lines[name] = (x, [row["best"] for row in same])
+        lines[_shortened(name)] = (x, [row["best"] for row in same])
     return dict(list(lines.items())[:MOST_LINES])
 
 
@@ -58,12 +59,17 @@ def _curves(workdir: pathlib.Path, made: Summary, metric: str) -> dict[str, Line
         steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
         if steps:
             name = row["label"] or ", ".join(map(str, row["values"].values())) or "mean over seeds"
-            lines[name] = (steps, [float(np.mean([curve[step] for curve in curves])) for step in steps])
+            lines[_shortened(name)] = (steps, [float(np.mean([curve[step] for curve in curves])) for step in steps])
     return lines
 
 
 def _of(row: dict[str, Any], settings: list[str]) -> list[Any]:
     return [row["values"][setting] for setting in settings]
+
+
+def _shortened(name: str) -> str:
+    """A name that leaves room for the plot beside its legend."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME // 2]}...{name[-_LONGEST_NAME // 2 :]}"
 
 
 def _is_number(value: Any) -> bool:

@@ -242,5 +242,5 @@ def test_a_study_of_optuna_finds_the_least_of_a_parabola(unchecked):
     assert run(lambda trial: {"a": trial.suggest_float("a", -1, 1)}) == run({"a": (-1.0, 1.0)})
     with pytest.raises(ValueError, match="did not ask"):
         sweeps.OptunaStudy({"a": (0.0, 1.0)}, num_points=1).tell({"a": 3.0}, 1.0)
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match="a range must be"):
         sweeps.OptunaStudy({"a": (0.0, 1.0, "lin")}, num_points=1).ask()
