@@ -244,3 +244,17 @@ def test_a_study_of_optuna_finds_the_least_of_a_parabola(unchecked):
         sweeps.OptunaStudy({"a": (0.0, 1.0)}, num_points=1).tell({"a": 3.0}, 1.0)
     with pytest.raises(ValueError, match="a range must be"):
         sweeps.OptunaStudy({"a": (0.0, 1.0, "lin")}, num_points=1).ask()
+
+
+def test_workers_share_cores_and_gpus(monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    given = [workers.environment(index, 4) for index in range(4)]
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in given] == ["4", "7", "4", "7"]
+    assert {one["XLA_PYTHON_CLIENT_MEM_FRACTION"] for one in given} == {"0.45"}
+    assert "XLA_PYTHON_CLIENT_MEM_FRACTION" not in workers.environment(0, 2)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setattr(workers, "cores", lambda: [0, 1, 4, 5, 6])
+    assert [workers.share(index, 2) for index in range(2)] == [[0, 1, 4], [5, 6]]
+    assert workers.environment(1, 2)["OMP_NUM_THREADS"] == "2"
+    assert [workers.share(index, 6)[0] for index in range(6)] == [0, 1, 4, 5, 6, 0]
