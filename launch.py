@@ -1,6 +1,6 @@
 """The command line: `python launch.py --config configs/digits.py`; --help lists the modes and their flags.
 
-With --sweep FILE it trains every point of a sweep over the config (diffax.sweeps).
+With --sweep FILE it trains every point of a sweep over the config (diffax.sweeps), and ends with 2 if one failed.
 
 Several processes, each started with the same command, are one run: on a cluster that JAX knows (SLURM, Open MPI,
 Kubernetes, Cloud TPU) by themselves, elsewhere by --coordinator HOST:PORT --num_processes N --process_id I.
