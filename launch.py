@@ -1,5 +1,7 @@
 """The command line: `python launch.py --config configs/digits.py`; --help lists the modes and their flags.
 
+With --sweep FILE it trains every point of a sweep over the config (diffax.sweeps), and ends with 2 if one failed.
+
 Several processes, each started with the same command, are one run: on a cluster that JAX knows (SLURM, Open MPI,
 Kubernetes, Cloud TPU) by themselves, elsewhere by --coordinator HOST:PORT --num_processes N --process_id I.
 
@@ -31,6 +33,7 @@ EXAMPLES = """examples:
   python launch.py --config configs/digits.py
   python launch.py --config configs/digits.py --config.loss.weighting.name=min_snr --config.loss.weighting.gamma=5
   python launch.py --workdir runs/digits --mode sample --num_samples 100 --config.sampler.name=unipc
+  python launch.py --config configs/digits.py --sweep configs/sweeps/schedules.py --dry_run
 """
 
 
@@ -57,7 +60,7 @@ def _main(argv: list[str]) -> int:
         args, overrides = _parse(argv[1:])
         if args is None:
             return 0
-        job = _job(args.mode)
+        job = _job(args)
         config, workdir = _config(args, overrides, needed=getattr(job, "NEEDS_CONFIG", True))
         _start(args)
         # A plan says how long compiling takes.
@@ -97,7 +100,18 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (--help lists the flags)")
 
 
-def _job(mode: str) -> ModuleType:
+def _job(args: argparse.Namespace) -> ModuleType:
+    """The module of a command: of its mode, or of its sweep."""
+    from diffax.runs.errors import UserError
+
+    if args.sweep is None:
+        return _job_of(args.mode)
+    if args.mode != "train":
+        raise UserError(f"--sweep trains, and this is --mode {args.mode}")
+    return importlib.import_module("diffax.sweeps.command")
+
+
+def _job_of(mode: str) -> ModuleType:
     """The module of a mode."""
     return importlib.import_module(f"diffax.jobs.{mode}")
 
@@ -106,6 +120,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of all modes."""
     parser.add_argument("--config", metavar="FILE", help="a file of configs/; by default the run's own configuration")
     parser.add_argument("--config.KEY", metavar="VALUE", help="changes a setting (--mode show lists all)")
+    parser.add_argument("--sweep", metavar="FILE", help="train the points of a file of configs/sweeps/ over the config")
     parser.add_argument("--mode", default="train", choices=MODES, help="what to do (default train)")
     parser.add_argument("--workdir", metavar="DIR", help="the run's directory; runs/NAME of the config by default")
     parser.add_argument(
@@ -137,12 +152,14 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace | None, list[tuple[str, 
     known, _ = first.parse_known_args(rest)
     parser = _Parser(prog="launch.py", add_help=False, allow_abbrev=False)
     _common(parser)
-    _job(known.mode).flags(parser)
+    _job(known).flags(parser)
     args, unknown = parser.parse_known_args(rest)
     if unknown:
         _refuse(unknown[0], known.mode, parser)
     if args.cpu_devices is not None and args.cpu_devices < 1:
         raise UserError(f"--cpu_devices must be >= 1, got {args.cpu_devices}")
+    # A sweep starts this command in other processes.
+    args.program, args.overrides = __file__, overrides
     return args, overrides
 
 
@@ -177,7 +194,7 @@ def _refuse(argument: str, mode: str, parser: argparse.ArgumentParser) -> NoRetu
     flag = argument.partition("=")[0]
     for other in MODES:
         of_other = _Parser(add_help=False, allow_abbrev=False)
-        _job(other).flags(of_other)
+        _job_of(other).flags(of_other)
         if flag in of_other._option_string_actions:
             raise UserError(f"{flag} is for --mode {other}, and this is --mode {mode}")
     near = choices.nearest(flag, parser._option_string_actions)
@@ -196,8 +213,8 @@ def _help(arguments: list[str]) -> None:
     )
     _common(parser)
     print(parser.format_help())
-    for mode in shown:
-        job = _job(mode)
+    sweep = importlib.import_module("diffax.sweeps.command")
+    for job in [*map(_job_of, shown), *([] if named else [sweep])]:
         section = argparse.ArgumentParser(
             usage=argparse.SUPPRESS, description=(job.__doc__ or "").splitlines()[0], add_help=False
         )
@@ -235,7 +252,7 @@ def _config(args: argparse.Namespace, overrides: list[tuple[str, str]], *, neede
 
     if args.config is None and args.workdir is None:
         raise UserError("give --config FILE (such as configs/digits.py), or --workdir DIR of a run")
-    workdir = pathlib.Path(args.workdir or pathlib.Path("runs") / pathlib.Path(args.config).stem)
+    workdir = pathlib.Path(args.workdir or _workdir(args))
     if args.config is not None:
         with for_people():
             config = config_file.load(args.config)
@@ -247,7 +264,15 @@ def _config(args: argparse.Namespace, overrides: list[tuple[str, str]], *, neede
                 return None, workdir
             raise UserError(f"--workdir {workdir} is no run's directory: it has no config.json")
     with for_people():
-        return resolve.resolve(resolve.override(config, overrides)), workdir
+        config = resolve.override(config, overrides)
+        # The points of a sweep are overrides like those of the command, and resolved with them.
+        return config if args.sweep else resolve.resolve(config), workdir
+
+
+def _workdir(args: argparse.Namespace) -> pathlib.Path:
+    """The directory of a run or a sweep unless --workdir gives one."""
+    names = [pathlib.Path(path).stem for path in (args.config, args.sweep) if path is not None]
+    return pathlib.Path("runs") / "-".join(names)
 
 
 if __name__ == "__main__":

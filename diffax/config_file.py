@@ -1,6 +1,7 @@
 """Configuration files: Python files whose get_config() returns a configuration, and the config.json of a run."""
 
 import importlib.util
+import inspect
 import json
 import pathlib
 import sys
@@ -11,40 +12,57 @@ from ml_collections import ConfigDict
 
 
 def load(path: str) -> ConfigDict:
-    """What get_config() of a file returns. Modules beside the file and in the working directory can be imported by it.
+    """What get_config() of a file returns, as by `call`.
 
     A .json file is the config.json of a run: all of its settings, to train the same again elsewhere.
 
     Raises:
-      ValueError: no such file, one with an error (naming its line), or one without get_config().
+      ValueError: as for `call`, or another result than a ConfigDict.
+    """
+    file = pathlib.Path(path).expanduser().absolute()
+    if file.suffix == ".json" and file.is_file():
+        find_modules()
+        return _from_json(path, file)
+    config = call(path, ("get_config",), "--config")
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"--config {path}: get_config() must return a ConfigDict, got {type(config).__name__}")
+    return config
+
+
+def call(path: str, functions: tuple[str, ...], flag: str) -> Any:
+    """What the first of these functions that a Python file has returns; of a generator, a list of what it yields.
+
+    Modules beside the file and in the working directory can be imported by it.
+
+    Args:
+      flag: that names the file, for messages.
+
+    Raises:
+      ValueError: no such file, one with an error (naming its line), or one without any of the functions.
     """
     file = pathlib.Path(path).expanduser().absolute()
     if not file.is_file():
         near = sorted(other.name for other in file.parent.glob("*.py") if other.stem != "__init__")
         there = f"; {pathlib.Path(path).parent} has {', '.join(near)}" if near else ""
-        raise ValueError(f"--config {path}: there is no such file{there}")
-    if file.suffix == ".json":
-        find_modules()
-        return _from_json(path, file)
+        raise ValueError(f"{flag} {path}: there is no such file{there}")
     find_modules(file.parent, file.parent.parent)
     spec = importlib.util.spec_from_file_location(f"_config_{file.stem}", file)
     if spec is None or spec.loader is None:
-        raise ValueError(f"--config {path}: expected a Python file, NAME.py")
+        raise ValueError(f"{flag} {path}: expected a Python file, NAME.py")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        if not callable(getattr(module, "get_config", None)):
-            raise ValueError(f"--config {path}: it has no function get_config()")
-        config = module.get_config()
+        found = [name for name in functions if callable(getattr(module, name, None))]
+        if not found:
+            raise ValueError(f"{flag} {path}: it has no function {' or '.join(f'{name}()' for name in functions)}")
+        result = getattr(module, found[0])()
+        return list(result) if inspect.isgenerator(result) else result
     except SyntaxError as error:
-        raise ValueError(f"--config {path}: line {error.lineno}: {error.msg}") from error
+        raise ValueError(f"{flag} {path}: line {error.lineno}: {error.msg}") from error
     except Exception as error:
-        if str(error).startswith("--config"):
+        if str(error).startswith(flag):
             raise
-        raise ValueError(f"--config {path}{_line(error, file)}: {type(error).__name__}: {_one_line(error)}") from error
-    if not isinstance(config, ConfigDict):
-        raise ValueError(f"--config {path}: get_config() must return a ConfigDict, got {type(config).__name__}")
-    return config
+        raise ValueError(f"{flag} {path}{_line(error, file)}: {type(error).__name__}: {_one_line(error)}") from error
 
 
 def find_modules(*folders: pathlib.Path) -> None:

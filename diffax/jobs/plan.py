@@ -112,6 +112,37 @@ def plan(config: ConfigDict, workdir: pathlib.Path, *, memory_gb: float | None =
     return result
 
 
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Of training: parameters, and an estimate of seconds, None where operations are not known."""
+
+    num_params: int
+    seconds: float | None
+
+
+def cost(config: ConfigDict, ceiling: float | None = None) -> Cost:
+    """The cost of training config from its traced step, which is not compiled.
+
+    Args:
+      ceiling: operations per second of matrix products on all devices; None to measure it.
+
+    Raises:
+      UserError: settings that do not go together.
+    """
+    train.check(config)
+    with for_people():
+        examples = build_data.dataset(config, "train", report=progress.downloads())
+        model = Model.build(config, DataDescription.of(config, examples))
+        program, lowered = _lowered(
+            Planned(model, examples, build_training.mesh(config)), config.train.batch_size, config.train.accumulate
+        )
+    flops = program.flops(lowered)
+    if flops is None:
+        return Cost(program.num_params, None)
+    ceiling = program.ceiling() if ceiling is None else ceiling
+    return Cost(program.num_params, config.train.num_steps * flops / (GUESSED_UTILIZATION * ceiling))
+
+
 def _lowered(planned: Planned, batch_size: int, accumulate: int) -> tuple[Program, jax.stages.Lowered]:
     """The step for such batches, traced on shapes alone."""
     config = ConfigDict(planned.model.config.to_dict())

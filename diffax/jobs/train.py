@@ -63,34 +63,27 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
         # Only where there is no checkpoint yet, from which the run would go on.
         is_new = args.init_from is not None and not run_directory.checkpoints(workdir).exists()
         start_params = fine_tuning.initial_params(model, args.init_from) if is_new else None
-    run_directory.check_writable(workdir)
-    with lock.held(workdir) if first else contextlib.nullcontext():
-        run_directory.check_same_run(workdir, config, allow_change)
-        data_changes = run_directory.check_same_data(workdir, model.data.fingerprint, allow_change)
-        before = run_directory.read_config(workdir)
-        # The first process writes only when all have looked.
-        distributed.meet("checked")
-        paths, train = run_directory.checkpoints(workdir), config.train
-        highest = train.best_is == "highest"
-        with Checkpoints(paths, train.keep_checkpoints, highest_is_best=highest) as checkpoints:
-            state, start = _begin(program, checkpoints, start_params)
-            if first:
-                if start is not None and before is not None:
-                    _warn_of_learning_rate(before, config, start)
-                model.data.write(workdir)  # before config.json, which makes the directory a run's
-                run_directory.write_description(workdir, config, start or 0, data_changes)
-                _report(program, examples, held_out, workdir, start)
-                if data_changes:
-                    print(f"other data than before: {'; '.join(data_changes)}", flush=True)
-            saver, step = Saver(checkpoints, config), start or 0
-            saving, measuring = _callbacks(model, workdir, saver, evaluators, evaluation_data, mesh)
-            with _failing_to_write(workdir):
-                if saver.is_to_measure(start):
-                    _measure(measuring, step, state, config, workdir)
-                if step < train.num_steps:
-                    state, step = _fit(program, examples, state, start, workdir, saver, (*saving, *measuring))
-            if step >= train.num_steps and (start is None or start < step or not (workdir / reports.FILENAME).exists()):
-                reports.after_training(workdir, trained.live(model, state, step, mesh))
+    with opened(model, workdir, allow_change) as (checkpoints, before, data_changes):
+        state, start = _begin(program, checkpoints, start_params)
+        if first:
+            if start is not None and before is not None:
+                _warn_of_learning_rate(before, config, start)
+            model.data.write(workdir)  # before config.json, which makes the directory a run's
+            run_directory.write_description(workdir, config, start or 0, data_changes)
+            _report(program, examples, held_out, workdir, start)
+            if data_changes:
+                print(f"other data than before: {'; '.join(data_changes)}", flush=True)
+        saver, step = Saver(checkpoints, config), start or 0
+        saving, measuring = callbacks(model, workdir, saver, evaluators, evaluation_data, mesh)
+        with failing_to_write(workdir):
+            if saver.is_to_measure(start):
+                measure(measuring, step, state, config, workdir)
+            if step < config.train.num_steps:
+                state, step = _fit(program, examples, state, start, workdir, saver, (*saving, *measuring))
+        if step >= config.train.num_steps and (
+            start is None or start < step or not (workdir / reports.FILENAME).exists()
+        ):
+            reports.after_training(workdir, trained.live(model, state, step, mesh))
     if step < config.train.num_steps:
         raise Preempted(f"{workdir}: saved at step {step} of {config.train.num_steps}; the same command goes on")
     if first:
@@ -101,6 +94,28 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
 
 # After these the next checkpoint could not be written either.
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+@contextlib.contextmanager
+def opened(
+    model: Model, workdir: pathlib.Path, allow_change: tuple[str, ...] = ()
+) -> Iterator[tuple[Checkpoints, ConfigDict | None, list[str]]]:
+    """Holds a run directory while the block trains in it: (its checkpoints, its configuration so far, other data).
+
+    Raises:
+      UserError: a workdir that is another run's, is in use, or cannot be written; nothing is written then.
+    """
+    config = model.config
+    run_directory.check_writable(workdir)
+    with lock.held(workdir) if distributed.is_first() else contextlib.nullcontext():
+        run_directory.check_same_run(workdir, config, allow_change)
+        data_changes = run_directory.check_same_data(workdir, model.data.fingerprint, allow_change)
+        before = run_directory.read_config(workdir)
+        # The first process writes only when all have looked.
+        distributed.meet("checked")
+        paths, keep = run_directory.checkpoints(workdir), config.train.keep_checkpoints
+        with Checkpoints(paths, keep, highest_is_best=config.train.best_is == "highest") as checkpoints:
+            yield checkpoints, before, data_changes
 
 
 def check(config: ConfigDict) -> None:
@@ -156,7 +171,7 @@ def _report(program: Program, examples: Examples, held_out: Examples, workdir: p
         print(f"{mesh.size} devices of {jax.process_count()} processes: {shape}", flush=True)
 
 
-def _callbacks(
+def callbacks(
     model: Model,
     workdir: pathlib.Path,
     saver: Saver,
@@ -198,7 +213,7 @@ def _callbacks(
     return tuple(saving), tuple(measuring)
 
 
-def _measure(
+def measure(
     measuring: tuple[training.PeriodicCallback, ...],
     step: int,
     state: training.TrainState,
@@ -290,7 +305,7 @@ def _fit(
 
 
 @contextlib.contextmanager
-def _failing_to_write(workdir: pathlib.Path) -> Iterator[None]:
+def failing_to_write(workdir: pathlib.Path) -> Iterator[None]:
     """Turns what a full disk and the like raise into a UserError."""
     try:
         yield

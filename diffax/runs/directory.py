@@ -20,6 +20,8 @@ from diffax.runs.errors import UserError
 from diffax.runs.model import FILENAME as MODEL
 from diffax.runs.model import FORMAT
 
+POINT_STATUS, POINT_LOCK = "status.json", "point.lock"
+
 
 def config_path(workdir: pathlib.Path) -> pathlib.Path:
     """The resolved configuration of the run, JSON."""
@@ -82,7 +84,7 @@ def check_same_run(workdir: pathlib.Path, config: ConfigDict, allow_change: tupl
     """
     before = read_config(workdir)
     if before is None:
-        if workdir.is_dir() and any(path.name != lock.FILENAME for path in workdir.iterdir()):
+        if workdir.is_dir() and any(path.name not in _NO_RUN for path in workdir.iterdir()):
             raise UserError(f"--workdir {workdir} is neither empty nor a run's directory (it has no config.json)")
         return
     changes, decay = differences(before, config), before.optimizer.decay.name
@@ -168,6 +170,8 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 _ABSENT = object()
+# What a directory may hold before a run begins in it: its lock, and what a sweep says of its point.
+_NO_RUN = (lock.FILENAME, POINT_STATUS, POINT_LOCK)
 _NUM_STEPS = "train.num_steps"
 
 

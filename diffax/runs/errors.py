@@ -8,6 +8,10 @@ class UserError(Exception):
     """One line for a person: what was expected, what came, what to do. launch.py prints it and exits with 2."""
 
 
+class InUse(UserError):
+    """A run directory that another process trains in."""
+
+
 class Preempted(Exception):
     """A run that was asked to stop and has saved: one line for a person. launch.py prints it and exits with 75."""
 

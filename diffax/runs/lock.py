@@ -10,15 +10,17 @@ import warnings
 from collections.abc import Iterator
 from typing import IO
 
-from diffax.runs.errors import UserError
+from diffax.runs.errors import InUse
 
 FILENAME = "run.lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextlib.contextmanager
-def held(workdir: pathlib.Path, what: str = "--workdir") -> Iterator[None]:
-    """Holds the lock of workdir while the block runs; makes the directory. what: the directory is, for the message.
+def held(workdir: pathlib.Path, filename: str = FILENAME, *, what: str = "--workdir") -> Iterator[None]:
+    """Holds the lock of workdir (the file of that name in it) while the block runs; makes the directory.
+
+    what: the directory is, for the message.
 
     An flock on a file that names its holder. The kernel releases it however the process ends, kill -9 included, so that
     a file left behind blocks nobody. It works between the processes of one machine, and between machines where the file
@@ -26,10 +28,10 @@ def held(workdir: pathlib.Path, what: str = "--workdir") -> Iterator[None]:
     mounted as disks, Windows) a warning says so. Readers need no lock.
 
     Raises:
-      UserError: another process holds it; the line says which, where and since when.
+      InUse: another process holds it; the line says which, where and since when.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / FILENAME
+    path = workdir / filename
     with _opened(path, what) as file:
         file.truncate(0)
         now = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
@@ -65,7 +67,7 @@ def _lock(file: IO[str], what: str) -> None:
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "another process"
-        raise UserError(f"{what} {workdir} is in use by {holder}: wait for it, or choose another") from None
+        raise InUse(f"{what} {workdir} is in use by {holder}: wait for it, or choose another") from None
     except (ImportError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise

@@ -147,7 +147,7 @@ def fill(
     start, per_shard = have // size * size, max(_SHARD // size, 1) * size
     wanted = sample_labels(trained, num_samples, labels, seed)
     batches = trained.batches(start, num_samples, size, seed=seed, labels=wanted, average=average)
-    with lock.held(directory, "sample set") if first else contextlib.nullcontext():
+    with lock.held(directory, what="sample set") if first else contextlib.nullcontext():
         if first:
             run_directory.write_json(directory / FILENAME, description)
         parts: list[np.ndarray] = []

@@ -1,0 +1,1 @@
+"""Sweep files: what launch.py --sweep trains over a config."""

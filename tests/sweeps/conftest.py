@@ -1,0 +1,27 @@
+"""Sweeps over runs of a few steps, of a network of a few hundred parameters."""
+
+import contextlib
+import pathlib
+
+import pytest
+
+# On import it resets logging, upon which absl closes the stream that it logs to, unless that is sys.stderr. Within a
+# test it is not: pytest's own would be closed.
+with contextlib.suppress(ImportError):
+    import submitit  # noqa: F401
+
+from tests.jobs.conftest import command, quick_compilation, standard_promotion  # noqa: F401
+
+CONFIG = pathlib.Path(__file__).parent / "small.py"
+
+
+@pytest.fixture
+def sweep(command, tmp_path):  # noqa: F811
+    """Runs a sweep over the small config; the file holds `body`, the return value of get_points unless told."""
+
+    def run(body, *arguments, head="def get_points():\n    return"):
+        file = tmp_path / "file.py"
+        file.write_text(f"from diffax import sweeps\n{head} {body}\n")
+        return command("--config", CONFIG, "--sweep", file, "--workdir", tmp_path / "sweep", *arguments)
+
+    return run
