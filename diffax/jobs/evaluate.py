@@ -72,7 +72,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     if distributed.is_first():
         made_by = {"command": _request(config, args), "environment": devices.describe()}
         table.write(directory, measurements, selection, made_by)
-        reports.write_other(directory)
+        reports.after(directory)
         print(table.text(measurements, selection), flush=True)
         print(f"written to {directory}", flush=True)
     return directory

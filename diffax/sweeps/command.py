@@ -14,6 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from diffax import config_file, resolve
+from diffax.runs import reports
 from diffax.runs.errors import UserError, for_people
 from diffax.sweeps import charts, directory, points, slurm, summary, workers
 from diffax.sweeps.directory import State
@@ -203,8 +204,10 @@ def _summarized(workdir: pathlib.Path, chosen: Sequence[Point], args: argparse.N
     else:
         made["plots"] = charts.write(workdir, made)
     summary.write(workdir, made)
+    reports.after(workdir)
     if args.where != "commands":
-        print(f"\n{summary.as_markdown(made)}\n{workdir / summary.MARKDOWN} has this table", flush=True)
+        print(f"\n{summary.as_markdown(made)}", flush=True)
+        print(f"{workdir / summary.MARKDOWN} has this table, {reports.FILENAME} beside it the figures", flush=True)
     return made
 
 

@@ -54,8 +54,9 @@ def _sweep(directory):
         (directory / f"p{i}").mkdir(parents=True)
         lines = [{"step": step, "loss": math.exp(-step * rate)} for step in range(1, 50)]
         (directory / f"p{i}" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        overrides = {"optimizer.learning_rate": rate, "model.name": HOSTILE if i else "unet"}
-        points.append({"name": f"p{i}", "directory": f"p{i}", "status": "done", "overrides": overrides, "value": rate})
+        values = {"optimizer.learning_rate": rate, "model.name": HOSTILE if i else "unet"}
+        last = {"step": 49, "value": rate}
+        points.append({"name": f"p{i}", "path": f"p{i}", "state": "finished", "values": values, "last": last})
     (directory / "summary.json").write_text(json.dumps({"metric": HOSTILE, "points": points}))
     return reports.write_other(directory)
 

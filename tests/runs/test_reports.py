@@ -174,16 +174,19 @@ def test_a_report_that_fails_ends_no_run(run, monkeypatch):
 
 
 SWEEP = {
-    "metric": "distance", "lowest_is_best": True, "base": {"config": "configs/digits.py"},
+    "metric": "distance", "best_is": "lowest", "config": "configs/digits.py",
     "points": [
-        {"name": f"p{i}", "directory": f"p{i}", "status": "failed" if i == 3 else "done", "error": HOSTILE if i == 3 else None,
-         "overrides": {"optimizer.learning_rate": rate, "schedule.name": HOSTILE if i % 2 else "cosine", "seed": i},
-         "value": None if i == 3 else 0.5 - 0.1 * i}
+        {"name": f"p{i}", "label": None, "path": f"p{i}", "state": "failed" if i == 3 else "finished",
+         "message": HOSTILE if i == 3 else "",
+         "values": {"optimizer.learning_rate": rate, "schedule.name": HOSTILE if i % 2 else "cosine", "seed": i},
+         "last": None if i == 3 else {"step": 5, "value": 0.5 - 0.1 * i}}
         for i, rate in enumerate([1e-4, 1e-4, 1e-2, 1e-2])
     ],
     "rows": [
-        {"overrides": {"optimizer.learning_rate": 1e-4, "schedule.name": "cosine"}, "num_seeds": 3, "mean": 0.5, "standard_error": 0.021},
-        {"overrides": {"optimizer.learning_rate": 1e-2, "schedule.name": HOSTILE}, "num_seeds": 1, "mean": 0.3, "standard_error": None},
+        {"label": None, "values": {"optimizer.learning_rate": 1e-4, "schedule.name": "cosine"}, "num": 3, "last": 0.5,
+         "last_error": 0.021},
+        {"label": None, "values": {"optimizer.learning_rate": 1e-2, "schedule.name": HOSTILE}, "num": 1, "last": 0.3,
+         "last_error": None},
     ],
 }  # fmt: skip
 
@@ -197,7 +200,7 @@ def test_report_of_a_sweep(command, tmp_path):
     code, out, err = command("--workdir", tmp_path, "--mode", "report")
     assert code == 0 and out == f"report: {tmp_path / 'report.html'}\n", err
     read = Read(tmp_path / "report.html")
-    assert read.headings[1:] == ["Results", "Hyperparameters", "Learning curves", "Points", "Base configuration"]
+    assert read.headings[1:] == ["Results", "Hyperparameters", "Learning curves", "Points"]
     assert read.row("0.01") == ["0.01", HOSTILE, "1", "0.3"] and read.row("0.0001")[2:] == ["3", "0.500 ± 0.021"]
     assert read.row("p3") == ["p3", "failed", "0.01", HOSTILE, "3", "", HOSTILE]
     assert num_points(read.figure("loss")) == [5, 6, 7]

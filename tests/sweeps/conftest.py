@@ -10,7 +10,7 @@ import pytest
 with contextlib.suppress(ImportError):
     import submitit  # noqa: F401
 
-from tests.jobs.conftest import command, quick_compilation, standard_promotion  # noqa: F401
+from tests.jobs.conftest import command, reports_off, standard_promotion  # noqa: F401
 
 CONFIG = pathlib.Path(__file__).parent / "small.py"
 

@@ -1,8 +1,9 @@
 """Reports: report.html of a run, a sweep or an evaluation, recognised by the files in its directory."""
 
+import contextlib
 import pathlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -59,10 +60,22 @@ def write_other(directory: pathlib.Path) -> pathlib.Path:
     return path
 
 
+def after(directory: pathlib.Path) -> None:
+    """Writes report.html of a sweep or an evaluation that has just ended; what goes wrong is a warning."""
+    with _warned(directory):
+        write_other(directory)
+
+
 def after_training(workdir: pathlib.Path, model: Trained) -> None:
     """Writes report.html of a run that has just been trained; what goes wrong is a warning, since the run is complete."""
-    try:
+    with _warned(workdir):
         write_run(workdir, model.config, model)
+
+
+@contextlib.contextmanager
+def _warned(directory: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         message = " ".join(str(error).split())
-        warnings.warn(f"{workdir / FILENAME} was not written: {type(error).__name__}: {message}", stacklevel=2)
+        warnings.warn(f"{directory / FILENAME} was not written: {type(error).__name__}: {message}", stacklevel=4)

@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 def page(directory: pathlib.Path) -> Page:
     """The report of a sweep's directory."""
     summary = read_object(directory / FILENAME)
-    metric, lowest = str(summary.get("metric", "metric")), bool(summary.get("lowest_is_best", True))
+    metric, lowest = str(summary.get("metric", "metric")), summary.get("best_is", "lowest") == "lowest"
     points, rows = _listed(summary, "points"), _listed(summary, "rows")
     sections = [_averages(rows, metric, lowest)] if rows else []
     figures = _against_hyperparameters(rows or points, metric)
@@ -29,12 +29,10 @@ def page(directory: pathlib.Path) -> Page:
     learning = _learning_curves(directory, points, metric)
     sections += [learning] if learning is not None else []
     sections += [_points(points, metric, lowest)] if points else []
-    base = summary.get("base")
-    if isinstance(base, Mapping):
-        listed = [(str(key), str(value)) for key, value in base.items()]
-        sections.append(Section("Base configuration", [Table(("", ""), listed)]))
-    done = sum(point.get("status") == "done" for point in points)
-    facts = [("points", len(points)), ("done", done), ("metric", f"{metric}, {'lowest' if lowest else 'highest'} is best")]
+    finished = sum(point.get("state") == "finished" for point in points)
+    best = f"{metric}, {'lowest' if lowest else 'highest'} is best"
+    facts = [("points", len(points)), ("finished", finished), ("metric", best)]
+    facts += [(key, str(summary[key])) for key in ("config", "sweep") if key in summary]
     return Page(f"Sweep {directory.name}", sections, facts)
 
 
@@ -43,20 +41,24 @@ def _listed(summary: Mapping[str, Any], key: str) -> list[Row]:
     return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
 
 
-def _overrides(row: Row) -> dict[str, Any]:
-    found = row.get("overrides")
-    return dict(found) if isinstance(found, Mapping) else {}
+def _settings(row: Row) -> dict[str, Any]:
+    """The settings in which points differ, and the label of points that were named."""
+    found = row.get("values")
+    label = {} if row.get("label") is None else {"label": row["label"]}
+    return label | (dict(found) if isinstance(found, Mapping) else {})
 
 
 def _value(row: Row) -> float | None:
-    value = row.get("mean", row.get("value"))
+    """The last value of the metric: of a point with its step, of a row the mean over seeds."""
+    value = row.get("last")
+    value = value.get("value") if isinstance(value, Mapping) else value
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _paths(rows: Sequence[Row]) -> list[str]:
     """The settings that differ between rows."""
-    paths = list(dict.fromkeys(path for row in rows for path in _overrides(row)))
-    return [path for path in paths if len({str(_overrides(row).get(path)) for row in rows}) > 1]
+    paths = list(dict.fromkeys(path for row in rows for path in _settings(row)))
+    return [path for path in paths if len({str(_settings(row).get(path)) for row in rows}) > 1]
 
 
 def _best(rows: Sequence[Row], lowest: bool) -> frozenset[int]:
@@ -65,10 +67,10 @@ def _best(rows: Sequence[Row], lowest: bool) -> frozenset[int]:
 
 
 def _averages(rows: Sequence[Row], metric: str, lowest: bool) -> Section:
-    paths = _paths(rows) or list(_overrides(rows[0]))
+    paths = _paths(rows) or list(_settings(rows[0]))
     rows = sorted(rows, key=lambda row: (_value(row) is None, (_value(row) or 0) * (1 if lowest else -1)))
     cells = [
-        [*(_overrides(row).get(path) for path in paths), row.get("num_seeds"), formats.cell(_value(row), row.get("standard_error"))]
+        [*(_settings(row).get(path) for path in paths), row.get("num"), formats.cell(_value(row), row.get("last_error"))]
         for row in rows
     ]
     caption = "Points that differ in their seed alone are averaged; the best is first."
@@ -77,15 +79,15 @@ def _averages(rows: Sequence[Row], metric: str, lowest: bool) -> Section:
 
 def _points(points: Sequence[Row], metric: str, lowest: bool) -> Section:
     paths = _paths(points)
-    has_errors = any(point.get("error") for point in points)
-    header = ["point", "status", *paths, metric, *(["error"] if has_errors else [])]
+    has_messages = any(point.get("message") for point in points)
+    header = ["point", "state", *paths, metric, *(["message"] if has_messages else [])]
     rows = [
         [
             str(point.get("name", "")),
-            str(point.get("status", "")),
-            *(_overrides(point).get(path) for path in paths),
+            str(point.get("state", "")),
+            *(_settings(point).get(path) for path in paths),
             _value(point),
-            *([str(point.get("error") or "")] if has_errors else []),
+            *([str(point.get("message") or "")] if has_messages else []),
         ]
         for point in points
     ]
@@ -99,14 +101,14 @@ def _against_hyperparameters(rows: Sequence[Row], metric: str) -> list[Figure]:
 
 def _against(rows: Sequence[Row], path: str, metric: str) -> str:
     """The metric against one setting: numbers on an axis, other values side by side."""
-    shown = [row for row in rows if path in _overrides(row)]
+    shown = [row for row in rows if path in _settings(row)]
     values = [value for row in shown if (value := _value(row)) is not None]
-    settings = [_overrides(row)[path] for row in shown]
+    settings = [_settings(row)[path] for row in shown]
     numeric = all(isinstance(setting, int | float) and not isinstance(setting, bool) for setting in settings)
     names = list(dict.fromkeys(map(str, settings)))
     x = settings if numeric else [names.index(str(setting)) for setting in settings]
-    labels = [", ".join(f"{key} {formats.number(value)}" for key, value in _overrides(row).items()) for row in shown]
-    errors = [row.get("standard_error") or 0.0 for row in shown]
+    labels = [", ".join(f"{key} {formats.number(value)}" for key, value in _settings(row).items()) for row in shown]
+    errors = [row.get("last_error") or 0.0 for row in shown]
     points = Series(metric, x, values, errors, "points", labels=labels)
     log = "x" if numeric and min(x) > 0 and max(x) >= 20 * min(x) else ""
     xticks = None if numeric else {float(place): name for place, name in enumerate(names)}
@@ -118,9 +120,9 @@ def _learning_curves(directory: pathlib.Path, points: Sequence[Row], metric: str
     paths = [path for path in _paths(points) if path != "seed"]
     found = []
     for point in points:
-        folder = directory / str(point.get("directory") or point.get("name") or "")
+        folder = directory / str(point.get("path") or point.get("name") or "")
         if folder != directory and (folder / metrics.FILENAME).is_file():
-            settings = _overrides(point)
+            settings = _settings(point)
             name = ", ".join(f"{_shortened(path)} {formats.number(settings.get(path))}" for path in paths)
             found.append((name or folder.name, metrics.read(folder)))
     if not found:
