@@ -75,6 +75,8 @@ def submit(
     Raises:
       UserError: submitit is not installed, there is no such cluster, or parameters that submitit refuses.
     """
+    # Its own configuration of logging closes the streams of other packages' handlers.
+    os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")
     try:
         import submitit
     except ModuleNotFoundError as error:

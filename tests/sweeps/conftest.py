@@ -1,17 +1,13 @@
 """Sweeps over runs of a few steps, of a network of a few hundred parameters."""
 
-import contextlib
+import os
 import pathlib
 
 import pytest
 
-# On import it resets logging, upon which absl closes the stream that it logs to, unless that is sys.stderr. Within a
-# test it is not: pytest's own would be closed.
-with contextlib.suppress(ImportError):
-    import submitit  # noqa: F401
-
 from tests.jobs.conftest import command, reports_off, standard_promotion  # noqa: F401
 
+os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")  # as diffax.sweeps.slurm sets it
 CONFIG = pathlib.Path(__file__).parent / "small.py"
 
 
