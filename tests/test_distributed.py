@@ -1,8 +1,11 @@
 """Detection of multi-process runs; runs of several processes are in tests/jobs/test_scaling.py."""
 
+import jax
 import pytest
 
 from diffax import distributed
+from diffax.jobs import train
+from diffax.runs import UserError
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "node[1-2]", "SLURM_PROCID": "1", "SLURM_LOCALID": "0"}
 OPEN_MPI = {"OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:1"}
@@ -50,3 +53,16 @@ def test_half_a_description_of_the_others_is_refused():
         distributed.start("host:1", 2, 2)
     with pytest.raises(ValueError, match="must be HOST:PORT, got host"):
         distributed.start("host", 2, 1)
+
+
+def test_a_save_that_fails_since_another_process_died_is_no_full_disk(tmp_path, monkeypatch):
+    failure = OSError(
+        "the checkpoint of step 15 could not be written: UNKNOWN: Gloo AllGather failed: Connection closed"
+    )
+    with pytest.raises(UserError, match="is the disk full"), train.failing_to_write(tmp_path):
+        raise failure
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Gloo AllGather failed"), train.failing_to_write(tmp_path):
+        raise failure
+    with pytest.raises(UserError, match="No space left"), train.failing_to_write(tmp_path):
+        raise OSError(28, "No space left on device")

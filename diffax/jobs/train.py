@@ -306,10 +306,15 @@ def _fit(
 
 @contextlib.contextmanager
 def failing_to_write(workdir: pathlib.Path) -> Iterator[None]:
-    """Turns what a full disk and the like raise into a UserError."""
+    """Turns what a full disk and the like raise into a UserError.
+
+    Of several processes a save also fails where another one has died; that is raised as JAX's own error of it.
+    """
     try:
         yield
     except OSError as error:
+        if distributed.lost_another(error):
+            raise jax.errors.JaxRuntimeError(str(error)) from error
         raise UserError(
             f"--workdir {workdir}: {error}; mend that (is the disk full?), and the same command goes on from the last "
             "checkpoint"

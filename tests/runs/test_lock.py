@@ -40,10 +40,10 @@ def test_a_second_process_is_refused_while_the_first_lives(tmp_path):
 def test_who_waited_for_a_file_since_removed_locks_the_new_one(tmp_path, monkeypatch):
     original, path = lock._lock, tmp_path / lock.FILENAME
 
-    def late(file):
+    def late(file, what):
         monkeypatch.setattr(lock, "_lock", original)
         path.unlink()  # as its holder does between the opening and the locking
-        original(file)
+        original(file, what)
 
     monkeypatch.setattr(lock, "_lock", late)
     with lock.held(tmp_path):

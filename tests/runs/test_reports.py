@@ -151,12 +151,6 @@ def test_a_trajectory_ends_in_the_samples_that_are_drawn(run):
     np.testing.assert_allclose(states.log_snr[1:], -2 * np.log(np.tan(np.pi / 2 * t)), rtol=1e-4)
 
 
-def test_draw_reports_how_far_it_is(run):
-    seen = []
-    runs.open(run).draw(10, batch_size=4, report=seen.append)
-    assert seen == [4, 8, 10]
-
-
 def test_a_report_that_fails_ends_no_run(run, monkeypatch):
     def broken(*args):
         raise RuntimeError("no\nluck")

@@ -154,8 +154,8 @@ def test_evaluators_of_ones_own(command, tmp_path):
         "--config.evaluators.mine.every=1",
         "--config.evaluators.mine.num_samples=3",
         "--config.evaluators.bad.name=tests.tiny:fails",
-        "--config.evaluators.sliced_wasserstein.num_samples=8",
-        "--config.evaluators.pixel_frechet.num_samples=8",
+        "--config.evaluators.sample_metrics.num_samples=8",
+        "--config.evaluators.sample_metrics.metrics=('frechet','sliced_wasserstein')",
         "--config.train.best=distance_to_origin",
         "--config.train.best_is=highest",
     )
@@ -167,7 +167,8 @@ def test_evaluators_of_ones_own(command, tmp_path):
     values = {line["step"]: line["distance_to_origin"] for line in lines if "distance_to_origin" in line}
     assert sorted(values) == [1, 2]
     merged = {key: value for line in lines for key, value in line.items()}
-    assert merged["before_failing"] == 1.5 and merged["sliced_wasserstein"] > 0 and merged["pixel_frechet"] > 0
+    assert merged["before_failing"] == 1.5
+    assert merged["sliced_wasserstein/pixels@8"] > 0 and merged["frechet/pixels@8"] > 0
     assert sorted(path.name for path in (run / "blank").iterdir()) == ["00000001.png", "00000002.png"]
     metric = {int(path.parent.name): json.loads(path.read_text())["metric"] for path in run.rglob("description.json")}
     assert metric[2] == values[2] and (1 in metric)  # the first measured step is the best so far

@@ -89,10 +89,11 @@ def test_pixels():
     assert result.values.dtype == np.float32 and result.probabilities is None and extract.checksum == ""
     points = np.random.default_rng(0).standard_normal((4, 3, 2))
     np.testing.assert_allclose(extract(points).values, points.reshape(4, 6), rtol=1e-6)
+    planes = np.full((2, 5, 5, 7), 255, np.uint8)  # any number of channels
+    np.testing.assert_array_equal(extract(planes).values, np.ones((2, 175), np.float32))
     for examples, message in [
-        (np.zeros(4, np.float32), "needs points of shape"),
-        (np.zeros((0, 2), np.float32), "needs points of shape"),
-        (np.zeros((2, 5, 5, 2), np.uint8), "1 or 3 channels, got 2"),
+        (np.zeros(4, np.float32), "needs examples of shape"),
+        (np.zeros((0, 2), np.float32), "needs examples of shape"),
         (np.zeros((2, 5), np.int32), "uint8 images"),
     ]:
         with pytest.raises(ValueError, match=message):
