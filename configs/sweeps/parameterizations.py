@@ -4,7 +4,7 @@
 
 The noise (eps) with the simple loss of DDPM (arXiv:2006.11239), the image (x_0) with truncated SNR weighting and v with
 its own squared error (both arXiv:2202.00512), and the flow velocity with its own squared error (arXiv:2209.03003), all
-under the cosine schedule with uniform training times. Network, optimizer and the number of steps are those of the config.
+under the cosine schedule with uniform training times. Network, optimizer and number of steps are those of the config.
 
 Cost: 12 runs of the config; --dry_run estimates it.
 """
