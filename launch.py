@@ -225,14 +225,12 @@ def _help(arguments: list[str]) -> None:
 
 def _start(args: argparse.Namespace) -> None:
     """Joins the other processes of the run."""
-    import jax
 
     from diffax import distributed
     from diffax.runs.errors import UserError
 
     if args.cpu_devices is not None:
-        jax.config.update("jax_platforms", "cpu")
-        jax.config.update("jax_num_cpu_devices", args.cpu_devices)
+        devices.use_cpu_devices(args.cpu_devices)
     try:
         distributed.start(args.coordinator, args.num_processes, args.process_id)
     except ValueError as error:

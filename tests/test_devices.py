@@ -36,8 +36,28 @@ print(devices.configure(), devices.configure(), 'jax' in sys.modules, os.environ
 import jax
 print(len(jax.devices()))
 """
-    out, _ = run(code, XLA_FLAGS="--xla_force_host_platform_device_count=2")
-    assert out.splitlines() == [f"True False False --xla_force_host_platform_device_count=2 {FLAG}", "2"]
+    out, _ = run(code, XLA_FLAGS="--xla_force_host_platform_device_count=1")
+    assert out.splitlines() == [f"True False False --xla_force_host_platform_device_count=1 {FLAG}", "1"]
+
+
+def test_several_cpu_devices_do_without_the_flag():
+    """With it they compute wrong values (experiments/sample_sets)."""
+    code = """
+import os
+from diffax import devices
+print(devices.configure(), os.environ.get("XLA_FLAGS", ""))
+devices.use_cpu_devices(1)
+print(os.environ.get('XLA_FLAGS', ''))
+devices.use_cpu_devices(2)
+print('flags:', os.environ.get('XLA_FLAGS', ''))
+import jax
+print(len(jax.devices()))
+"""
+    out, _ = run(code)
+    assert out.splitlines() == [f"True {FLAG}", FLAG, "flags: ", "2"]
+    two = "--xla_force_host_platform_device_count=2"
+    assert run(code, XLA_FLAGS=two)[0].splitlines()[0] == f"False {two}"
+    assert run(code, JAX_NUM_CPU_DEVICES="2")[0].splitlines()[0] == "False "
 
 
 def test_too_late_warns_and_changes_nothing(monkeypatch):
