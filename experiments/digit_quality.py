@@ -5,6 +5,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 from diffax import data, runs
 from diffax.evaluation import features, measurement, metrics
