@@ -15,6 +15,7 @@ from diffax.runs.errors import UserError, for_people
 
 # Enough in a picture to judge by eye.
 MAX_IMAGES, MAX_POINTS = 256, 5000
+PREVIEW = "preview.png"
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +72,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
         of_class = "" if one_class is None else f" of class {described_class(one_class, model.class_names)}"
         by = f"{table.name}, {table.num_evaluations} evaluations"
         print(f"{args.num_samples} samples{of_class} of step {model.step} by {by}:\n  {path}", flush=True)
+        print(f"  {path / PREVIEW}", flush=True)
     return path
 
 
@@ -85,7 +87,7 @@ def _draw_preview(path: pathlib.Path, num_samples: int, *, is_image: bool) -> No
     drawn = sample_sets.sample_set(path)
     x = next(drawn.batches(MAX_IMAGES if is_image else MAX_POINTS, num_samples))["x"]
     picture = images.picture(drawn.examples.to_network_range(x)) if is_image else plots.scatter_picture(x)
-    images.save_png(path / "preview.png", picture)
+    images.save_png(path / PREVIEW, picture)
 
 
 def _overrides(config: ConfigDict, args: argparse.Namespace) -> list[tuple[str, str]]:
