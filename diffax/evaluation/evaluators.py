@@ -15,7 +15,7 @@ import numpy as np
 
 from diffax.evaluation import real
 from diffax.evaluation.features.pixels import pixels
-from diffax.evaluation.metrics import Comparison, FeatureSet, measure
+from diffax.evaluation.metrics import Comparison, FeatureSet, measure, needs_other
 from diffax.reporting import images, plots
 
 Value = float | np.ndarray
@@ -92,7 +92,7 @@ def sample_metrics(
     comparison = Comparison(
         generated=FeatureSet.of(extractor, drawn if trained.num_levels is None else images.to_uint8(drawn), labels),
         reference=real.cached_features(features, training, compared, REFERENCE_SIZE),
-        other=real.cached_features(features, training, other, REFERENCE_SIZE),
+        other=real.cached_features(features, training, other, REFERENCE_SIZE) if needs_other(metrics) else None,
         reference_is_training=reference == "train",
         num_resamples=0,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from diffax.evaluation import uncertainty
 from diffax.evaluation.uncertainty import Estimate
 
 
@@ -64,9 +65,8 @@ def over_seeds(estimates: Mapping[int, Estimate]) -> tuple[float, float | None]:
     """
     if not estimates:
         raise ValueError("a measurement needs at least one seed")
-    values = [estimate.value for estimate in estimates.values()]
-    if len(values) > 1:
-        return float(np.mean(values)), float(np.std(values, ddof=1) / math.sqrt(len(values)))
+    if len(estimates) > 1:
+        return uncertainty.of_repeats([estimate.value for estimate in estimates.values()])
     [only] = estimates.values()
     return only.value, None if math.isnan(only.standard_error) else only.standard_error
 

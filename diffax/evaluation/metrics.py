@@ -227,6 +227,7 @@ HIGHER_IS_BETTER = (
 )
 # Those that look at the images themselves, whatever the features are.
 _WITHOUT_FEATURES = ("frechet_wavelet",)
+_WITH_OTHER = ("frechet_ratio", "memorisation")
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -234,6 +235,11 @@ def check_names(names: Iterable[str]) -> None:
     for name in names:
         if name not in METRICS:
             raise ValueError(f"there is no metric {name!r}, but {', '.join(METRICS)}")
+
+
+def needs_other(names: Iterable[str]) -> bool:
+    """Whether a metric looks at real examples beside the reference, whose features may take minutes."""
+    return any(name in _WITH_OTHER for name in names)
 
 
 def measure(names: Iterable[str], comparison: Comparison, features: str) -> dict[str, Estimate]:

@@ -163,11 +163,11 @@ def _selection(
 ) -> dict[str, Any]:
     """What was selected on what, and its measurements on other samples."""
     metric = next(one.metric for one in measurements if _is_called(one, args.select))
-    said = (
+    sentence = (
         f"selected among {num_candidates} by {metric} on seeds {_listed(args.seeds)}; "
         f"measured again on seeds {_listed(selected[0].seeds)}"
     )
-    return {"selected_by": said, "measurements": [one.to_json() for one in selected]}
+    return {"selected_by": sentence, "measurements": [one.to_json() for one in selected]}
 
 
 def _report_seeds(args: argparse.Namespace) -> list[int]:

@@ -42,10 +42,6 @@ class EvaluationData:
         """The first num_examples training examples in the network's range, (n, *sample_shape); None for all."""
         return _first(self.train, num_examples)
 
-    def held_out_examples(self, num_examples: int | None) -> np.ndarray:
-        """The first num_examples held-out examples in the network's range, (n, *sample_shape); None for all."""
-        return _first(self.held_out, num_examples)
-
     @functools.lru_cache(maxsize=4)  # noqa: B019, lives as long as the run
     def _held_out(self, size: int) -> Any:
         batch = data.pipeline.Pipeline(self.held_out, size).batch(0)

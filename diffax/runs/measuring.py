@@ -22,7 +22,6 @@ from diffax.runs.errors import UserError, for_people
 from diffax.runs.sample_sets import SampleSet
 
 FILENAME = "measurements.jsonl"
-_WITH_OTHER = ("frechet_ratio", "memorisation")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,7 +68,7 @@ class Protocol:
     @functools.cached_property
     def other(self) -> FeatureSet | None:
         """Real examples that are not in the reference, where a metric needs them."""
-        if not any(name in _WITH_OTHER for name in self.names):
+        if not metrics.needs_other(self.names):
             return None
         examples = self.held_out if self.reference == "train" else self.training
         with for_people():
@@ -132,7 +131,7 @@ class Protocol:
     def _key(self, name: str, drawn: SampleSet, seed: int) -> str:
         """Of all that a value depends on, beside the set that it lies in."""
         what = {"metric": name, "n": self.num_samples, "seed": seed, "format": 1} | self.settings(drawn)
-        if name in _WITH_OTHER and self.other is not None:
+        if metrics.needs_other([name]) and self.other is not None:
             what["other"] = digest(self.other.examples)
         return digest(np.frombuffer(json.dumps(what, sort_keys=True).encode(), np.uint8))
 

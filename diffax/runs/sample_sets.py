@@ -145,8 +145,8 @@ def fill(
         return directory
     size = -(-min(batch_size, num_samples) // trained.mesh.size) * trained.mesh.size
     start, per_shard = have // size * size, max(_SHARD // size, 1) * size
-    wanted = sample_labels(trained, num_samples, labels, seed)
-    batches = trained.batches(start, num_samples, size, seed=seed, labels=wanted, average=average)
+    asked_labels = sample_labels(trained, num_samples, labels, seed)
+    batches = trained.batches(start, num_samples, size, seed=seed, labels=asked_labels, average=average)
     with lock.held(directory, what="sample set") if first else contextlib.nullcontext():
         if first:
             run_directory.write_json(directory / FILENAME, description)
@@ -157,7 +157,7 @@ def fill(
             report(done)
             if done - start >= per_shard or done == num_samples:
                 if first:
-                    _write(directory, start, np.concatenate(parts), wanted)
+                    _write(directory, start, np.concatenate(parts), asked_labels)
                 start, parts = done, []
     distributed.meet("filled")
     return directory

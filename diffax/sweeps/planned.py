@@ -1,4 +1,4 @@
-"""What a sweep would do: its points with what differs between them, and their estimated cost."""
+"""The plan of a sweep (--dry_run): its points with what differs between them, and their estimated cost."""
 
 import pathlib
 from collections.abc import Sequence
