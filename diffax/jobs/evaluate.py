@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from diffax import build_data, devices, distributed, resolve
 from diffax.evaluation import metrics, table
 from diffax.evaluation.measurement import Measurement, check_comparable, over_seeds
+from diffax.jobs.sample import check_at_least_one
 from diffax.reporting import progress
 from diffax.reporting.progress import Progress
 from diffax.runs import directory as run_directory
@@ -51,6 +52,11 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     Raises:
       UserError: no checkpoint, settings that do not exist or fit, or values that may not be compared.
     """
+    check_at_least_one(args, "batch_size")
+    for name, smallest in (("seeds", 0), ("report_seeds", 0), ("evaluations", 1)):
+        given = getattr(args, name)
+        if given is not None and (min(given, default=smallest) < smallest or (name == "seeds" and not given)):
+            raise UserError(f"--{name} must be whole numbers >= {smallest}, got {_listed(given) or 'none'}")
     with for_people():
         config = resolve.resolve(resolve.override(config, _overrides(args)))
     run_directory.check_same_run(workdir, config, ("train.num_steps",))
