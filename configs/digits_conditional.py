@@ -21,8 +21,7 @@ def get_config() -> ConfigDict:
     config.model = settings.choice(
         "unet", channels=32, channel_multipliers=(1, 2), num_res_blocks=1, attention_resolutions=(), groups=8
     )
-    config.model.class_conditional = True
-    config.model.label_drop = 0.1
+    config.conditions = {"label": {"drop": 0.1}}
     config.schedule = settings.choice("cosine")
     config.parameterization = settings.choice("edm_gaussian", sigma_data=0.54)
     config.loss.weighting = settings.choice("edm")

@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.model = settings.choice(
         "unet", channels=32, channel_multipliers=(1, 2, 2), num_res_blocks=1, attention_resolutions=(), groups=8
     )
-    config.model.class_conditional = True
+    config.conditions = {"label": {"drop": 0.1}}
     config.schedule = settings.choice("cosine")
     config.parameterization = settings.choice("v")
     config.loss.weighting = settings.choice("velocity")

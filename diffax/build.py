@@ -10,7 +10,7 @@ import functools
 import inspect
 import pathlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,9 +18,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from diffax import (
+    build_conditions,
     build_data,
     build_training,
     choices,
+    conditions,
     denoisers,
     evaluation,
     losses,
@@ -103,6 +105,7 @@ def _unchanged(denoiser: Denoiser) -> Denoiser:
 GUIDANCE: dict[str, Callable[..., Any]] = {
     "none": _conditional,
     "classifier_free": denoisers.classifier_free,
+    "composed": denoisers.composed,
     "cfg_plus_plus": denoisers.cfg_plus_plus,
     "rescaled": denoisers.rescaled,
 }
@@ -121,7 +124,7 @@ SLOTS: dict[str, Slot] = {
     "data.augment": build_data.AUGMENT_SLOT,
     "model": Slot(
         NETWORKS,
-        passed=("num_classes", "context_dim", "sample_shape", "out_channels", "out_dim", "parent", "name"),
+        passed=("conditions", "sample_shape", "out_channels", "out_dim", "parent", "name"),
         nested={"time_features": (_TIME_FEATURES, "sinusoidal")},
     ),
     "model.time_input": Slot(TIME_INPUTS, is_function=True),
@@ -134,12 +137,13 @@ SLOTS: dict[str, Slot] = {
     "evaluation.features": _FEATURES,
     "sampler": Slot(SAMPLERS, passed=("schedule", "times", "churn_steps")),
     "sampler.grid": Slot(GRIDS, passed=("schedule", "num_steps", "num_train_steps")),
-    "sampler.guidance": Slot(GUIDANCE, passed=("conditional", "unconditional", "schedule")),
+    "sampler.guidance": Slot(GUIDANCE, passed=("conditional", "conditionals", "unconditional", "schedule")),
     "sampler.thresholding": Slot(THRESHOLDING, passed=("denoiser", "schedule")),
 }
 # Where any number of choices stand, each under a key that is its name unless it has a `name`; and what each may have
 # beside its options.
 GROUPS: dict[str, tuple[Slot, dict[str, Any]]] = {
+    "conditions": (build_conditions.CONDITION_SLOT, build_conditions.BESIDE),
     "ema": (build_training.AVERAGE_SLOT, {}),
     "evaluators": (Slot(EVALUATORS, is_function=True, nested={"features": (_FEATURES, "pixels")}), {"every": 5_000}),
     "loggers": (Slot(LOGGERS, passed=("workdir", "resume_step", "config")), {}),
@@ -176,29 +180,21 @@ def time_density(config: ConfigDict) -> time_sampling.TimeDensity:
     return time_sampling.Stratified(density) if config.loss.stratified else density
 
 
-def network(config: ConfigDict, sample_shape: tuple[int, ...], num_classes: int | None) -> Network:
-    """The network, config.model, for samples of a shape and a data set with so many classes (None: without labels)."""
-    passed: dict[str, Any] = {"sample_shape": sample_shape}
-    where, constructor = "model", choices.lookup("model", config.model.name, SLOTS["model"])
-    context_dim = build_data.context_dim(config)
-    if context_dim is not None:
-        if "context_dim" not in choices.parameters(constructor):
-            raise ValueError(
-                f"data.augment = {config.data.augment.name!r} tells the network what was done to an image, and "
-                f"model.name = {config.model.name!r} takes no context"
-            )
-        passed["context_dim"] = context_dim
-    if config.model.class_conditional:
-        if num_classes is None:
-            raise ValueError("model.class_conditional needs labels, and the data have none")
-        passed["num_classes"] = num_classes
-    module = networks.as_network(choices.make(where, config.model, SLOTS["model"], **passed), config.model.name)
-    if module.num_classes != passed.get("num_classes"):
+def network(config: ConfigDict, sample_shape: tuple[int, ...], kinds: conditions.Kinds) -> Network:
+    """The network, config.model, for samples of a shape and conditions of these kinds."""
+    passed: dict[str, Any] = {"sample_shape": sample_shape, "conditions": dict(kinds)}
+    made = choices.make("model", config.model, SLOTS["model"], **passed)
+    module = networks.as_network(made, config.model.name)
+    if dict(module.conditions) != dict(kinds):
         raise ValueError(
-            f"model.class_conditional = {config.model.class_conditional}, but the network {config.model.name!r} has "
-            f"num_classes = {module.num_classes}"
+            f"the network {config.model.name!r} takes the conditions {_listed(module.conditions)}, and the "
+            f"configuration (conditions, data.augment) gives {_listed(kinds)}"
         )
     return module
+
+
+def _listed(kinds: conditions.Kinds) -> str:
+    return ", ".join(f"{name}: {kind}" for name, kind in sorted(kinds.items())) or "none"
 
 
 def time_input(config: ConfigDict, schedule: Schedule) -> denoisers.TimeInput:
@@ -233,25 +229,50 @@ def sampler_table(
 def check_denoiser(config: ConfigDict, network: Network) -> None:
     """Raises ValueError for guidance or epsilon scaling that this network's denoiser cannot follow.
 
-    Warns of guidance by an embedding of "no label" that was never trained.
+    Warns of guidance by the null value of a condition that was never trained.
     """
     _refuse_denoiser(config, network)
     guidance = config.sampler.guidance
     is_guided = guidance.name == "cfg_plus_plus" or (guidance.name != "none" and guidance.get("scale") != 1)
-    if is_guided and config.model.label_drop == 0:
+    never = [name for name in _guided(config, network) if config.conditions[name].drop == 0]
+    if is_guided and never and config.model.drop_together == 0:
         warnings.warn(
-            f"sampler.guidance = {guidance.name!r} needs the prediction without a label, which this model never "
-            "learned (model.label_drop = 0): samples will be poor. Train with model.label_drop=0.1, or sample with "
-            "guidance scale 1",
+            f"sampler.guidance = {guidance.name!r} needs the prediction without {never[0]!r}, which this model never "
+            f"learned (conditions.{never[0]}.drop = 0): samples will be poor. Train with conditions.{never[0]}.drop="
+            "0.1, or sample with guidance scale 1",
             stacklevel=2,
         )
 
 
+def _guided(config: ConfigDict, network: Network) -> tuple[str, ...]:
+    """The names of the conditions that guidance acts on."""
+    guidance = config.sampler.guidance
+    known = tuple(name for name in config.conditions if name in network.conditions)
+    if guidance.name == "composed":
+        asked = tuple(name for name, _ in _pairs(guidance.scales))
+    else:
+        asked = tuple(guidance.over) or known
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise ValueError(f"sampler.guidance: there is no condition {unknown[0]!r}, but {', '.join(known) or 'none'}")
+    return asked
+
+
+def _pairs(scales: Sequence[Any]) -> list[tuple[str, float]]:
+    """The scales of composed guidance, (("label", 2.0), ("text", 1.5))."""
+    is_pair = [isinstance(pair, Sequence) and len(pair) == 2 and isinstance(pair[0], str) for pair in scales]
+    if not scales or not all(is_pair) or not all(isinstance(scale, int | float) for _, scale in scales):
+        raise ValueError(
+            f"sampler.guidance.scales must be pairs of a condition and a scale, (('label', 2.0),), got {tuple(scales)}"
+        )
+    return [(name, float(scale)) for name, scale in scales]
+
+
 def _refuse_denoiser(config: ConfigDict, network: Network) -> None:
     guidance, epsilon = config.sampler.guidance, config.sampler.epsilon_scale
-    if guidance.name != "none" and network.num_classes is None:
+    if guidance.name != "none" and not _guided(config, network):
         raise ValueError(
-            f"sampler.guidance = {guidance.name!r} needs a class-conditional model; this one has no classes"
+            f"sampler.guidance = {guidance.name!r} needs a conditional model; this one is told nothing (conditions)"
         )
     if not epsilon > 0:
         raise ValueError(f"sampler.epsilon_scale must be > 0 (1 for none, 1.005 to 1.015 are usual), got {epsilon:g}")
@@ -263,30 +284,60 @@ def denoiser(
     schedule: Schedule,
     parameterization: processes.Parameterization,
     params: Any,
-    condition: networks.Condition | None = None,
+    condition: conditions.Conditions | None = None,
     *,
     time_input: denoisers.TimeInput,
+    negative: conditions.Conditions | None = None,
+    others: Sequence[tuple[conditions.Conditions, float]] = (),
 ) -> Denoiser:
-    """The denoiser of a network's parameters, with the guidance, epsilon scaling and thresholding of config.sampler."""
+    """The denoiser of a network's parameters, with the guidance, epsilon scaling and thresholding of config.sampler.
+
+    Args:
+      negative: conditions that guidance leads away from, instead of the null values; by name.
+      others: further conditions of the same structure, with scales, that classifier-free guidance composes it with.
+    """
     _refuse_denoiser(config, network)
     options = config.sampler
     parts: tuple[Any, ...] = (network, params, schedule, parameterization)
     keywords: dict[str, Any] = {"time_input": time_input, "condition": condition}
     result: Denoiser = denoisers.from_network(*parts, **keywords)
+    if (negative or others) and options.guidance.name != "classifier_free":
+        raise ValueError(
+            "negative prompts and composed ones need sampler.guidance = 'classifier_free', got "
+            f"{options.guidance.name!r}"
+        )
     if options.guidance.name != "none" and condition is not None:
-        null = networks.null_condition(condition, network.num_classes)
-        slot = SLOTS["sampler.guidance"]
-        if options.guidance.name == "classifier_free":  # in one call of twice the batch
-            scale, interval = options.guidance.scale, options.guidance.interval
-            result = denoisers.guided_network(*parts, null_condition=null, scale=scale, interval=interval, **keywords)
+        null = _unguided(condition, network.conditions, _guided(config, network)) | (negative or {})
+        if options.guidance.name in ("classifier_free", "composed"):  # in one call of a larger batch
+            towards = _towards(options.guidance, condition, null, others)
+            (first, scale), others = towards[0], towards[1:]
+            keywords |= {"condition": first, "null_condition": null, "interval": options.guidance.interval}
+            result = denoisers.guided_network(*parts, scale=scale, others=others, **keywords)
         else:
             unconditional = denoisers.from_network(*parts, **keywords | {"condition": null})
             passed = {"conditional": result, "unconditional": unconditional, "schedule": schedule}
-            result = choices.make("sampler.guidance", options.guidance, slot, **passed)
+            result = choices.make("sampler.guidance", options.guidance, SLOTS["sampler.guidance"], **passed)
     if options.epsilon_scale != 1:
         result = denoisers.epsilon_scaled(result, schedule, options.epsilon_scale)
     slot = SLOTS["sampler.thresholding"]
     return _pytree(choices.make("sampler.thresholding", options.thresholding, slot, denoiser=result, schedule=schedule))
+
+
+def _unguided(condition: conditions.Conditions, kinds: conditions.Kinds, names: Sequence[str]) -> conditions.Conditions:
+    return conditions.null(condition, kinds, names) or {}
+
+
+def _towards(
+    guidance: ConfigDict,
+    condition: conditions.Conditions,
+    null: conditions.Conditions,
+    others: Sequence[tuple[conditions.Conditions, float]],
+) -> list[tuple[conditions.Conditions, float]]:
+    """What guidance leads to, and how far: the condition, or each of its entries by itself."""
+    if guidance.name == "classifier_free":
+        return [(condition, guidance.scale), *others]
+    told = [(name, scale) for name, scale in _pairs(guidance.scales) if name in condition]
+    return [(null | {name: condition[name]}, scale) for name, scale in told]
 
 
 def evaluators(config: ConfigDict) -> dict[str, tuple[int, evaluation.Evaluator]]:

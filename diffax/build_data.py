@@ -2,16 +2,16 @@
 
 import functools
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import arrays, choices, data, sharding, training
+from diffax import arrays, build_conditions, choices, data, sharding, training
 from diffax.choices import Slot
 from diffax.data.dataset import Dataset, in_memory
 from diffax.data.examples import Examples
@@ -31,7 +31,7 @@ def _no_augmentation(keys: jax.Array, x: jax.Array) -> jax.Array:
     return x
 
 
-# (keys, images) to images, or to images and the context that tells the network what was done.
+# (keys, images) to images, or to images and the condition that tells the network what was done.
 AUGMENTATIONS: dict[str, Callable[..., Any]] = {
     "none": _no_augmentation,
     "flip": data.augment.flipped,
@@ -60,6 +60,11 @@ def dataset(config: ConfigDict, split: str, *, report: data.prepare.Report | Non
         raise ValueError(f"data.on_corrupt must be raise or skip, got {options.on_corrupt!r}")
     source = choices.make("data", options, SOURCE_SLOT, split=split, report=report)
     examples = source if isinstance(source, Examples) else _cached(source, options)
+    return build_conditions.attach(config, _selected(examples, options))
+
+
+def _selected(examples: Examples, options: ConfigDict) -> Examples:
+    """The examples of data.only_label alone, and padded by data.pad."""
     if not examples.in_memory:
         if options.only_label is not None or options.pad:
             raise ValueError("data.only_label and data.pad need the data in memory: raise data.cache_gb")
@@ -76,8 +81,8 @@ def splits(config: ConfigDict, *, report: data.prepare.Report | None = None) -> 
       ValueError: as for `dataset`; or splits whose shapes or classes differ.
     """
     train, held_out = (dataset(config, split, report=report) for split in ("train", "test"))
-    for what in ("shape", "num_levels", "num_classes", "class_names"):
-        ours, theirs = getattr(train, what), getattr(held_out, what)
+    for what in ("shape", "num_levels", "num_classes", "class_names", "kinds"):
+        ours, theirs = getattr(train, what, None), getattr(held_out, what, None)
         if ours != theirs:
             raise ValueError(f"{what} of {train.name} is {ours}, and that of the held-out {held_out.name} {theirs}")
     return train, held_out
@@ -95,11 +100,6 @@ def _cached(source: Any, options: ConfigDict) -> Examples:
     return Reader(source, skip)
 
 
-def context_dim(config: ConfigDict) -> int | None:
-    """The length of the context that config.data.augment gives the network, or None."""
-    return data.augment.NUM_GEOMETRIC if config.data.augment.name == "geometric" else None
-
-
 def preprocess(config: ConfigDict, examples: Examples, *, augment: bool = True) -> training.Preprocess:
     """Preprocessing in the training step: bytes to the network's range, dequantization, data augmentation."""
     kind, dequantize, num_levels = config.data.augment.name, config.data.dequantize, examples.num_levels
@@ -115,13 +115,20 @@ def preprocess(config: ConfigDict, examples: Examples, *, augment: bool = True) 
             x = data.augment.dequantized(noise_keys, batch["x"], num_levels)
         else:
             x = examples.to_network_range(batch["x"])
-        context = None if context_dim(config) is None else jnp.zeros((len(x), context_dim(config)))
+        told = {name: data.conditioned.chosen(own_keys(name, keys), value) for name, value in batch.items()}
         if augment:
             result = augmented(keys, x)
-            x, context = result if isinstance(result, tuple) else (result, context)
-        return batch | {"x": x} | ({} if context is None else {"context": context})
+            x, done = result if isinstance(result, tuple) else (result, None)
+            told |= {} if done is None else {build_conditions.AUGMENTATION: done}
+        return told | {"x": x}
 
     return run
+
+
+def own_keys(name: str, keys: jax.Array) -> jax.Array:
+    """Keys for a condition's draws, that serve nothing else and do not depend on what other conditions there are."""
+    number = zlib.crc32(name.encode()) & 0x7FFFFFFF
+    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
 
 
 def batches(config: ConfigDict, examples: Examples, start_step: int, mesh: Mesh | None = None) -> Iterator[Any]:
@@ -133,7 +140,7 @@ def batches(config: ConfigDict, examples: Examples, start_step: int, mesh: Mesh 
     size, seed = config.train.batch_size, config.seed
     if is_on_device(config, examples):
         everywhere = functools.partial(sharding.from_copies, sharding.replicated(mesh))
-        return data.device_dataset.batches(in_memory("data.on_device", examples), size, seed, start_step, everywhere)
+        return data.device_dataset.batches(examples, size, seed, start_step, everywhere)
     stream = data.pipeline.Pipeline(examples, size, seed, *sharding.process_rows(mesh))
     rows = stream.batches(start_step, num_workers=_num_workers(config, examples))
     return data.pipeline.ahead(rows, functools.partial(sharding.from_rows, mesh))
@@ -162,11 +169,13 @@ def is_on_device(config: ConfigDict, examples: Examples) -> bool:
     Raises:
       ValueError: data that are not in memory cannot be on the device.
     """
-    if not examples.in_memory or not isinstance(examples, Dataset):
+    if not examples.in_memory:
         if config.data.on_device:
             raise ValueError("data.on_device needs the data in memory: raise data.cache_gb")
         return False
     if config.data.on_device is not None:
         return config.data.on_device
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    return examples.examples.nbytes <= (_DEVICE_BYTES if limit is None else _DEVICE_SHARE * limit)
+    return in_memory("data.on_device", examples).examples.nbytes <= (
+        _DEVICE_BYTES if limit is None else _DEVICE_SHARE * limit
+    )

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import choices, denoisers, networks, sharding, training
+from diffax import build_conditions, choices, denoisers, sharding, training
 from diffax.choices import Slot
 from diffax.data.dataset import in_memory
 from diffax.data.examples import Examples
@@ -75,17 +74,12 @@ def snapshot_dtype(config: ConfigDict) -> Any:
 
 
 def loss(config: ConfigDict, network: Network, time_input: denoisers.TimeInput) -> training.BatchLoss:
-    """The denoising loss of a batch under the network, with its labels dropped for classifier-free guidance."""
-    drop = config.model.label_drop
-    if not 0 <= drop <= 1:
-        raise ValueError(f"model.label_drop must be in [0, 1], got {drop}")
-    label = ("label",) if network.num_classes is not None else ()
-    context = ("context",) if config.data.augment.name == "geometric" else ()
+    """The denoising loss of a batch under the network, with conditions dropped for classifier-free guidance."""
     return training.make_loss(
         network,
         time_input=time_input,
-        condition_names=label + context,
-        drop_condition=_dropping_labels(network.num_classes, drop),
+        condition_names=tuple(network.conditions),
+        drop_condition=build_conditions.dropping(config, network.conditions),
     )
 
 
@@ -93,9 +87,10 @@ def reference_data(config: ConfigDict, network: Network, examples: Examples) -> 
     """The training data whose exact denoiser is the regression target, where config.loss.stable_targets asks for it."""
     if not config.loss.stable_targets:
         return None
-    if network.num_classes is not None:
+    told = [name for name in network.conditions if name in config.conditions]
+    if told:
         raise ValueError(
-            "loss.stable_targets is for networks without a class condition: set model.class_conditional=False"
+            f"loss.stable_targets is for networks without conditions, and this one is told {', '.join(told)}"
         )
     dataset = in_memory("loss.stable_targets", examples)
     if config.train.batch_size * dataset.examples.size > MOST_DIFFERENCES:
@@ -118,15 +113,3 @@ def mesh(config: ConfigDict, devices: Any = None) -> Mesh:
     result = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, devices=devices)
     sharding.check_batch(result, config.train.batch_size, config.train.accumulate)
     return result
-
-
-def _dropping_labels(num_classes: int | None, probability: float) -> training.DropCondition | None:
-    """Drops labels for classifier-free guidance; the parameters of an augmentation are never dropped."""
-    if num_classes is None:
-        return None
-
-    def drop(keys: jax.Array, condition: networks.Condition) -> networks.Condition:
-        label = {"label": condition["label"]}
-        return condition | (networks.drop_condition(keys, label, num_classes, probability) or {})
-
-    return drop

@@ -42,9 +42,11 @@ def default() -> ConfigDict:
             "model": {
                 "name": "unet",
                 "time_input": choice("scaled"),
-                "class_conditional": False,
-                "label_drop": 0.1,  # probability of training without the label, for classifier-free guidance
+                "drop_together": 0.0,  # probability of training without any condition, beside each condition's `drop`
             },
+            # What the network is told beside x_t, by the names of the conditions; an entry's choice is its key unless
+            # it has a `name`. `drop` is the probability of training without the condition, for guidance.
+            "conditions": {},
             "schedule": choice("cosine"),
             "parameterization": choice("v"),
             "loss": {
@@ -95,7 +97,8 @@ def default() -> ConfigDict:
                 "name": "ddim",
                 "num_steps": 50,
                 "grid": choice("uniform"),
-                "guidance": choice("none"),
+                # `over`: the conditions that guidance acts on, all unless given.
+                "guidance": choice("none", over=()),
                 "thresholding": choice("none"),
                 "epsilon_scale": 1.0,
                 "average": placeholder(str),  # the key of config.ema to draw by; None: the first in alphabetical order

@@ -1,5 +1,6 @@
 """Types that all of diffax shares: array aliases, Prediction, and the Schedule, Denoiser and Network protocols."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -69,12 +70,12 @@ class Network(Protocol):
     A network is a stateless object: its parameters are a pytree that `init` returns and every call takes. What the raw
     output means (eps, v, x_0, ...) is the parameterization's business, not the network's.
 
-    num_classes: the number of classes of a class-conditional network; None for an unconditional one.
+    conditions: the kinds of the conditions it takes, by name (diffax.conditions); {} for an unconditional one.
 
     For example, a network of Flax:
 
         class MyNetwork:
-            num_classes = None
+            conditions = {}
             def __init__(self):
                 self.module = MyFlaxModule()
             def init(self, key, sample_shape):
@@ -84,7 +85,7 @@ class Network(Protocol):
     """
 
     @property
-    def num_classes(self) -> int | None: ...
+    def conditions(self) -> Mapping[str, Any]: ...
 
     def init(self, key: jax.Array, sample_shape: tuple[int, ...]) -> Any:
         """Draws the initial parameters, a pytree of arrays.
@@ -99,7 +100,7 @@ class Network(Protocol):
         params: Any,
         x: jax.Array,
         time_input: jax.Array,
-        condition: dict[str, jax.Array] | None = None,
+        condition: dict[str, Any] | None = None,
         *,
         key: Keys | None = None,
     ) -> jax.Array:
@@ -109,7 +110,7 @@ class Network(Protocol):
           params: what `init` returned, or trained from it.
           x: (batch, *sample_shape), x_t times the parameterization's input scale.
           time_input: (batch,), the time in the form of one of denoisers.time_inputs.
-          condition: a dict of arrays with a batch axis, "label" (batch,) of integers for a class-conditional network;
-            None for an unconditional one.
+          condition: values of the conditions by name, of arrays with a batch axis; one that is missing is null, and
+            None is no condition at all.
           key: one typed PRNG key per sample, (batch,), for dropout; None for no dropout.
         """

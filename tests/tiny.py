@@ -1,10 +1,13 @@
 """Parts of a user's own: a network of one matrix, and others that fulfil a protocol and nothing more."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffax import arrays, data
+from diffax.conditions import Classes
 from diffax.evaluation import features
 
 
@@ -14,6 +17,7 @@ class Network:
     def __init__(self, scale: float = 0.1, num_classes: int | None = None):
         self.scale = scale
         self.num_classes = num_classes
+        self.conditions = {} if num_classes is None else {"label": Classes(num_classes)}
 
     def init(self, key, sample_shape):
         dim = sample_shape[-1]
@@ -77,7 +81,7 @@ def constant_weighting(log_snr, log_density, *, weight: float = 2.0):
 class Broken:
     """No network: it lacks init."""
 
-    num_classes = None
+    conditions: ClassVar[dict] = {}
 
     def __call__(self, params, x, time_input, condition=None, *, key=None):
         return x

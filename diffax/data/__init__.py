@@ -2,6 +2,7 @@
 
 from diffax.data import (
     augment,
+    conditioned,
     dataset,
     device_dataset,
     digits,
@@ -22,6 +23,7 @@ from diffax.data import (
 
 __all__ = [
     "augment",
+    "conditioned",
     "dataset",
     "device_dataset",
     "digits",

@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Num
 
-from diffax import arrays
+from diffax import arrays, conditions
 from diffax.typing import Array, Keys
 
 Image = Float[jax.Array, "height width channels"]
 Images = Float[jax.Array, "batch height width channels"]
 NUM_GEOMETRIC = 9
+# Of the condition that tells a network what `geometric` did to an image.
+KIND = conditions.Vector(NUM_GEOMETRIC)
 
 
 def dequantized(keys: Keys, x: Num[Array, "batch *dims"], num_levels: int) -> Float[jax.Array, "batch *dims"]:

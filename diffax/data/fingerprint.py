@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from diffax.data.dataset import listed
@@ -24,7 +25,8 @@ def fingerprint(examples: Examples) -> dict[str, Any]:
     rows = np.linspace(0, len(examples) - 1, min(_NUM_SAMPLED, len(examples))).astype(int)
     batch, content = examples.batch(rows), hashlib.sha256()
     for key in sorted(batch):
-        content.update(np.ascontiguousarray(batch[key]).tobytes())
+        for leaf in jax.tree.leaves(batch[key]):
+            content.update(np.ascontiguousarray(leaf).tobytes())
     return {
         "count": len(examples),
         "shape": list(examples.shape),

@@ -17,7 +17,8 @@ from jaxtyping import Int64
 from diffax.data import order
 from diffax.data.examples import Examples
 
-Batch = dict[str, np.ndarray]
+# "x" (rows, *shape), "label" (rows,) if there are labels, and the values of conditions by name.
+Batch = dict[str, Any]
 # More steps than any run has.
 _ENDLESS = 1 << 40
 
@@ -60,7 +61,7 @@ class Pipeline:
         return order.indices(len(self.examples), self.seed, start, start + self.batch_size)
 
     def batch(self, step: int) -> Batch:
-        """This process's rows of a step's batch: {'x': (rows, *shape), 'label': int32 (rows,)}.
+        """This process's rows of a step's batch: {'x': (rows, *shape), 'label': int32 (rows,)}, and conditions.
 
         'x' is raw, bytes for images. There is a 'label' only for a dataset with labels.
         """

@@ -7,7 +7,7 @@ is a pytree, so that jit can take it as an argument.
 from diffax.denoisers import operators, time_inputs
 from diffax.denoisers.classifier import classifier_guided
 from diffax.denoisers.epsilon_scaling import epsilon_scaled
-from diffax.denoisers.guidance import cfg_plus_plus, classifier_free, guided_network, rescaled
+from diffax.denoisers.guidance import cfg_plus_plus, classifier_free, composed, guided_network, rescaled
 from diffax.denoisers.inpainting import inpainted
 from diffax.denoisers.inverse_problems import dps, pigdm
 from diffax.denoisers.network import ApplyFn, TimeInput, from_network, raw_network
@@ -21,6 +21,7 @@ __all__ = [
     "cfg_plus_plus",
     "classifier_free",
     "classifier_guided",
+    "composed",
     "dps",
     "empirical",
     "epsilon_scaled",

@@ -1,9 +1,10 @@
-"""Classifier-free guidance (arXiv:2207.12598), CFG++ and guidance rescaling.
+"""Classifier-free guidance (arXiv:2207.12598), composition of conditions, CFG++ and guidance rescaling.
 
 Guidance extrapolates from the unconditional to the conditional prediction.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -20,16 +21,17 @@ Sample = Float[jax.Array, "batch *dims"]
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
-class _ClassifierFree:
-    """The two denoisers, the guidance scale and the guidance interval of classifier_free."""
+class _Composed:
+    """The denoisers, the guidance scales and the guidance interval of composed."""
 
-    conditional: Denoiser
+    conditionals: tuple[Denoiser, ...]
     unconditional: Denoiser
-    scale: Numeric
+    scales: tuple[Numeric, ...]
     interval: tuple[Numeric, Numeric]
 
     def __call__(self, x_t: Sample, t: Numeric) -> Prediction:
-        return _extrapolate(self.conditional(x_t, t), self.unconditional(x_t, t), self.scale, self.interval, x_t, t)
+        towards = [conditional(x_t, t) for conditional in self.conditionals]
+        return _extrapolate(towards, self.unconditional(x_t, t), self.scales, self.interval, x_t, t)
 
 
 def classifier_free(
@@ -48,7 +50,31 @@ def classifier_free(
       scale: the guidance scale, a number or one per sample. 1 is no guidance; 0 ignores the condition.
       interval: (low, high), the range of t in which guidance is applied (arXiv:2404.07724); outside it the scale is 1.
     """
-    return _ClassifierFree(conditional, unconditional, scale, interval)
+    return _Composed((conditional,), unconditional, (scale,), interval)
+
+
+def composed(
+    conditionals: Sequence[Denoiser],
+    unconditional: Denoiser,
+    scales: Sequence[Numeric],
+    *,
+    interval: tuple[Numeric, Numeric] = (0.0, 1.0),
+) -> Denoiser:
+    """Composition: unconditional + sum_i scale_i (conditional_i - unconditional), in both x_0 and eps.
+
+    Asks for all conditions at once, as if they were independent given x_t (arXiv:2206.01714, eq. 11). One conditional
+    denoiser is classifier-free guidance; a negative scale steers away from its condition.
+
+    Args:
+      scales: one for each conditional denoiser.
+      interval: (low, high), the range of t in which guidance is applied; outside it the result is the mean of the
+        conditional predictions.
+
+    Raises:
+      ValueError: not as many scales as conditional denoisers, or none.
+    """
+    _check_scales(len(conditionals), scales)
+    return _Composed(tuple(conditionals), unconditional, tuple(scales), interval)
 
 
 @arrays.register_pytree
@@ -62,7 +88,7 @@ class _CfgPlusPlus:
 
     def __call__(self, x_t: Sample, t: Numeric) -> Prediction:
         base = self.unconditional(x_t, t)
-        guided = _extrapolate(self.conditional(x_t, t), base, self.scale, (0.0, 1.0), x_t, t)
+        guided = _extrapolate([self.conditional(x_t, t)], base, [self.scale], (0.0, 1.0), x_t, t)
         return guided._replace(eps=base.eps)
 
 
@@ -92,7 +118,7 @@ class _Rescaled:
 
     def __call__(self, x_t: Sample, t: Numeric) -> Prediction:
         conditional, unconditional = self.conditional(x_t, t), self.unconditional(x_t, t)
-        guided = _extrapolate(conditional, unconditional, self.scale, self.interval, x_t, t)
+        guided = _extrapolate([conditional], unconditional, [self.scale], self.interval, x_t, t)
         target, current = (_std(prediction.x_0) for prediction in (conditional, guided))
         ratio = jnp.where(current > 0, target / jnp.where(current > 0, current, 1), 1)
         gain = arrays.expand_to(self.factor * ratio + (1 - self.factor), x_t)
@@ -127,18 +153,22 @@ def _std(x: Sample) -> Float[jax.Array, " batch"]:
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class _GuidedNetwork:
-    """A network denoiser of twice the batch, the guidance scale and the guidance interval of guided_network."""
+    """A network denoiser of several times the batch, the scales and the guidance interval of guided_network."""
 
     network: Denoiser
-    scale: Numeric
+    scales: tuple[Numeric, ...]
     interval: tuple[Numeric, Numeric]
 
     def __call__(self, x_t: Sample, t: Numeric) -> Prediction:
-        both_t = t if jnp.ndim(t) == 0 else jnp.concatenate([t, t])
-        both = self.network(jnp.concatenate([x_t, x_t]), both_t)
-        conditional = jax.tree.map(lambda half: half[: x_t.shape[0]], both)
-        unconditional = jax.tree.map(lambda half: half[x_t.shape[0] :], both)
-        return _extrapolate(conditional, unconditional, self.scale, self.interval, x_t, t)
+        parts, batch = len(self.scales) + 1, x_t.shape[0]
+        all_t = t if jnp.ndim(t) == 0 else jnp.concatenate([t] * parts)
+        together = self.network(jnp.concatenate([x_t] * parts), all_t)
+
+        def part(number: int) -> Prediction:
+            return jax.tree.map(lambda leaf: leaf[number * batch : (number + 1) * batch], together)
+
+        *towards, base = map(part, range(parts))
+        return _extrapolate(towards, base, self.scales, self.interval, x_t, t)
 
 
 def guided_network(
@@ -151,36 +181,46 @@ def guided_network(
     condition: Any,
     null_condition: Any,
     scale: Numeric,
+    others: Sequence[tuple[Any, Numeric]] = (),
     interval: tuple[Numeric, Numeric] = (0.0, 1.0),
 ) -> Denoiser:
-    """Classifier-free guidance of one network, evaluated in a single call with twice the batch.
+    """Classifier-free guidance or composition of one network, evaluated in a single call with a larger batch.
 
-    The first half of the batch has the condition, the second half the null condition. The other arguments are those of
+    The first part of the batch has the condition, the last part the null condition. The other arguments are those of
     from_network.
 
     Args:
-      condition, null_condition: pytrees of the same structure and shapes, with a batch axis.
+      condition, null_condition: pytrees of the same structure and shapes, with a batch axis. In place of the null
+        condition any other may stand, from which guidance leads away: a negative prompt.
       scale: the guidance scale, as in classifier_free.
+      others: (condition, scale) of further conditions to compose it with, as in composed.
       interval: (low, high), the range of t in which guidance is applied.
     """
-    both = jax.tree.map(lambda leaf, null: jnp.concatenate([leaf, null]), condition, null_condition)
-    network = from_network(apply_fn, params, schedule, parameterization, time_input=time_input, condition=both)
-    return _GuidedNetwork(network, scale, interval)
+    conditions = [condition, *(other for other, _ in others), null_condition]
+    together = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *conditions)
+    network = from_network(apply_fn, params, schedule, parameterization, time_input=time_input, condition=together)
+    return _GuidedNetwork(network, (scale, *(other_scale for _, other_scale in others)), interval)
+
+
+def _check_scales(num: int, scales: Sequence[Numeric]) -> None:
+    if num < 1 or num != len(scales):
+        raise ValueError(f"composition needs one scale for each of its conditions, got {len(scales)} for {num}")
 
 
 def _extrapolate(
-    conditional: Prediction,
+    conditionals: Sequence[Prediction],
     unconditional: Prediction,
-    scale: Numeric,
+    scales: Sequence[Numeric],
     interval: tuple[Numeric, Numeric],
     x_t: Sample,
     t: Numeric,
 ) -> Prediction:
-    """Classifier-free guidance of two predictions; a learned variance is the conditional one."""
+    """unconditional + sum_i scale_i (conditional_i - unconditional); a learned variance is the first condition's."""
     low, high = interval
     inside = (jnp.asarray(t) >= low) & (jnp.asarray(t) <= high)
-    weight = arrays.expand_to(jnp.where(inside, jnp.asarray(scale, x_t.dtype), 1), x_t)
-    x_0, eps = (
-        base + weight * (towards - base) for towards, base in zip(conditional[:2], unconditional[:2], strict=True)
-    )
-    return Prediction(x_0, eps, conditional.log_variance_fraction)
+    x_0, eps = unconditional[:2]
+    for towards, scale in zip(conditionals, scales, strict=True):
+        weight = arrays.expand_to(jnp.where(inside, jnp.asarray(scale, x_t.dtype), 1 / len(scales)), x_t)
+        x_0 = x_0 + weight * (towards.x_0 - unconditional.x_0)
+        eps = eps + weight * (towards.eps - unconditional.eps)
+    return Prediction(x_0, eps, conditionals[0].log_variance_fraction)

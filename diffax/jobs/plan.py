@@ -150,10 +150,10 @@ def _lowered(planned: Planned, batch_size: int, accumulate: int) -> tuple[Progra
     model, examples = dataclasses.replace(planned.model, config=resolve.resolve(config)), planned.examples
     program = Program.build(model, examples, planned.mesh)
     parts = sharding.batch_sharding(program.mesh)
-    dtype = np.float32 if examples.num_levels is None else np.uint8
-    batch: dict[str, Any] = {"x": jax.ShapeDtypeStruct((batch_size, *examples.shape), dtype, sharding=parts)}
-    if examples.num_classes is not None:
-        batch["label"] = jax.ShapeDtypeStruct((batch_size,), np.int32, sharding=parts)
+    batch = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), leaf.dtype, sharding=parts),
+        examples.batch(np.zeros(1, np.int64)),
+    )
     return program, program.step.lower(program.state, batch)
 
 

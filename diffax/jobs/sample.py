@@ -10,7 +10,7 @@ from diffax.data.dataset import described_class
 from diffax.reporting import images, plots
 from diffax.reporting.progress import Progress
 from diffax.runs import directory as run_directory
-from diffax.runs import sample_sets, trained
+from diffax.runs import prompts, sample_sets, trained
 from diffax.runs.errors import UserError, for_people
 
 # Enough in a picture to judge by eye.
@@ -30,6 +30,16 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampler", metavar="NAME", help="short for --config.sampler.name")
     parser.add_argument("--num_steps", type=int, help="short for --config.sampler.num_steps")
     parser.add_argument("--guidance_scale", type=float, help="of classifier-free guidance; 1 for none")
+    parser.add_argument("--prompt", action="append", metavar="TEXT", help="given several times, each in turn")
+    parser.add_argument("--negative", metavar="TEXT", help="a prompt that guidance leads away from")
+    parser.add_argument(
+        "--compose", metavar="SCALES", help="ask for all prompts at once, each with its guidance scale: --compose 2,1.5"
+    )
+    parser.add_argument(
+        "--interpolate", type=int, metavar="N", help="N conditions on the line between two prompts, with equal noise"
+    )
+    parser.add_argument("--context", metavar="FILE", help="a .npz of the conditions' values by name, each row in turn")
+    parser.add_argument("--same_noise", action="store_true", help="let samples differ in their conditions alone")
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> pathlib.Path:
@@ -40,7 +50,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     are not drawn again. Its preview.png shows the first of them. Reads no training data.
 
     Raises:
-      UserError: no checkpoint, another run's config, or a label or an average the model does not have.
+      UserError: no checkpoint, another run's config, or a label, a condition or an average the model does not have.
     """
     check_at_least_one(args, "num_samples", "batch_size")
     if args.seed < 0:
@@ -55,6 +65,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     drawn_class = model.model.labels(1, args.label)
     one_class = None if args.label is None or drawn_class is None else int(drawn_class[0])
     labels = args.labels or sample_sets.EQUAL if one_class is None else one_class
+    wanted = prompts.wanted(model.model, args, one_class)
+    if wanted is not None:
+        with for_people():
+            prompts.check_guidance(model.model, wanted)
     with Progress(args.num_samples, description="sample", unit="samples", enabled=first) as progress:
         path = sample_sets.fill(
             model,
@@ -64,13 +78,17 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
             labels=labels,
             batch_size=args.batch_size,
             average=args.ema,
+            wanted=wanted,
             report=progress.update,
         )
     if first:
-        _draw_preview(path, args.num_samples, is_image=model.num_levels is not None)
+        columns = wanted.num if wanted is not None and (wanted.same_noise or 1 < wanted.num <= 16) else None
+        _draw_preview(path, args.num_samples, is_image=model.num_levels is not None, columns=columns)
         table = model.model.sampler_table()
         of_class = "" if one_class is None else f" of class {described_class(one_class, model.class_names)}"
         by = f"{table.name}, {table.num_evaluations} evaluations"
+        if wanted is not None and "prompts" in wanted.words:
+            of_class = f" of {', '.join(map(repr, wanted.words['prompts']))}"
         print(f"{args.num_samples} samples{of_class} of step {model.step} by {by}:\n  {path}", flush=True)
         print(f"  {path / PREVIEW}", flush=True)
     return path
@@ -83,10 +101,13 @@ def check_at_least_one(args: argparse.Namespace, *names: str) -> None:
             raise UserError(f"--{name} must be >= 1, got {getattr(args, name)}")
 
 
-def _draw_preview(path: pathlib.Path, num_samples: int, *, is_image: bool) -> None:
+def _draw_preview(path: pathlib.Path, num_samples: int, *, is_image: bool, columns: int | None) -> None:
     drawn = sample_sets.sample_set(path)
     x = next(drawn.batches(MAX_IMAGES if is_image else MAX_POINTS, num_samples))["x"]
-    picture = images.picture(drawn.examples.to_network_range(x)) if is_image else plots.scatter_picture(x)
+    if is_image:
+        picture = images.picture(drawn.examples.to_network_range(x), num_columns=columns)
+    else:
+        picture = plots.scatter_picture(x)
     images.save_png(path / PREVIEW, picture)
 
 
@@ -95,4 +116,6 @@ def _overrides(config: ConfigDict, args: argparse.Namespace) -> list[tuple[str, 
     overrides = [] if args.sampler is None else [("sampler.name", args.sampler)]
     overrides += [] if args.num_steps is None else [("sampler.num_steps", str(args.num_steps))]
     scale = args.guidance_scale
+    if args.compose is not None:
+        scale = prompts.scales(args.compose, len(args.prompt or []))[0]
     return overrides + ([] if scale is None else trained.guidance_overrides(config, scale))

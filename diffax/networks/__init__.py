@@ -1,15 +1,20 @@
 """Networks: the UNet and the MLP, Flax Linen modules `module(x, time_input, condition=None, *, keys=None)`.
 
 x is (batch, height, width, channels) or (batch, dim), time_input (batch,) any real number, condition None or a dict of
-labels and contexts (networks.conditioning), keys one typed JAX key per sample for dropout. Sample i of the result is a
-function of sample i of each of them. Networks know no noise schedule.
+the conditions that the module declares (diffax.conditions), keys one typed JAX key per sample for dropout. Sample i of
+the result is a function of sample i of each of them. Networks know no noise schedule.
 """
 
 from diffax.networks import remat
-from diffax.networks.attention import AttentionBlock
+from diffax.networks.attention import AttentionBlock, CrossAttentionBlock
 from diffax.networks.blocks import Downsample, ResidualBlock, Upsample
-from diffax.networks.conditioning import Condition, drop_condition, null_condition
-from diffax.networks.embeddings import ConditionEmbedding, FourierFeatures, SinusoidalFeatures, sinusoidal
+from diffax.networks.embeddings import (
+    ConditionEmbedding,
+    FourierFeatures,
+    SinusoidalFeatures,
+    TokenEmbedding,
+    sinusoidal,
+)
 from diffax.networks.linen import Linen, Params, as_network
 from diffax.networks.mlp import MLP
 from diffax.networks.normalization import GroupNormAct
@@ -22,8 +27,8 @@ __all__ = [
     "MLP",
     "NETWORKS",
     "AttentionBlock",
-    "Condition",
     "ConditionEmbedding",
+    "CrossAttentionBlock",
     "Downsample",
     "FourierFeatures",
     "GroupNormAct",
@@ -31,11 +36,10 @@ __all__ = [
     "Params",
     "ResidualBlock",
     "SinusoidalFeatures",
+    "TokenEmbedding",
     "UNet",
     "Upsample",
     "as_network",
-    "drop_condition",
-    "null_condition",
     "remat",
     "sinusoidal",
 ]

@@ -1,14 +1,15 @@
-"""Multi-head self-attention between the positions of an image."""
+"""Multi-head attention of the positions of an image: to each other, and to token sequences."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from diffax.networks import layers, normalization
 
 Heads = Float[Array, "batch positions heads head_channels"]
+KeyHeads = Float[Array, "batch length heads head_channels"]
 
 
 class AttentionBlock(nn.Module):
@@ -46,15 +47,51 @@ class AttentionBlock(nn.Module):
         return x + out.reshape(x.shape)
 
 
-def _mix(query: Heads, key: Heads, value: Heads) -> Heads:
-    """softmax(q k^T / sqrt(head_channels)) v."""
+class CrossAttentionBlock(nn.Module):
+    """A cross-attention block: x + W_out softmax(q k^T / sqrt(channels per head)) v, with k and v of token sequences.
+
+    q is linear in GroupNorm(x), k and v in the tokens. Every position attends to all tokens that the mask shows. W_out
+    starts at zero, so the block starts as the identity. Latent diffusion (arXiv:2112.10752), section 3.3.
+
+    Raises:
+        ValueError: channels that are not a multiple of num_heads or of groups.
+    """
+
+    num_heads: int = 1
+    groups: int = 32
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch height width channels"],
+        tokens: Float[Array, "batch length token_channels"],
+        mask: Bool[Array, "batch length"],
+    ) -> Float[Array, "batch height width channels"]:
+        batch, channels = x.shape[0], x.shape[-1]
+        check_heads(channels, self.num_heads)
+        normed = normalization.GroupNormAct(self.groups, act=False, dtype=self.dtype, name="norm")(layers.cut_fusion(x))
+
+        def heads(name: str, of: Array) -> Array:
+            projected = layers.dense(channels, self.dtype, name)(of.reshape(-1, of.shape[-1]))
+            return projected.reshape(batch, -1, self.num_heads, channels // self.num_heads)
+
+        mixed = _mix(heads("query", normed), heads("key", tokens), heads("value", tokens), mask)
+        out = layers.dense(channels, self.dtype, "out", zero=True)(mixed.reshape(-1, channels))
+        return x + out.reshape(x.shape)
+
+
+def _mix(query: Heads, key: KeyHeads, value: KeyHeads, mask: Bool[Array, "batch length"] | None = None) -> Heads:
+    """softmax(q k^T / sqrt(head_channels)) v, over the keys that the mask shows."""
+    mask = None if mask is None else mask[:, None, None, :]
     if query.dtype == jnp.float64:
         # The function below takes float64 and silently computes its softmax in float32.
         logits = jnp.einsum("btnh,bsnh->bnts", query, key) / query.shape[-1] ** 0.5
+        logits = logits if mask is None else jnp.where(mask, logits, -jnp.inf)
         return jnp.einsum("bnts,bsnh->btnh", jax.nn.softmax(logits), value)
     # It promotes bfloat16 to float32 for the softmax, which strict promotion would refuse.
     with jax.numpy_dtype_promotion("standard"):
-        return jax.nn.dot_product_attention(query, key, value)
+        return jax.nn.dot_product_attention(query, key, value, mask=mask)
 
 
 def check_heads(channels: int, num_heads: int) -> None:

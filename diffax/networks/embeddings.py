@@ -1,16 +1,17 @@
-"""Embeddings of time and condition: sinusoidal and Fourier time features, label tables and context projections."""
+"""Embeddings of time and conditions: sinusoidal and Fourier time features, tables of classes, projected vectors."""
 
 import dataclasses
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from diffax.networks import conditioning, layers, precision
+from diffax.conditions import Classes, Conditions, Kind, Tokens, Vector
+from diffax.networks import layers, precision
 
 # (time_input, number of features) to (batch, features), without parameters.
 TimeFeatures = Callable[[Float[Array, " batch"], int], Float[Array, "batch features"]]
@@ -66,46 +67,42 @@ class FourierFeatures:
 
 
 class ConditionEmbedding(nn.Module):
-    """The embedding of time and condition: SiLU(W_2 SiLU(W_1 features(t)) + E[label] + W_c context).
+    """The embedding of time and conditions: SiLU(W_2 SiLU(W_1 features(t)) + sum of E_c[class] + sum of W_c vector).
 
     Every block of a network is conditioned on this vector.
 
-    E has num_classes + 1 rows, the last for the null label; W_c has no bias, so the null context, zero, adds nothing.
-    Time and label as in guided diffusion (arXiv:2105.05233). The features are float32, all else has the dtype `dtype`.
+    E_c has one row more than there are classes, for the null class; W_c has no bias, so that the null vector, zero,
+    adds nothing. Token sequences are for attention (TokenEmbedding). Time and classes as in guided diffusion
+    (arXiv:2105.05233). The features are float32, all else has the dtype `dtype`.
 
     Attributes:
         width: length of the result; DDPM takes four times the channels.
         time_features: (batch,) times and num_features -> (batch, num_features), without parameters.
         num_features: how many of them.
-        num_classes: None for a network without labels.
-        context_dim: None for a network without context.
-
-    Raises:
-        ValueError: a condition the network does not take, or one of wrong shape.
+        conditions: the kinds of the conditions by name.
     """
 
     width: int
     time_features: TimeFeatures
     num_features: int
-    num_classes: int | None = None
-    context_dim: int | None = None
+    conditions: Mapping[str, Kind] = dataclasses.field(default_factory=dict)
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, time_input: Float[Array, " batch"], condition: conditioning.Condition | None = None
-    ) -> Float[Array, "batch emb_dim"]:
-        label, context = conditioning.resolve(condition, time_input.shape[0], self.num_classes, self.context_dim)
+    def __call__(self, time_input: Float[Array, " batch"], values: Conditions) -> Float[Array, "batch emb_dim"]:
+        """The embedding; values: those of `conditions.complete`."""
         h = self.time_features(time_input, self.num_features).astype(self.dtype)
         h = nn.silu(layers.dense(self.width, self.dtype, "time_1")(h))
         h = layers.dense(self.width, self.dtype, "time_2")(h)
-        if self.num_classes is not None and label is not None:
-            h = h + self._label_table(self.num_classes + 1)(label)
-        if context is not None:
-            h = h + layers.dense(self.width, self.dtype, "context", use_bias=False)(context.astype(self.dtype))
+        for name, kind in sorted(self.conditions.items()):
+            if isinstance(kind, Classes):
+                h = h + self._table(name, kind.num + 1)(values[name])
+            elif isinstance(kind, Vector):
+                vector = jnp.asarray(values[name], self.dtype)
+                h = h + layers.dense(self.width, self.dtype, name, use_bias=False)(vector)
         return nn.silu(h)
 
-    def _label_table(self, rows: int) -> nn.Embed:
+    def _table(self, name: str, rows: int) -> nn.Embed:
         unit_normal = nn.initializers.normal(1.0)
         return nn.Embed(
             rows,
@@ -113,8 +110,41 @@ class ConditionEmbedding(nn.Module):
             dtype=self.dtype,
             param_dtype=jnp.float32,
             embedding_init=unit_normal,
-            name="label",
+            name=name,
         )
+
+
+class TokenEmbedding(nn.Module):
+    """What cross-attention attends to: the vectors of all token sequences, each kind by its own matrix, in a row.
+
+    Before the tokens of each condition stands one that is learned and always there. So attention is defined where a
+    sequence is null, and has nothing else to attend to then. Vectors that the mask leaves out are never read.
+
+    Attributes:
+        width: of the result.
+        conditions: the kinds of the conditions by name; those that are no Tokens are left out.
+    """
+
+    width: int
+    conditions: Mapping[str, Kind]
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, values: Conditions, batch: int
+    ) -> tuple[Float[Array, "batch length width"], Bool[Array, "batch length"]] | None:
+        """(tokens, mask) of the values of `conditions.complete`; None for a network without token sequences."""
+        tokens, masks = [], []
+        for name, kind in sorted(self.conditions.items()):
+            if isinstance(kind, Tokens):
+                sequence = values[name]
+                mask = jnp.asarray(sequence.mask)
+                vectors = jnp.where(mask[..., None], jnp.asarray(sequence.vectors, self.dtype), 0)
+                first = self.param(f"{name}_null", nn.initializers.normal(1.0), (self.width,), jnp.float32)
+                first = jnp.broadcast_to(first.astype(self.dtype), (batch, 1, self.width))
+                tokens += [first, layers.dense(self.width, self.dtype, name)(vectors)]
+                masks += [jnp.ones((batch, 1), bool), mask]
+        return (jnp.concatenate(tokens, axis=1), jnp.concatenate(masks, axis=1)) if tokens else None
 
 
 def check_time_input(time_input: Array, batch: int) -> None:

@@ -1,13 +1,14 @@
 """Flax Linen modules as networks: plain functions of plain parameters, the `Network` protocol of diffax.typing."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from diffax.networks import conditioning
+from diffax.conditions import Conditions, Kind
 from diffax.typing import Network
 
 Params = dict[str, Any]
@@ -24,9 +25,9 @@ class Linen:
     module: nn.Module
 
     @property
-    def num_classes(self) -> int | None:
-        """The number of classes of the label table; None for a network without a class condition."""
-        return getattr(self.module, "num_classes", None)
+    def conditions(self) -> Mapping[str, Kind]:
+        """The kinds of the conditions that the module takes, by name."""
+        return getattr(self.module, "conditions", {})
 
     def init(self, key: Key[Array, ""], sample_shape: tuple[int, ...]) -> Params:
         """Draws float32 parameters for samples of a shape, without the batch axis.
@@ -42,7 +43,7 @@ class Linen:
         params: Params,
         x: Float[Array, "batch *dims"],
         time_input: Float[Array, " batch"],
-        condition: conditioning.Condition | None = None,
+        condition: Conditions | None = None,
         *,
         key: Key[Array, " batch"] | None = None,
     ) -> Float[Array, "batch *out_dims"]:
@@ -59,10 +60,11 @@ def as_network(network: Any, name: str = "") -> Network:
     """
     if isinstance(network, nn.Module):
         return Linen(network)
-    missing = [member for member in ("init", "__call__", "num_classes") if not hasattr(network, member)]
+    missing = [member for member in ("init", "__call__", "conditions") if not hasattr(network, member)]
     if missing:
         raise ValueError(
             f"the network {name or type(network).__name__!r} has no {missing[0]}: it must be a Flax Linen module or "
-            "have num_classes, init(key, sample_shape) and __call__(params, x, time_input, condition, *, key)"
+            "have conditions, {} for none, init(key, sample_shape) and "
+            "__call__(params, x, time_input, condition, *, key)"
         )
     return network

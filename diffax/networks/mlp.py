@@ -1,9 +1,14 @@
 """A residual multilayer perceptron (MLP) for points, such as those of the plane."""
 
+import dataclasses
+from collections.abc import Mapping
+
 import flax.linen as nn
+from flax.core import FrozenDict
 from jaxtyping import Array, Float, Key
 
-from diffax.networks import conditioning, dropout, embeddings, layers, precision
+from diffax.conditions import Conditions, Kind, Tokens, complete
+from diffax.networks import dropout, embeddings, layers, precision
 
 
 class MLP(nn.Module):
@@ -17,8 +22,7 @@ class MLP(nn.Module):
         residual: False leaves the `h +` out, which makes the plain perceptron of 2 depth + 1 hidden layers.
         dropout: rate, used where keys are given.
         out_dim: None for that of x.
-        num_classes: None for no labels; a table of num_classes + 1 rows otherwise, the last for the null label.
-        context_dim: None for no context.
+        conditions: the kinds of the conditions by name: classes and vectors.
         time_features: SinusoidalFeatures unless given; FourierFeatures for a time input within [0, 1]. As many
             features as the width.
         dtype: of the computation, such as float32 or bfloat16.
@@ -29,17 +33,20 @@ class MLP(nn.Module):
     residual: bool = True
     dropout: float = 0.0
     out_dim: int | None = None
-    num_classes: int | None = None
-    context_dim: int | None = None
+    conditions: Mapping[str, Kind] = dataclasses.field(default_factory=dict)
     time_features: embeddings.TimeFeatures | None = None
     dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        self.conditions = FrozenDict(self.conditions)  # so that equal modules have equal hashes
+        super().__post_init__()
 
     @nn.compact
     def __call__(
         self,
         x: Float[Array, "batch dim"],
         time_input: Float[Array, " batch"],
-        condition: conditioning.Condition | None = None,
+        condition: Conditions | None = None,
         *,
         keys: Key[Array, " batch"] | None = None,
     ) -> Float[Array, "batch out_dim"]:
@@ -51,16 +58,18 @@ class MLP(nn.Module):
         precision.check_dtype(self.dtype)
         if x.ndim != 2:
             raise ValueError(f"points must have shape (batch, dim), got {x.shape}")
+        sequences = [name for name, kind in self.conditions.items() if isinstance(kind, Tokens)]
+        if sequences:
+            raise ValueError(f"the MLP attends to no tokens: give the condition {sequences[0]!r} as a vector")
         embeddings.check_time_input(time_input, x.shape[0])
         emb = embeddings.ConditionEmbedding(
             width=self.hidden,
             time_features=self.time_features or embeddings.SinusoidalFeatures(),
             num_features=self.hidden,
-            num_classes=self.num_classes,
-            context_dim=self.context_dim,
+            conditions=self.conditions,
             dtype=self.dtype,
             name="embedding",
-        )(time_input, condition)
+        )(time_input, complete(condition, self.conditions, x.shape[0]))
         h = layers.dense(self.hidden, self.dtype, "first")(x.astype(self.dtype))
         for layer in range(self.depth):
             inner = layers.dense(self.hidden, self.dtype, f"layer_{layer}_1")(nn.silu(h))

@@ -1,14 +1,20 @@
 """The UNet of DDPM, improved DDPM and guided diffusion."""
 
+import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.core import FrozenDict
 from jaxtyping import Array, Float, Key
 
-from diffax.networks import attention, blocks, conditioning, embeddings, layers, normalization, precision, remat
+from diffax.conditions import Conditions, Kind, Tokens, complete
+from diffax.networks import attention, blocks, embeddings, layers, normalization, precision, remat
+
+# Tokens (batch, length, width) and their mask (batch, length).
+Sequences = tuple[Array, Array]
 
 
 class UNet(nn.Module):
@@ -22,8 +28,8 @@ class UNet(nn.Module):
     Attributes:
         channels: of the first level; level i has channel_multipliers[i] times as many.
         num_res_blocks: residual blocks of a level on the way down; the way up has one more.
-        attention_resolutions: image heights at which every residual block is followed by attention; the middle, of
-            the lowest resolution, always has it.
+        attention_resolutions: image heights at which every residual block is followed by attention, and by
+            cross-attention to token sequences where there are any; the middle, of the lowest resolution, always is.
         num_heads: heads of every attention, unless head_channels is given.
         head_channels: channels per head; the number of heads then grows with the level.
         dropout: rate inside the residual blocks, used where keys are given.
@@ -31,8 +37,7 @@ class UNet(nn.Module):
         scale_shift: the condition scales and shifts normalised features, instead of being added before.
         resblock_updown: residual blocks change the resolution, instead of a convolution.
         out_channels: None for those of x; twice as many for learned variances.
-        num_classes: None for no labels; a table of num_classes + 1 rows otherwise, the last for the null label.
-        context_dim: None for no context.
+        conditions: the kinds of the conditions by name. Classes and vectors are added to the embedding of time.
         time_features: SinusoidalFeatures unless given; as many features as channels.
         dtype: of the computation, such as float32 or bfloat16.
         remat: gradient checkpointing of every residual and attention block: "none", "products" (keeps the outputs of
@@ -50,18 +55,21 @@ class UNet(nn.Module):
     scale_shift: bool = False
     resblock_updown: bool = False
     out_channels: int | None = None
-    num_classes: int | None = None
-    context_dim: int | None = None
+    conditions: Mapping[str, Kind] = dataclasses.field(default_factory=dict)
     time_features: embeddings.TimeFeatures | None = None
     dtype: str = "float32"
     remat: str = "none"
+
+    def __post_init__(self) -> None:
+        self.conditions = FrozenDict(self.conditions)  # so that equal modules have equal hashes
+        super().__post_init__()
 
     @nn.compact
     def __call__(
         self,
         x: Float[Array, "batch height width channels"],
         time_input: Float[Array, " batch"],
-        condition: conditioning.Condition | None = None,
+        condition: Conditions | None = None,
         *,
         keys: Key[Array, " batch"] | None = None,
     ) -> Float[Array, "batch height width out_channels"]:
@@ -69,7 +77,7 @@ class UNet(nn.Module):
 
         Args:
             time_input: any real number per sample: an index, 999 t, log sigma / 4, log_snr.
-            condition: labels and contexts (networks.conditioning); an entry that is missing is null.
+            condition: values of the conditions by name (diffax.conditions); one that is missing is null.
             keys: one typed JAX key per sample, for dropout; None for none.
 
         Raises:
@@ -78,22 +86,23 @@ class UNet(nn.Module):
         """
         self._check(x.shape)
         embeddings.check_time_input(time_input, x.shape[0])
+        values, width = complete(condition, self.conditions, x.shape[0]), 4 * self.channels
         emb = embeddings.ConditionEmbedding(
-            width=4 * self.channels,
+            width=width,
             time_features=self.time_features or embeddings.SinusoidalFeatures(),
             num_features=self.channels,
-            num_classes=self.num_classes,
-            context_dim=self.context_dim,
+            conditions=self.conditions,
             dtype=self.dtype,
             name="embedding",
-        )(time_input, condition)
+        )(time_input, values)
+        tokens = self._tokens(width)(values, x.shape[0])
         residual = self._residual_blocks(emb, keys)
         h = layers.conv3x3(self.channels, self.dtype, "first")(x.astype(self.dtype))
-        h, skips = self._down(h, residual)
+        h, skips = self._down(h, residual, tokens)
         h = residual("middle_1", h, h.shape[-1])
-        h = self._attend("middle_attention", h)
+        h = self._attend("middle_attention", h, tokens)
         h = residual("middle_2", h, h.shape[-1])
-        h = self._up(h, skips, residual)
+        h = self._up(h, skips, residual, tokens)
         return self._last(h, self.out_channels or x.shape[-1]).astype(x.dtype)
 
     def _residual_blocks(self, emb: Array, keys: Array | None) -> Callable[..., Array]:
@@ -115,16 +124,27 @@ class UNet(nn.Module):
 
         return residual
 
-    def _attend(self, name: str, h: Array) -> Array:
+    def _attend(self, name: str, h: Array, tokens: Sequences | None) -> Array:
+        """Attention of the positions to each other, then to the token sequences."""
         num_heads = self._heads(h.shape[-1])
         block = self._rematerialised(attention.AttentionBlock)
-        return block(num_heads, self.groups, dtype=self.dtype, name=name)(h)
+        h = block(num_heads, self.groups, dtype=self.dtype, name=name)(h)
+        if tokens is None:
+            return h
+        block = self._rematerialised(attention.CrossAttentionBlock)
+        return block(num_heads, self.groups, dtype=self.dtype, name=f"{name}_cross")(h, *tokens)
+
+    def _tokens(self, width: int) -> Callable[..., Sequences | None]:
+        """The embedding of the token sequences, where there are any."""
+        if not any(isinstance(kind, Tokens) for kind in self.conditions.values()):
+            return lambda values, batch: None
+        return embeddings.TokenEmbedding(width, self.conditions, dtype=self.dtype, name="token_embedding")
 
     def _rematerialised(self, block: Callable[..., Any]) -> Callable[..., Any]:
         policy = remat.POLICIES[self.remat]
         return block if policy is None else nn.remat(block, policy=policy)
 
-    def _down(self, h: Array, residual: Callable[..., Array]) -> tuple[Array, list[Array]]:
+    def _down(self, h: Array, residual: Callable[..., Array], tokens: Sequences | None) -> tuple[Array, list[Array]]:
         """Returns the features at the lowest resolution and everything the way up takes over, itself included."""
         skips = [h]
         last = len(self.channel_multipliers) - 1
@@ -132,7 +152,7 @@ class UNet(nn.Module):
             for block in range(self.num_res_blocks):
                 h = residual(f"down_{level}_{block}", h, multiplier * self.channels)
                 if h.shape[1] in self.attention_resolutions:
-                    h = self._attend(f"down_{level}_{block}_attention", h)
+                    h = self._attend(f"down_{level}_{block}_attention", h, tokens)
                 skips.append(h)
             if level == last:
                 break
@@ -143,14 +163,14 @@ class UNet(nn.Module):
             skips.append(h)
         return h, skips
 
-    def _up(self, h: Array, skips: list[Array], residual: Callable[..., Array]) -> Array:
+    def _up(self, h: Array, skips: list[Array], residual: Callable[..., Array], tokens: Sequences | None) -> Array:
         """Back to the first resolution, each block fed with the last skip connection not yet used."""
         for level, multiplier in reversed(tuple(enumerate(self.channel_multipliers))):
             for block in range(self.num_res_blocks + 1):
                 h = jnp.concatenate([h, skips.pop()], axis=-1)
                 h = residual(f"up_{level}_{block}", h, multiplier * self.channels)
                 if h.shape[1] in self.attention_resolutions:
-                    h = self._attend(f"up_{level}_{block}_attention", h)
+                    h = self._attend(f"up_{level}_{block}_attention", h, tokens)
             if level == 0:
                 break
             if self.resblock_updown:

@@ -56,13 +56,16 @@ def grid(
     return np.pad(joined, ((pad, 0), (pad, 0), (0, 0)), constant_values=PADDING_VALUE)
 
 
-def picture(images: npt.ArrayLike, scale: int | None = None) -> UInt8[np.ndarray, "rows columns channels"]:
+def picture(
+    images: npt.ArrayLike, scale: int | None = None, num_columns: int | None = None
+) -> UInt8[np.ndarray, "rows columns channels"]:
     """The enlarged grid of images (n, height, width, channels) in [-1, 1], or an enlarged uint8 picture.
 
     Args:
         images: the batch, shown as by `grid`, or one uint8 picture (height, width, 1 or 3).
         scale: the enlargement: every pixel becomes scale x scale pixels (nearest neighbour). None enlarges a batch of
             small images until each is about 48 pixels high, and leaves a picture as it is.
+        num_columns: of the grid.
 
     Raises:
         ValueError: another shape or dtype, or scale < 1.
@@ -70,7 +73,7 @@ def picture(images: npt.ArrayLike, scale: int | None = None) -> UInt8[np.ndarray
     images = np.asarray(images)
     if images.ndim == 4:
         scale = max(1, round(VISIBLE_SIZE / images.shape[1])) if scale is None else scale
-        images = grid(images)
+        images = grid(images, num_columns)
     scale = 1 if scale is None else scale
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[-1] not in (1, 3):
         raise ValueError(f"expected a uint8 picture (height, width, 1 or 3), got {images.dtype} {images.shape}")

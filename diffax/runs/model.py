@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +15,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import diffax
-from diffax import build, build_training, denoisers, networks, processes, resolve, samplers, training
+from diffax import build, build_conditions, build_training, conditions, denoisers, processes, resolve, samplers, training
+from diffax.conditions import Conditions, Kind
 from diffax.data import dataset
 from diffax.data.examples import Examples
 from diffax.data.fingerprint import fingerprint
@@ -24,7 +26,7 @@ from diffax.typing import Denoiser, Network, Schedule
 
 FILENAME, MOMENTS = "model.json", "moments.npz"
 # Of run directories: raised when they change so that older ones cannot be read.
-FORMAT = 2
+FORMAT = 3
 _STORED = ("sample_shape", "num_classes", "num_levels", "class_names", "fingerprint")
 
 
@@ -34,7 +36,8 @@ class DataDescription:
 
     sample_shape: of one example. num_classes: None for data without labels. num_levels: how many values a pixel can
     take; None for points. class_names: by number; None where classes have no names. moments: mean and covariance, where
-    the parameterization needs them. fingerprint: see `data.fingerprint`; None in runs from before there was one.
+    the parameterization needs them. kinds: of the conditions by name. encoders: name and version of the encoders of
+    texts, by the name of the condition. fingerprint: see `data.fingerprint`; None in runs from before there was one.
     """
 
     name: str
@@ -44,6 +47,8 @@ class DataDescription:
     moments: processes.Moments | None = None
     class_names: tuple[str, ...] | None = None
     fingerprint: dict[str, Any] | None = None
+    kinds: Mapping[str, Kind] = dataclasses.field(default_factory=dict)
+    encoders: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, config: ConfigDict, examples: Examples) -> "DataDescription":
@@ -53,12 +58,24 @@ class DataDescription:
             whole = dataset.in_memory(f"parameterization {config.parameterization.name!r}", examples)
             moments = processes.moments(whole.to_network_range(whole.examples))
         shape, names = tuple(examples.shape), examples.class_names
-        return cls(examples.name, shape, examples.num_classes, examples.num_levels, moments, names, fingerprint(examples))
+        return cls(
+            name=examples.name,
+            sample_shape=shape,
+            num_classes=examples.num_classes,
+            num_levels=examples.num_levels,
+            moments=moments,
+            class_names=names,
+            fingerprint=fingerprint(examples),
+            kinds=build_conditions.kinds(config, examples),
+            encoders=build_conditions.encoders(config),
+        )
 
     def write(self, directory: pathlib.Path) -> None:
         """Writes the description to a run directory."""
         record = {"format": FORMAT, "diffax": diffax.__version__, "data": self.name}
         record |= {name: getattr(self, name) for name in _STORED}
+        record["conditions"] = {name: conditions.to_json(kind) for name, kind in self.kinds.items()}
+        record["encoders"] = dict(self.encoders)
         if self.moments is not None:
             with atomic.replacing(directory / MOMENTS) as file:
                 np.savez(file, allow_pickle=False, **self.moments._asdict())
@@ -80,9 +97,18 @@ class DataDescription:
                 with np.load(directory / MOMENTS, allow_pickle=False) as arrays:
                     moments = processes.Moments(**{name: arrays[name] for name in processes.Moments._fields})
             shape = tuple(record["sample_shape"])
-            names = record.get("class_names")  # of older runs there are none
-            names = None if names is None else tuple(names)
-            return cls(record["data"], shape, record["num_classes"], record["num_levels"], moments, names, record.get("fingerprint"))
+            names = None if record["class_names"] is None else tuple(record["class_names"])
+            return cls(
+                name=record["data"],
+                sample_shape=shape,
+                num_classes=record["num_classes"],
+                num_levels=record["num_levels"],
+                moments=moments,
+                class_names=names,
+                fingerprint=record["fingerprint"],
+                kinds={name: conditions.from_json(kind) for name, kind in record["conditions"].items()},
+                encoders=record["encoders"],
+            )
         except FileNotFoundError:
             raise UserError(f"--workdir {directory} has no checkpoint yet: train it first (--mode train)") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -112,7 +138,7 @@ class Model:
         model = cls(
             config=config,
             data=data,
-            network=build.network(config, data.sample_shape, data.num_classes),
+            network=build.network(config, data.sample_shape, data.kinds),
             schedule=schedule,
             parameterization=build.parameterization(config, data.moments),
             time_input=build.time_input(config, schedule),
@@ -171,8 +197,15 @@ class Model:
         """config.sampler as a table."""
         return build.sampler_table(self.config, self.schedule, self.parameterization)
 
-    def denoiser(self, params: Any, condition: networks.Condition | None = None) -> Denoiser:
-        """The denoiser of parameters, with the guidance and thresholding of config.sampler."""
+    def denoiser(
+        self,
+        params: Any,
+        condition: Conditions | None = None,
+        *,
+        negative: Conditions | None = None,
+        others: Sequence[tuple[Conditions, float]] = (),
+    ) -> Denoiser:
+        """The denoiser of parameters, with the guidance and thresholding of config.sampler; see build.denoiser."""
         return build.denoiser(
             self.config,
             self.network,
@@ -181,6 +214,8 @@ class Model:
             params,
             condition,
             time_input=self.time_input,
+            negative=negative,
+            others=others,
         )
 
     def labels(self, num_samples: int, label: int | str | None = None) -> np.ndarray | None:
@@ -189,7 +224,7 @@ class Model:
         Raises:
           UserError: a label the model does not have, or a label for a model without classes.
         """
-        num_classes = self.network.num_classes
+        num_classes = self.num_classes
         if num_classes is None:
             if label is not None:
                 raise UserError(f"--label {label} needs a class-conditional model; this one has no classes")
@@ -197,5 +232,21 @@ class Model:
         if label is None:
             return np.arange(num_samples, dtype=np.int32) % num_classes
         with for_people():
-            number = dataset.class_number("--label", label, num_classes, self.data.class_names)
+            number = dataset.class_number("--label", label, num_classes, self.class_names)
         return np.full(num_samples, number, np.int32)
+
+    @property
+    def class_condition(self) -> str | None:
+        """The name of the condition that is a class; None for a model that is told none."""
+        return conditions.class_condition(self.network.conditions)
+
+    @property
+    def num_classes(self) -> int | None:
+        """The number of classes that samples may be asked for; None for a model that is told none."""
+        name = self.class_condition
+        return None if name is None else self.network.conditions[name].num
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes of the data; None where they have none, or are not those of the condition."""
+        return self.data.class_names if self.data.num_classes == self.num_classes else None

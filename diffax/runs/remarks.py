@@ -29,6 +29,7 @@ def num_shared(train: Examples, held_out: Examples) -> tuple[int, int]:
 
     None are looked for in data that are not in memory or are too large to compare in a few seconds.
     """
+    train, held_out = (getattr(examples, "plain", examples) for examples in (train, held_out))  # without conditions
     if not isinstance(train, Dataset) or not isinstance(held_out, Dataset) or train.examples.nbytes > _MAX_BYTES:
         return 0, 0
     rows = np.unique(np.linspace(0, len(held_out) - 1, _NUM_COMPARED).astype(int))

@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,7 +25,8 @@ from diffax.data import dataset, shards
 from diffax.data.examples import Examples
 from diffax.reporting import images
 from diffax.runs import directory as run_directory
-from diffax.runs import lock
+from diffax.runs import asked, lock
+from diffax.runs.asked import Asked
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.trained import Trained
 
@@ -75,19 +77,29 @@ def sample_set(path: str | pathlib.Path) -> SampleSet:
         return SampleSet(path.stem, {}, data.files.load_arrays("all", path=str(path)))
 
 
-def describe(trained: Trained, *, seed: int, labels: str | int, average: int | str | None = None) -> dict[str, Any]:
+def describe(
+    trained: Trained,
+    *,
+    seed: int,
+    labels: str | int,
+    average: int | str | None = None,
+    wanted: Asked | None = None,
+) -> dict[str, Any]:
     """What makes the samples of a set, as values of JSON: two sets of the same description have the same samples.
 
-    labels: EQUAL for each class in turn, DRAWN for classes at random, or the number of a class.
+    Args:
+      labels: EQUAL for each class in turn, DRAWN for classes at random, or the number of a class.
+      wanted: what samples are drawn under, instead of labels.
     """
-    return {
+    told = {} if wanted is None else {"conditions": wanted.record(), "encoders": dict(trained.model.data.encoders)}
+    return told | {
         "format": FORMAT,
         "step": trained.step,
         "parameters": parameters_digest(trained.params(average)),
         "average": trained.average_name(average),
         "sampler": json.loads(json.dumps(trained.config.sampler.to_dict())),
         "seed": seed,
-        "labels": labels if trained.num_classes is not None else None,
+        "labels": labels if trained.num_classes is not None and wanted is None else None,
         "shape": list(trained.sample_shape),
         "num_levels": None if trained.num_levels is None else 256,
         "rounding": None if trained.num_levels is None else images.ROUNDING,
@@ -110,8 +122,15 @@ def directory_name(description: dict[str, Any]) -> str:
     guided = f"_guidance{sampler['guidance']['scale']:g}" if "scale" in sampler["guidance"] else ""
     label = "" if labels in (None, EQUAL) else f"_label{labels}" if isinstance(labels, int) else f"_labels-{labels}"
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:6]
+    label += _slug(description["conditions"]) if "conditions" in description else ""
     made_by = f"{sampler['name'].replace(':', '-')}{sampler['num_steps']}{guided}_ema-{description['average']}{label}"
     return f"{description['step']:08d}_{made_by}_seed{description['seed']}_{digest}"
+
+
+def _slug(record: dict[str, Any]) -> str:
+    """The first words of the first prompt, for the name of a directory."""
+    words = "-".join(re.findall("[a-z0-9]+", str(record.get("prompts", ["conditions"])[0]).lower()))[:32].strip("-")
+    return f"_{words or 'prompt'}"
 
 
 def fill(
@@ -123,6 +142,7 @@ def fill(
     labels: str | int = EQUAL,
     batch_size: int = 256,
     average: int | str | None = None,
+    wanted: Asked | None = None,
     report: Callable[[int], None] = lambda done: None,
 ) -> pathlib.Path:
     """Draws the samples that a set in root lacks, up to num_samples of them; returns the directory of the set.
@@ -131,13 +151,14 @@ def fill(
 
     Args:
       batch_size: drawn at once, on all devices together.
+      wanted: what samples are drawn under, instead of labels.
       report: called with the number of samples there are, after every batch.
 
     Raises:
       UserError: another process fills the same set.
       FloatingPointError: a sample that is not finite, naming it; those before it are kept.
     """
-    description = describe(trained, seed=seed, labels=labels, average=average)
+    description = describe(trained, seed=seed, labels=labels, average=average, wanted=wanted)
     directory, first = root / directory_name(description), distributed.is_first()
     have = shards.count(directory)
     distributed.meet("counted")
@@ -145,8 +166,13 @@ def fill(
         return directory
     size = -(-min(batch_size, num_samples) // trained.mesh.size) * trained.mesh.size
     start, per_shard = have // size * size, max(_SHARD // size, 1) * size
-    asked_labels = sample_labels(trained, num_samples, labels, seed)
-    batches = trained.batches(start, num_samples, size, seed=seed, labels=asked_labels, average=average)
+    told, asked_labels = wanted, None
+    if wanted is None:
+        asked_labels = sample_labels(trained, num_samples, labels, seed)
+        told = asked.of_labels(trained.model, asked_labels)
+    elif trained.model.class_condition in wanted.values:
+        asked_labels = wanted.rows(np.arange(num_samples)).values[trained.model.class_condition]
+    batches = trained.batches(start, num_samples, size, seed=seed, wanted=told, average=average)
     with lock.held(directory, what="sample set") if first else contextlib.nullcontext():
         if first:
             run_directory.write_json(directory / FILENAME, description)

@@ -8,19 +8,20 @@ import dataclasses
 import functools
 import math
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from diffax import arrays, processes, resolve, samplers, sharding, streams, training
 from diffax.runs import directory as run_directory
-from diffax.runs import packing
+from diffax.runs import asked, packing
+from diffax.runs.asked import Asked
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.model import DataDescription, Model
 from diffax.training.checkpoint import Checkpoints
@@ -69,12 +70,12 @@ class Trained:
     @property
     def num_classes(self) -> int | None:
         """The number of classes that samples may be asked for; None for a model without a class condition."""
-        return self.model.network.num_classes
+        return self.model.num_classes
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """The names of the classes of the training data by number; None where they have none."""
-        return self.model.data.class_names
+        """The names of the classes by number; None where they have none."""
+        return self.model.class_names
 
     @property
     def num_levels(self) -> int | None:
@@ -114,10 +115,20 @@ class Trained:
     ) -> Denoiser:
         """The denoiser of an average, with the guidance and thresholding of config.sampler.
 
-        condition: {"label": int (batch,)} for a class-conditional model; None for none.
+        condition: values of the conditions by name, such as {"label": int (batch,)}; None for none.
         """
         condition = None if condition is None else jax.tree.map(jnp.asarray, condition)
         return self.model.denoiser(self.params(average), condition)
+
+    def encode(self, texts: Sequence[str], condition: str | None = None) -> Any:
+        """Values of a condition of texts, by the encoder of training: floats (len(texts), size) or a TokenSequence.
+
+        condition: its name, by default that of the only one.
+
+        Raises:
+          UserError: a model that is told no texts, or an encoder that is not there.
+        """
+        return asked.encoded(self.model, condition or asked.text_condition(self.model), texts)
 
     def with_sampler(
         self,
@@ -156,17 +167,20 @@ class Trained:
         num_steps: int | None = None,
         guidance_scale: float | None = None,
         label: int | str | np.ndarray | None = None,
+        conditions: Mapping[str, Any] | None = None,
         average: int | str | None = None,
         **options: Any,
     ) -> jax.Array:
         """Draws one sample per key: (batch, *sample_shape) in the network's range, [-1, 1] for images.
 
-        Sample i depends on keys[i] and its label alone. Compiled once for every sampler and batch size.
+        Sample i depends on keys[i] and its conditions alone. Compiled once for every sampler and batch size.
 
         Args:
           keys: (batch,) typed keys, as jax.random.split(jax.random.key(0), batch).
           sampler, num_steps, guidance_scale, options: settings of config.sampler to change, as for `with_sampler`.
           label: a class by its name or number, or a number for every sample; by default each class in turn.
+          conditions: values of the conditions by name, one row a sample, instead of a label; a condition that is
+            missing is null. Texts are encoded by `encode`.
 
         Raises:
           UserError: settings, a label or an average that do not exist.
@@ -174,9 +188,14 @@ class Trained:
         """
         arrays.check_keys(keys)
         trained = self.with_sampler(sampler, num_steps=num_steps, guidance_scale=guidance_scale, **options)
-        labels = label if isinstance(label, np.ndarray | jax.Array) else trained.model.labels(len(keys), label)
-        condition = None if labels is None else {"label": jnp.asarray(labels, jnp.int32)}
-        denoiser = trained.denoiser(average, condition)
+        values: dict[str, Any] | None
+        if conditions is not None:
+            values = asked.checked(self.model, conditions)
+        else:
+            labels = label if isinstance(label, np.ndarray | jax.Array) else trained.model.labels(len(keys), label)
+            by_label = asked.of_labels(self.model, labels)
+            values = None if by_label is None else by_label.values
+        denoiser = trained.denoiser(average, values)
         return _draw(trained.model.sampler_table(), denoiser, keys, trained.sample_shape, None)
 
     def draw(
@@ -185,20 +204,22 @@ class Trained:
         *,
         seed: int = 0,
         labels: np.ndarray | None = None,
+        wanted: Asked | None = None,
         batch_size: int | None = None,
         average: int | str | None = None,
     ) -> np.ndarray:
         """(num_samples, *sample_shape) in the network's range, batch by batch on the devices of the mesh.
 
-        Sample i depends on (seed, i) and its label alone; labels are each class in turn unless given. Of several
-        processes all have to call it, and get all samples.
+        Sample i depends on (seed, i) and its conditions alone; labels are each class in turn unless they or `wanted`,
+        what samples are drawn under, are given. Of several processes all have to call it, and get all samples.
 
         Raises:
           FloatingPointError: a sample that is not finite, naming it.
         """
-        labels = self.model.labels(num_samples) if labels is None else labels
-        batches = self.batches(0, num_samples, batch_size or num_samples, seed=seed, labels=labels, average=average)
-        return np.concatenate(list(batches))
+        if wanted is None:
+            wanted = asked.of_labels(self.model, self.model.labels(num_samples) if labels is None else labels)
+        size = batch_size or num_samples
+        return np.concatenate(list(self.batches(0, num_samples, size, seed=seed, wanted=wanted, average=average)))
 
     def batches(
         self,
@@ -207,7 +228,7 @@ class Trained:
         batch_size: int,
         *,
         seed: int = 0,
-        labels: np.ndarray | None = None,
+        wanted: Asked | None = None,
         average: int | str | None = None,
     ) -> Iterator[np.ndarray]:
         """The samples start <= i < stop of `draw`, batch by batch; batches begin at multiples of their size.
@@ -217,7 +238,7 @@ class Trained:
 
         Args:
           batch_size: on all devices together; rounded up to a multiple of their number.
-          labels: of the samples from number 0 on, (stop,).
+          wanted: what samples are drawn under; None for nothing.
 
         Raises:
           FloatingPointError: a sample that is not finite, naming it.
@@ -228,13 +249,26 @@ class Trained:
         split = sharding.batch_sharding(mesh)
         for first in range(start // size * size, stop, size):
             index = np.arange(first, first + size, dtype=np.int32)
-            label = None if labels is None else labels[np.minimum(index, stop - 1)]
-            placed, label = sharding.from_copies(split, (index, label))
-            denoiser = self.model.denoiser(params, None if label is None else {"label": label})
+            placed, told = self._placed(split, index, wanted)
+            with for_people():
+                denoiser = self.model.denoiser(params, **told)
             x = sharding.to_host(_draw(table, denoiser, sample_keys(seed, placed), self.sample_shape, split))
             x = x[max(start - first, 0) : stop - first]
             _check_finite(x, max(start, first), table.name)
             yield x
+
+    def _placed(
+        self, split: NamedSharding, index: np.ndarray, wanted: Asked | None
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """(the numbers of the noise of samples, what their denoiser is told) on the devices of the mesh."""
+        if wanted is None:
+            return sharding.from_copies(split, index), {}
+        rows = wanted.rows(index)
+        values = sharding.from_copies(split, (wanted.noise(index), rows.values, rows.negative, [v for v, _ in rows.others]))
+        noise, condition, negative, others = values
+        scales = [scale for _, scale in rows.others]
+        told = {"condition": condition, "negative": negative, "others": tuple(zip(others, scales, strict=True))}
+        return noise, told
 
     def losses(self, batch: training.Batch, log_snr: np.ndarray | None = None) -> np.ndarray:
         """The loss of every example of a preprocessed batch, (batch,), with the same noise at every call.

@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding
 from jaxtyping import Float
 
 from diffax import arrays, samplers, sharding
-from diffax.runs import trained
+from diffax.runs import asked, trained
 from diffax.runs.trained import Trained
 
 
@@ -36,10 +36,11 @@ def draw(model: Trained, num_samples: int, *, seed: int = 0, num_states: int = 8
     mesh, table, rows = model.mesh, model.model.sampler_table(), model.model.sampler_table().num_evaluations
     save_every = -(-rows // max(num_states - 1, 1))
     size = -(-num_samples // mesh.size) * mesh.size
-    labels = model.model.labels(size)
+    wanted = asked.of_labels(model.model, model.model.labels(size))
     index = np.arange(size, dtype=np.int32)
-    index, label = sharding.from_copies(sharding.batch_sharding(mesh), (index, labels))
-    denoiser = model.denoiser(condition=None if label is None else {"label": label})
+    values = None if wanted is None else wanted.values
+    index, values = sharding.from_copies(sharding.batch_sharding(mesh), (index, values))
+    denoiser = model.denoiser(condition=values)
     keys = trained.sample_keys(seed, index)
     states = _draw(table, denoiser, keys, model.sample_shape, save_every, sharding.replicated(mesh))
     calls = (0, *(min(row, rows) for row in range(save_every, rows + save_every, save_every)))

@@ -17,7 +17,6 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from diffax import build_data, build_training, sharding, training
 from diffax.data import device_dataset, pipeline
-from diffax.data.dataset import in_memory
 from diffax.data.device_dataset import DeviceDataset
 from diffax.data.examples import Examples
 from diffax.runs import packing
@@ -118,18 +117,20 @@ class SharedStep:
                 (None, batch) for batch in pipeline.ahead(stacked, lambda batch: jax.device_put(batch, self._split))
             )
             return
-        dataset = in_memory("data.on_device", self.examples)
         everywhere = NamedSharding(self.mesh, PartitionSpec())
-        examples, labels = jax.device_put((dataset.examples, dataset.labels), everywhere)
         stay: Any = lambda array: array  # noqa: E731, on the host, to be stacked there
-        orders = [device_dataset.batches(dataset, size, seed, start_step, stay) for seed in seeds]
+        orders = [device_dataset.batches(self.examples, size, seed, start_step, stay) for seed in seeds]
+        shared: dict[str, Any] | None = None
         current: DeviceDataset | None = None
         batch: Any = None
         for row in zip(*orders, strict=True):
             if row[0] is not current:  # one object for as long as its visiting order lasts
                 current = row[0]
                 order = jax.device_put(np.stack([one.order for one in row]), self._split)
-                batch = dataclasses.replace(current, examples=examples, labels=labels, order=None), order
+                if shared is None:
+                    data = {name: getattr(current, name) for name in ("examples", "labels", "conditions")}
+                    shared = jax.device_put(data, everywhere)
+                batch = dataclasses.replace(current, **shared, order=None), order
             yield batch
 
     def row(self, state: training.TrainState, index: int, mesh: Mesh) -> training.TrainState:

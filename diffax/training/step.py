@@ -14,9 +14,8 @@ from diffax.denoisers.network import ApplyFn, TimeInput
 from diffax.training import accumulation, ema
 from diffax.training.learning_rate import LearningRateShape
 from diffax.training.state import Hyperparameters, TrainState, sample_keys
-from diffax.typing import Array
 
-Batch = dict[str, Array]
+Batch = dict[str, Any]
 Metrics = dict[str, jax.Array]
 # (keys, condition) -> the condition, null for some samples.
 DropCondition = Callable[[jax.Array, Any], Any]
@@ -52,16 +51,16 @@ def make_loss(
     """The denoising loss of batch["x"] under its own condition, as a BatchLoss.
 
     Args:
-      condition_names: the entries of a batch that are the network's condition, such as "label"; none for an
-        unconditional network.
-      drop_condition: replaces some samples' condition by its null value, for classifier-free guidance.
+      condition_names: the entries of a batch that are the network's conditions, such as "label"; one that a batch does
+        not have is null.
+      drop_condition: replaces conditions of some samples by their null values, for classifier-free guidance.
     """
 
     def loss(
         params: Any, hyperparameters: Hyperparameters, batch: Batch, keys: jax.Array, t: jax.Array | None = None
     ) -> jax.Array:
         loss_keys, drop_keys = arrays.split_keys(keys, 2)
-        condition = {name: batch[name] for name in condition_names} or None
+        condition = {name: batch[name] for name in condition_names if name in batch} or None
         if condition is not None and drop_condition is not None:
             condition = drop_condition(drop_keys, condition)
         schedule, parameterization = hyperparameters.schedule, hyperparameters.parameterization

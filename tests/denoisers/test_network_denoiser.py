@@ -1,11 +1,14 @@
 """A network and a parameterization as a denoiser."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from diffax import denoisers, processes, schedules
+from diffax.conditions import Classes
 from diffax.denoisers import time_inputs
 from diffax.typing import Network
 from tests.cases import PARAMETERIZATIONS
@@ -103,7 +106,7 @@ def test_an_index_needs_a_table_of_steps():
 class Affine:
     """A network as a user writes one."""
 
-    num_classes = 4
+    conditions: ClassVar[dict] = {"label": Classes(4)}
 
     def init(self, key, sample_shape):
         return {"gain": jax.random.normal(key, sample_shape), "slope": jnp.float32(0.25)}

@@ -136,10 +136,10 @@ def test_samples_do_not_depend_on_the_batch(command, tmp_path):
         (["--config.optimizer.name=sgd"], "optimizer.name must be one of adam, muon, or"),
         (
             ["--config.sampler.guidance=classifier_free", "--config.sampler.guidance.scale=2"],
-            "needs a class-conditional model",
+            "needs a conditional model",
         ),
         (["--config.sampler.epsilon_scale=0.0"], "sampler.epsilon_scale must be > 0"),
-        (["--config.model.class_conditional=True"], "loss.stable_targets is for networks without a class condition"),
+        (["--config.conditions.label.drop=0.1"], "loss.stable_targets is for networks without conditions, and this"),
         (["--mode=dance"], "dance"),
         (["--colour=red"], "colour"),
         (["stray"], "unexpected argument 'stray'"),

@@ -52,3 +52,33 @@ def test_float64_is_not_rounded_to_float32_on_the_way(x64, jit):
 def test_heads_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(ValueError, match=r"num_heads must divide the channels .* got 3 heads for 8 channels"):
         attention.AttentionBlock(3, groups=2).init(jax.random.key(0), jnp.ones(SHAPE))
+
+
+def test_cross_attention_against_numpy(draw_params, jit):
+    """Softmax over the tokens that the mask shows, in float64 NumPy; hidden ones are not read, even if they are NaN."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 2, 3, 4)), jnp.float32)
+    tokens, mask = rng.normal(size=(2, 5, 6)), np.array([[True, True, False, False, True], [True] + [False] * 4])
+    module = attention.CrossAttentionBlock(num_heads=2, groups=2)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), x, jnp.asarray(tokens, jnp.float32), jnp.asarray(mask))
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), shapes["params"])
+    got = jit(module.apply)({"params": params}, x, jnp.asarray(tokens, jnp.float32), jnp.asarray(mask))
+
+    p = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    grouped = np.asarray(x, np.float64).reshape(2, 6, 2, 2)
+    normed = (grouped - grouped.mean((1, 3), keepdims=True)) / np.sqrt(grouped.var((1, 3), keepdims=True) + 1e-6)
+    normed = normed.reshape(2, 6, 4) * p["norm"]["scale"] + p["norm"]["bias"]
+    query, key, value = (
+        (of @ p[name]["kernel"] + p[name]["bias"]).reshape(2, -1, 2, 2)
+        for name, of in (("query", normed), ("key", tokens), ("value", tokens))
+    )
+    expected = np.zeros((2, 6, 2, 2))
+    for b in range(2):
+        for head in range(2):
+            logits = query[b, :, head] @ key[b, mask[b], head].T / np.sqrt(2)
+            weights = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+            expected[b, :, head] = weights @ value[b, mask[b], head]
+    expected = np.asarray(x, np.float64) + (expected.reshape(2, 6, 4) @ p["out"]["kernel"] + p["out"]["bias"]).reshape(
+        x.shape
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffax.conditions import Classes, Vector, complete
 from diffax.networks import embeddings
 
 
@@ -40,10 +41,14 @@ def test_fourier_frequencies_are_half_normal_quantiles():
 
 def test_condition_embedding_against_numpy(jit):
     module = embeddings.ConditionEmbedding(
-        width=5, time_features=embeddings.SinusoidalFeatures(), num_features=4, num_classes=3, context_dim=2
+        width=5,
+        time_features=embeddings.SinusoidalFeatures(),
+        num_features=4,
+        conditions={"label": Classes(3), "context": Vector(2)},
     )
     time = jnp.array([0.0, 2.0])
-    params = jit(module.init)(jax.random.key(0), time)["params"]
+    null = complete(None, module.conditions, 2)
+    params = jit(module.init)(jax.random.key(0), time, null)["params"]
     assert params["label"]["embedding"].shape == (4, 5)
     assert set(params["context"]) == {"kernel"}
     label, context = jnp.array([3, 1]), jnp.array([[0.0, 0.0], [1.5, -1.0]])

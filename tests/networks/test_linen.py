@@ -1,5 +1,7 @@
 """Linen modules, and networks of any other kind, as the Network protocol."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,11 +9,12 @@ import numpy as np
 import pytest
 
 from diffax import networks
+from diffax.conditions import Classes, Vector
 from diffax.typing import Network
 
 
 class Partitioned(nn.Module):
-    """A dense layer whose kernel is annotated with mesh axes; it has no num_classes."""
+    """A dense layer whose kernel is annotated with mesh axes; it declares no conditions."""
 
     @nn.compact
     def __call__(self, x, time_input, condition=None, *, keys=None):
@@ -23,7 +26,7 @@ class Partitioned(nn.Module):
 class Doubling:
     """A network of no library."""
 
-    num_classes = 5
+    conditions: ClassVar[dict] = {"label": Classes(5)}
 
     def init(self, key, sample_shape):
         return {"w": jnp.full(sample_shape, 2.0)}
@@ -45,10 +48,13 @@ def test_a_module_becomes_a_network_of_plain_parameters():
     np.testing.assert_allclose(network(params, x, time, {"context": jnp.ones((2, 3))}), expected + 1)
 
 
-@pytest.mark.parametrize("num_classes", [None, 3])
-def test_the_number_of_classes_is_the_modules(num_classes):
-    assert networks.Linen(networks.MLP(num_classes=num_classes)).num_classes == num_classes
-    assert networks.Linen(Partitioned()).num_classes is None
+def test_the_conditions_are_the_modules():
+    kinds = {"label": Classes(3), "text": Vector(4)}
+    network = networks.Linen(networks.MLP(conditions=kinds))
+    assert dict(network.conditions) == kinds
+    assert networks.Linen(networks.MLP(conditions=dict(reversed(kinds.items())))) == network
+    assert hash(networks.Linen(networks.MLP(conditions=dict(kinds)))) == hash(network)
+    assert networks.Linen(Partitioned()).conditions == {}
 
 
 def test_keys_reach_the_module(jit):
@@ -74,7 +80,7 @@ def without(name):
     return type("Half", (), {member: value for member, value in members.items() if member != name})()
 
 
-@pytest.mark.parametrize("name", ["init", "num_classes", "__call__"])
+@pytest.mark.parametrize("name", ["init", "conditions", "__call__"])
 def test_what_is_missing_is_named(name):
     with pytest.raises(ValueError, match=f"the network 'Half' has no {name}: it must be a Flax Linen module or"):
         networks.as_network(without(name))

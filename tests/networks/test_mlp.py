@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from diffax import networks
+from diffax.conditions import Classes, Tokens, Vector
 
 
 def _setting(draw_params, jit, **settings):
@@ -41,8 +42,7 @@ def test_options_run_in_float32_from_door_to_door(draw_params, jit):
         jit,
         time_features=networks.FourierFeatures(),
         out_dim=5,
-        num_classes=3,
-        context_dim=2,
+        conditions={"label": Classes(3), "context": Vector(2)},
         dtype="bfloat16",
     )
     out = apply(params, x, time, {"label": jnp.array([0, 1, 2, 3]), "context": jnp.ones((4, 2))})
@@ -77,7 +77,13 @@ def test_jvp_is_the_finite_difference(x64, draw_params, jit):
     np.testing.assert_allclose(slope, expected, rtol=1e-6, atol=1e-8)
 
 
+def test_token_sequences_are_refused(jit):
+    module = networks.MLP(hidden=8, depth=1, conditions={"text": Tokens(4)})
+    with pytest.raises(ValueError, match="the MLP attends to no tokens: give the condition 'text' as a vector"):
+        networks.Linen(module).init(jax.random.key(0), (2,))
+
+
 def test_labels_for_a_network_without_classes_are_refused(draw_params, jit):
     apply, params, x, time = _setting(draw_params, jit)
-    with pytest.raises(ValueError, match="this network has no classes"):
+    with pytest.raises(ValueError, match="no condition 'label': the network takes no conditions"):
         apply(params, x, time, {"label": jnp.zeros(4, jnp.int32)})

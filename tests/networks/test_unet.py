@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax import networks
+from diffax import conditions, networks
+from diffax.conditions import Classes, Tokens, TokenSequence, Vector
 
 # Two levels, and one with attention in the middle alone, which compiles in half the time.
 TINY = dict(channels=8, channel_multipliers=(1, 2), num_res_blocks=1, attention_resolutions=(4,), groups=4)
@@ -39,7 +40,7 @@ def test_guided_diffusion_parameter_count():
         scale_shift=True,
         resblock_updown=True,
         out_channels=6,
-        num_classes=1000,
+        conditions={"label": Classes(1000)},
     )
     assert round(_num_params(module, (64, 64, 3)) / 1e6) == 296
 
@@ -47,7 +48,7 @@ def test_guided_diffusion_parameter_count():
 @functools.cache
 def _conditional(jit, dtype="float32"):
     """One network for many tests, because each takes seconds to compile."""
-    module = networks.UNet(**FLAT, num_classes=3, context_dim=2, dropout=0.5, dtype=dtype)
+    module = networks.UNet(**FLAT, conditions={"label": Classes(3), "context": Vector(2)}, dropout=0.5, dtype=dtype)
     return module, jit(networks.Linen(module))
 
 
@@ -89,7 +90,7 @@ def test_a_missing_entry_is_the_null_entry(draw_params, jit):
     params = draw_params(module, SHAPE)
     x, time, condition, _ = _conditional_inputs()
     missing = apply(params, x, time)
-    null = apply(params, x, time, networks.null_condition(condition, 3))
+    null = apply(params, x, time, conditions.null(condition, module.conditions))
     np.testing.assert_allclose(missing, null, rtol=1e-5, atol=1e-5)
     assert np.max(np.abs(missing - apply(params, x, time, condition))) > 1e-2
 
@@ -107,7 +108,13 @@ def test_bfloat16_is_near_float32_and_stays_inside(draw_params, jit):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_parameters_are_float32(dtype):
-    module = networks.UNet(**TINY, num_classes=3, context_dim=2, scale_shift=True, resblock_updown=True, dtype=dtype)
+    module = networks.UNet(
+        **TINY,
+        conditions={"label": Classes(3), "context": Vector(2)},
+        scale_shift=True,
+        resblock_updown=True,
+        dtype=dtype,
+    )
     params = jax.eval_shape(lambda key: networks.Linen(module).init(key, SHAPE), jax.random.key(0))
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.float32)}
 
@@ -188,5 +195,53 @@ def test_unfit_settings_are_refused(settings, sample_shape, message):
 def test_unfit_conditions_are_refused():
     module = networks.UNet(**TINY)
     x, time, _ = _inputs(2)
-    with pytest.raises(ValueError, match="this network has no classes"):
+    with pytest.raises(ValueError, match="no condition 'label': the network takes no conditions"):
         jax.eval_shape(module.init, jax.random.key(0), x, time, {"label": jnp.zeros(2, jnp.int32)})
+
+
+@functools.cache
+def _told_tokens(jit):
+    kinds = {"label": Classes(3), "text": Tokens(6)}
+    module = networks.UNet(**TINY, conditions=kinds)
+    return module, jit(networks.Linen(module))
+
+
+def _tokens(length, seed=0):
+    rng = np.random.default_rng(seed)
+    mask = np.arange(length) < np.array([2, 3, 0])[:, None]
+    return TokenSequence(rng.normal(size=(3, length, 6)).astype(np.float32), mask)
+
+
+def test_tokens_are_attended_to_and_padding_changes_nothing(draw_params, jit):
+    module, apply = _told_tokens(jit)
+    params = draw_params(module, SHAPE)
+    x, time, _ = _inputs(3)
+    told = {"label": jnp.array([0, 1, 2]), "text": _tokens(4)}
+    out = np.asarray(apply(params, x, time, told))
+    other = np.asarray(apply(params, x, time, told | {"text": _tokens(4, seed=1)}))
+    changed = np.abs(out - other).max((1, 2, 3))
+    assert (changed[:2] > 1e-3).all() and changed[2] == 0  # the last has no token
+    # What stands in the padding is not read: not a bit changes, whatever it is.
+    vectors = np.where(told["text"].mask[..., None], told["text"].vectors, np.nan)
+    np.testing.assert_array_equal(
+        apply(params, x, time, told | {"text": TokenSequence(vectors, told["text"].mask)}), out
+    )
+    # Nor does a longer padding.
+    longer = conditions.padded(told["text"], 9)
+    np.testing.assert_array_equal(apply(params, x, time, told | {"text": longer}), out)
+    # A sequence without tokens is the null one, and so is a missing one.
+    null = conditions.null({"text": told["text"]}, module.conditions)
+    np.testing.assert_array_equal(apply(params, x, time, told | null)[2], out[2])
+    missing = apply(params, x, time, {"label": told["label"]})
+    np.testing.assert_array_equal(missing[2], out[2])
+
+
+def test_cross_attention_stands_where_attention_does(jit):
+    module, _ = _told_tokens(jit)
+    params = jax.eval_shape(lambda key: networks.Linen(module).init(key, SHAPE), jax.random.key(0))
+    assert sorted(name for name in params if name.endswith("_cross")) == sorted(
+        f"{name}_cross" for name in params if name.endswith("_attention")
+    )
+    plain = networks.Linen(networks.UNet(**TINY, conditions={"label": Classes(3)}))
+    without = jax.eval_shape(lambda key: plain.init(key, SHAPE), jax.random.key(0))
+    assert set(without) == {name for name in params if not name.endswith("_cross")} - {"token_embedding"}

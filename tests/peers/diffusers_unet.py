@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffax import networks
+from diffax.conditions import Classes
 from tests.peers import unet_weights
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "networks" / "goldens" / "unet"
@@ -42,7 +43,7 @@ LAYOUTS = {
         attention_resolutions=(8, 4),
         head_channels=4,
         scale_shift=True,
-        num_classes=5,
+        conditions={"label": Classes(5)},
         **_SHARED,
     ),
 }
@@ -80,7 +81,7 @@ def inputs(name: str, shapes: Any) -> Inputs:
         directions={path: drawn(f"{path}/direction", shape) for path, shape in flat.items()},
         x=drawn("x", images),
         time=np.array([3.0, 517.0]),
-        label=None if unet.num_classes is None else np.array([4, 1], np.int32),
+        label=None if not unet.conditions else np.array([4, 1], np.int32),
         weights=drawn("weights", images),
     )
 
@@ -120,7 +121,7 @@ def model(name: str) -> Any:
         norm_num_groups=unet.groups,
         attn_norm_num_groups=unet.groups,
         resnet_time_scale_shift="scale_shift" if unet.scale_shift else "default",
-        num_class_embeds=None if unet.num_classes is None else unet.num_classes + 1,  # the null label has a row
+        num_class_embeds=None if not unet.conditions else unet.conditions["label"].num + 1,  # the null label has a row
     ).double()
 
 

@@ -103,7 +103,7 @@ def test_training_writes_a_report_of_its_run(command, run, tmp_path):
     # Differs from the default; the default of the mlp's own option; what is as ever is not listed.
     assert read.row("model.name") == ["model.name", "'mlp'", "'unet'"]
     assert read.row("model.hidden") == ["model.hidden", "8", "128"]
-    assert ["model.class_conditional", "False"] in read.rows  # among all settings alone
+    assert ["model.drop_together", "0.0"] in read.rows  # among all settings alone
     assert read.tags.count("script") == 1
 
     (run / "report.html").unlink()

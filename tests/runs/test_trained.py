@@ -220,9 +220,9 @@ def test_no_file_of_samples_overwrites_another(command, tmp_path):
 
 
 def test_guidance_without_dropped_labels_is_warned_of_once(command, folder_run, tmp_path):
-    said = r"sampler.guidance = '.*' needs the prediction without a label, which this model never learned"
+    said = r"sampler.guidance = '.*' needs the prediction without 'label', which this model never learned"
     recorded = json.loads((folder_run / "config.json").read_text())
-    recorded["model"]["label_drop"] = 0.0
+    recorded["conditions"]["label"]["drop"] = 0.0
     recorded["sampler"]["guidance"] = {"name": "none"}
     (folder_run / "config.json").write_text(json.dumps(recorded))
 

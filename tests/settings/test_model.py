@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax import build, build_data, data, evaluation, networks
+from diffax import build, build_conditions, build_data, data, evaluation, networks
+from diffax.conditions import Classes, Vector
 from tests.settings.changed import assert_complete, changed, chosen
 
 UNET = {
@@ -44,18 +45,20 @@ NETWORKS = [
 
 @pytest.mark.parametrize(("name", "options", "module"), NETWORKS)
 def test_network(name, options, module):
-    assert build.network(chosen("model", name, options), (8, 8, 1), None).module == module
+    assert build.network(chosen("model", name, options), (8, 8, 1), {}).module == module
 
 
-def test_classes_and_context():
-    """The classes of the data where the model is conditional, and the context of a geometric augmentation."""
+def test_classes_and_augmentation():
+    """The classes of the data where config.conditions asks for them, and what a geometric augmentation did."""
+    digits = data.digits.load()
     settings = {"model.channels": 16, "model.groups": 4, "model.attention_resolutions": "(8,)"}
-    for conditional, num_classes in ((True, 5), (False, None)):
-        for augment, context_dim in (("geometric", 9), ("flip", None)):
-            more = {"model.class_conditional": conditional, "data.augment": augment}
-            network = build.network(changed(settings | more), (8, 8, 1), 5)
-            assert (network.module.num_classes, network.module.context_dim) == (num_classes, context_dim)
-            assert network.num_classes == num_classes
+    for told, kinds in (({"conditions.label.drop": 0.1}, {"label": Classes(10)}), ({}, {})):
+        for augment, more in (("geometric", {"augmentation": Vector(9)}), ("flip", {})):
+            config = changed(told | {"data.augment": augment})
+            found = build_conditions.kinds(config, build_conditions.attach(config, digits))
+            assert found == kinds | more
+            config = changed(told | settings | {"data.augment": augment})
+            assert dict(build.network(config, (8, 8, 1), found).conditions) == kinds | more
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from diffax import build, networks, processes, samplers, schedules, sharding
+from diffax.conditions import Classes, Vector
 from diffax.denoisers import time_inputs
 from diffax.runs import DataDescription, Model, Trained
 from tests.settings.changed import assert_complete, changed, chosen
@@ -121,7 +122,8 @@ def test_grid(name, options, others, expected):
     np.testing.assert_allclose(table_of(config, schedule).times, expected, rtol=1e-7, atol=1e-9)
 
 
-NETWORK = networks.as_network(networks.MLP(hidden=8, depth=1, num_classes=3), "mlp")
+KINDS = {"label": Classes(3)}
+NETWORK = networks.as_network(networks.MLP(hidden=8, depth=1, conditions=KINDS), "mlp")
 CONDITION, NULL = {"label": jnp.array([0, 1, 2, 1])}, {"label": jnp.array([3, 3, 3, 3])}
 X = jnp.asarray(np.random.default_rng(0).normal(size=(4, 2)), jnp.float32)
 TIME = jnp.array([0.1, 0.4, 0.6, 0.9])
@@ -134,7 +136,7 @@ def drawn_params(seed):
 
 
 PARAMS = drawn_params(0)
-MLP = {"model": "mlp", "model.hidden": 8, "model.depth": 1, "model.class_conditional": True, "data": "two_moons"}
+MLP = {"model": "mlp", "model.hidden": 8, "model.depth": 1, "conditions.label.drop": 0.1, "data": "two_moons"}
 
 
 def predicted(overrides, condition=CONDITION):
@@ -180,6 +182,12 @@ GUIDANCE = [
     ("none", {}, GIVEN),
     ("classifier_free", {"scale": 3.0}, THREE),
     ("classifier_free", {"scale": 3.0} | INTERVAL, [np.where(INSIDE, THREE[i], GIVEN[i]) for i in (0, 1)]),
+    ("composed", {"scales": (("label", 3.0),)}, THREE),
+    (
+        "composed",
+        {"scales": (("label", 3.0),)} | INTERVAL,
+        [np.where(INSIDE, THREE[i], GIVEN[i]) for i in (0, 1)],
+    ),
     ("cfg_plus_plus", {"scale": 0.6}, [extrapolated(0.6)[0], WITHOUT[1]]),
     ("rescaled", {"scale": 3.0, "factor": 0.4}, completed(rescaled(THREE[0], 0.4))),
     (
@@ -200,9 +208,73 @@ def test_guidance(name, options, expected):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+TWO = {"label": Classes(3), "place": Vector(2)}
+TWO_NETWORK = networks.as_network(networks.MLP(hidden=8, depth=1, conditions=TWO), "mlp")
+BOTH = CONDITION | {"place": jnp.asarray([[1.0, -1.0]] * 4)}
+
+
+def of_two(overrides, condition=BOTH, **told):
+    """x_0 of the denoiser of a network that is told a label and a vector, and x_0 of the network alone."""
+    shapes = jax.eval_shape(lambda key: TWO_NETWORK.init(key, (2,)), jax.random.key(0))
+    rng = np.random.default_rng(3)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes)
+    config = changed(MLP | {"conditions.place": "vector"} | overrides)
+    parts = (TWO_NETWORK, schedules.Cosine(), processes.V(), params)
+    denoiser = build.denoiser(config, *parts, condition, time_input=time_inputs.scaled, **told)
+
+    def alone(condition):
+        v = np.asarray(TWO_NETWORK(params, X, 999 * TIME, condition), float)
+        return np.cos(np.pi / 2 * TIME)[:, None] * X - np.sin(np.pi / 2 * TIME)[:, None] * v
+
+    return np.asarray(denoiser(X, TIME).x_0, float), alone
+
+
+def test_guidance_over_one_condition_and_composed_over_two():
+    """Over one: the other stays in both predictions. Composed: each by itself, arXiv:2206.01714, eq. 11."""
+    scaled = {"sampler.guidance": "classifier_free", "sampler.guidance.scale": 3.0}
+    for over, base in ((("place",), CONDITION), (("label",), {"place": BOTH["place"]}), ((), {})):
+        got, alone = of_two(scaled | {"sampler.guidance.over": over})
+        np.testing.assert_allclose(got, 3 * alone(BOTH) - 2 * alone(base), rtol=1e-3, atol=1e-3)
+    scales = {"sampler.guidance": "composed", "sampler.guidance.scales": (("label", 2.0), ("place", -1.5))}
+    got, alone = of_two(scales)
+    expected = 2 * alone(CONDITION) - 1.5 * alone({"place": BOTH["place"]}) + 0.5 * alone({})
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_negative_and_further_conditions():
+    """Guidance leads away from a negative condition; further ones are composed with the first."""
+    scaled = {"sampler.guidance": "classifier_free", "sampler.guidance.scale": 3.0}
+    negative, other = {"place": jnp.full((4, 2), 0.5)}, BOTH | {"label": jnp.array([2, 2, 0, 0])}
+    got, alone = of_two(scaled, negative=negative, others=((other, 0.7),))
+    base = alone({"place": negative["place"]})
+    expected = base + 3 * (alone(BOTH) - base) + 0.7 * (alone(other) - base)
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
+    with pytest.raises(ValueError, match=r"negative prompts and composed ones need sampler.guidance"):
+        of_two({}, negative=negative)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"sampler.guidance": "classifier_free", "sampler.guidance.over": ("lable",)},
+            "no condition 'lable'",
+        ),
+        ({"sampler.guidance": "composed", "sampler.guidance.scales": (("text", 1.0),)}, "no condition 'text'"),
+        ({"sampler.guidance": "composed", "sampler.guidance.scales": (2.0,)}, "scales must be pairs of a condition"),
+        ({"sampler.guidance": "composed", "sampler.guidance.scales": ()}, "scales must be pairs of a condition"),
+    ],
+)
+def test_unfit_guidance_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        predicted({"sampler.guidance.scale": 2.0} | settings if "over" in str(settings) else settings)
+
+
 def test_guidance_of_a_trained_model():
     """guidance_scale of a call is the scale, and 1 is none."""
-    model = Model.build(changed(MLP | {"sampler.num_steps": 2}), DataDescription("two_moons", (2,), num_classes=3))
+    model = Model.build(
+        changed(MLP | {"sampler.num_steps": 2}), DataDescription("two_moons", (2,), num_classes=3, kinds=KINDS)
+    )
     trained = Trained(model, 1, lambda index: PARAMS, sharding.make_mesh())
     for scale, expected in ((3.0, THREE), (1.0, GIVEN)):
         prediction = trained.with_sampler(guidance_scale=scale).denoiser(condition=CONDITION)(X, TIME)
@@ -248,7 +320,7 @@ def test_average():
     for average, index in ((None, 0), ("fast", 0), ("slow", 1)):
         config = changed(MLP | averages | ({} if average is None else {"sampler.average": average}))
         assert list(config.ema) == ["fast", "slow"]
-        model = Model.build(config, DataDescription("two_moons", (2,), num_classes=3))
+        model = Model.build(config, DataDescription("two_moons", (2,), num_classes=3, kinds=KINDS))
         trained = Trained(model, 1, lambda index: {"index": index}, sharding.make_mesh())
         assert trained.params() == {"index": index} and trained.params("slow") == {"index": 1}
 

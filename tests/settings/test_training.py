@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from diffax import build, build_data, build_training, data, training
+from diffax.conditions import Classes, Vector
 from diffax.runs import DataDescription, Model
 from tests.settings.changed import assert_complete, changed, chosen
 
@@ -117,10 +118,13 @@ def points(config):
 
 @dataclasses.dataclass(frozen=True)
 class Recorder:
-    """A network of four classes and a context that outputs its condition: the label everywhere, or the context."""
+    """A network of four classes and an augmentation that outputs its condition: the label everywhere, or the latter."""
 
     output: str
-    num_classes: int | None = 4
+
+    @property
+    def conditions(self):
+        return {"label": Classes(4), "augmentation": Vector(9)}
 
     def init(self, key, sample_shape):
         return {"w": jnp.zeros(())}
@@ -132,7 +136,7 @@ class Recorder:
 
 
 def seen(output, **overrides):
-    """What a network is given as its label or context in the loss of 400 examples, all of label 2 and context 5.
+    """What a network is given as its label or augmentation in the loss of 400 examples, all of label 2 and of 5.
 
     The schedule is that of flow, the target x_0 = 0, so that the loss of a network that outputs c is c^2.
     """
@@ -147,21 +151,21 @@ def seen(output, **overrides):
         time_density=build.time_density(config),
     )
     num = 400
-    batch = {"x": jnp.zeros((num, 2, 2, 1)), "label": jnp.full(num, 2), "context": jnp.full((num, 9), 5.0)}
+    batch = {"x": jnp.zeros((num, 2, 2, 1)), "label": jnp.full(num, 2), "augmentation": jnp.full((num, 9), 5.0)}
     keys = jax.random.split(jax.random.key(0), num)
     losses = loss({"w": jnp.zeros(())}, hyperparameters, batch, keys, jnp.full(num, 0.5))
     return np.sqrt(np.asarray(losses, float))  # at t = 1/2 the errors of eps and of x_0 are the same
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
-def test_label_drop(probability):
+def test_drop(probability):
     """Labels are dropped as often as it says; the parameters of an augmentation, never."""
-    settings = {"model.class_conditional": True, "model.label_drop": probability, "data.augment": "geometric"}
+    settings = {"conditions.label.drop": probability, "data.augment": "geometric"}
     labels = np.round(seen("label", **settings))
     assert set(labels) <= {2.0, 4.0}
     dropped = (labels == 4).mean()
     assert dropped == probability if probability in (0, 1) else abs(dropped - probability) < 4 * math.sqrt(0.21 / 400)
-    np.testing.assert_allclose(seen("context", **settings), 5.0, rtol=1e-5)
+    np.testing.assert_allclose(seen("augmentation", **settings), 5.0, rtol=1e-5)
 
 
 def images():
@@ -187,13 +191,13 @@ def test_augmentation(name, options):
         assert (unchanged ^ mirrored).all() and 16 < mirrored.sum() < 48
     if name == "geometric":
         # A shift is drawn with the probability; at most one in 16 by chance is 4 deviations away from a half.
-        assert abs((np.asarray(made["context"])[:, 7] != 0).mean() - 0.5) < 0.25
-        assert made["context"].shape == (64, 9)
+        assert abs((np.asarray(made["augmentation"])[:, 7] != 0).mean() - 0.5) < 0.25
+        assert made["augmentation"].shape == (64, 9)
     # Held-out data are not augmented.
     held_out = build_data.preprocess(config, examples, augment=False)({"x": jnp.asarray(examples.examples)}, keys)
     np.testing.assert_allclose(held_out["x"], plain, atol=1e-6)
-    assert "context" not in held_out or not np.any(held_out["context"])
-    assert ("context" in made) == (name == "geometric")
+    assert "augmentation" not in held_out
+    assert ("augmentation" in made) == (name == "geometric")
 
 
 def test_stable_targets_snapshots_and_limits():

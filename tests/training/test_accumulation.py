@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from diffax import data, losses, networks, processes, schedules, training
+from diffax.conditions import Classes
 from diffax.denoisers import time_inputs
 from diffax.processes import time_sampling
 from diffax.training import accumulation
@@ -27,7 +28,7 @@ def drop_some(keys, condition):
 
 def gradients(batch, dtype, accumulate, *, hidden=4):
     """The updates of gradient descent with rate 1, which are minus the gradients; the loss; the program."""
-    module = networks.MLP(hidden=hidden, depth=1, dropout=0.3, num_classes=3, dtype=dtype)
+    module = networks.MLP(hidden=hidden, depth=1, dropout=0.3, conditions={"label": Classes(3)}, dtype=dtype)
     network = networks.Linen(module)
     shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), (2,)))
     rng = np.random.default_rng(1)

@@ -7,11 +7,12 @@ import optax.contrib
 import pytest
 
 from diffax import losses, networks, processes, schedules, training
+from diffax.conditions import Classes, Vector
 from diffax.processes import time_sampling
 from diffax.runs import packing
 from diffax.training import optimizer
 
-MODULE = networks.MLP(hidden=8, depth=1, num_classes=3, context_dim=2)
+MODULE = networks.MLP(hidden=8, depth=1, conditions={"label": Classes(3), "context": Vector(2)})
 # Of MODULE; all other parameters are biases and embeddings.
 BLOCKS = {"layer_0_1/kernel", "layer_0_2/kernel", "layer_0_condition/kernel"}
 ENDS = {"first/kernel", "last/kernel"}

@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import pytest
 
 from diffax import arrays, networks
+from diffax.conditions import Classes, Vector
 from diffax.runs import packing
 from diffax.training import roles
 from diffax.training.roles import Role
 
-MLP = networks.MLP(hidden=8, depth=1, num_classes=3, context_dim=2)
+MLP = networks.MLP(hidden=8, depth=1, conditions={"label": Classes(3), "context": Vector(2)})
 # Every kind of layer: shortcuts, attention, both ways of resampling, labels and contexts.
 SMALL = dict(channels=8, channel_multipliers=(1, 2), num_res_blocks=1, attention_resolutions=(4,), groups=4)
 UNETS = (
-    networks.UNet(**SMALL, num_classes=3, context_dim=2, scale_shift=True),
+    networks.UNet(**SMALL, conditions={"label": Classes(3), "context": Vector(2)}, scale_shift=True),
     networks.UNet(**SMALL, resblock_updown=True, remat="blocks"),
 )
 
@@ -67,7 +68,7 @@ def test_every_parameter_of_the_unet(module):
     assert found["last_norm/scale"] == Role.VECTOR
     assert found["middle_attention/out/kernel"] == found["middle_1/condition/kernel"] == Role.MATRIX
     assert found["up_0_0/shortcut/kernel"] == Role.MATRIX
-    assert ("embedding/label/embedding" in found) == (module.num_classes is not None)
+    assert ("embedding/label/embedding" in found) == bool(module.conditions)
 
 
 @pytest.mark.parametrize(("module", "sample_shape"), [(MLP, (2,)), (UNETS[0], (8, 8, 1))])

@@ -1,0 +1,203 @@
+"""What a network is told beside x_t, from config.conditions; part of build."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from diffax import choices, conditions, data
+from diffax.choices import Slot
+from diffax.conditions import Classes, Conditions, Kind
+from diffax.data import conditioned
+from diffax.data.conditioned import Column, Conditioned
+from diffax.data.examples import Examples
+
+# The name of the condition that tells a network how an image was augmented.
+AUGMENTATION = "augmentation"
+_AT_ONCE = 1024  # examples that a function of the user's own is given
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+    """The class labels of the data."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VectorColumn:
+    """A column of vectors of the data, all of one size.
+
+    column: its name; by default that of the condition.
+    """
+
+    column: str | None = None
+
+    def column_of(self, name: str, examples: Examples) -> Column:
+        """The values of all examples."""
+        return conditioned.of_vectors(_column(name, self.column, examples))
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenColumn:
+    """A column of sequences of vectors of the data.
+
+    column: its name; by default that of the condition.
+    max_tokens: vectors after so many are left out.
+    """
+
+    column: str | None = None
+    max_tokens: int = 64
+
+    def column_of(self, name: str, examples: Examples) -> Column:
+        """The values of all examples."""
+        return conditioned.of_sequences(_column(name, self.column, examples), self.max_tokens)
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """Texts of the data, encoded ahead of training by a frozen encoder.
+
+    column: the name of the column of texts.
+    encoder: "my_project:encode", a folder of a sentence-transformers model, or the name of one in the cache directory.
+    form: vector for one vector a text, tokens for a sequence of them.
+    max_tokens: of a text, with tokens.
+    """
+
+    column: str = "caption"
+    encoder: str = "all-minilm-l6-v2"
+    form: str = "vector"
+    max_tokens: int = 32
+
+    def open_encoder(self) -> Any:
+        """The encoder, a text.Encoder."""
+        from diffax import text
+
+        most = self.max_tokens if self.form == "tokens" else None
+        return text.open_encoder(self.encoder, form=self.form, max_tokens=most)
+
+    def encoded(self, texts: Sequence[str], report: Any = None) -> Any:
+        """Values of the condition, arrays (len(texts), ...), through the cache of encoded texts."""
+        from diffax import text
+
+        values = text.encoded(self.open_encoder(), list(texts), report=report)
+        return np.stack(values) if self.form == "vector" else conditioned.as_tokens(values)
+
+    def column_of(self, name: str, examples: Examples) -> Column:
+        """The values of all examples, with each wording as an alternative."""
+        wordings = _column(name, self.column, examples)
+        if not isinstance(wordings, list) or not all(isinstance(row, tuple) for row in wordings):
+            raise ValueError(f"conditions.{name} is of texts, and the column {self.column!r} of {examples.name} is not")
+        distinct = {wording: number for number, wording in enumerate(dict.fromkeys(w for row in wordings for w in row))}
+        if not distinct:
+            raise ValueError(f"conditions.{name}: no example of {examples.name} has a text in {self.column!r}")
+        values = self.encoded(list(distinct))
+        size = values.shape[-1] if self.form == "vector" else values.vectors.shape[-1]
+        kind: Kind = conditions.Vector(size) if self.form == "vector" else conditions.Tokens(size)
+        return Column.of(kind, values, [[distinct[wording] for wording in row] for row in wordings])
+
+
+CONDITIONS: dict[str, Callable[..., Any]] = {
+    "label": Label,
+    "vector": VectorColumn,
+    "tokens": TokenColumn,
+    "text": Text,
+}
+CONDITION_SLOT = Slot(CONDITIONS)
+# What every condition has beside its own options: the probability of training without it, for guidance.
+BESIDE = {"drop": 0.1}
+
+
+def sources(config: ConfigDict) -> dict[str, Any]:
+    """What gives the values of each condition of config.conditions, by name."""
+    made = {}
+    for name, entry in config.conditions.items():
+        if not name.isidentifier() or name in ("x", AUGMENTATION):
+            raise ValueError(f"conditions.{name}: a condition's name must be an identifier, not x or {AUGMENTATION}")
+        if not 0 <= entry.drop <= 1:
+            raise ValueError(f"conditions.{name}.drop must be in [0, 1], got {entry.drop}")
+        made[name] = choices.make(f"conditions.{name}", entry, CONDITION_SLOT)
+    if not 0 <= config.model.drop_together <= 1:
+        raise ValueError(f"model.drop_together must be in [0, 1], got {config.model.drop_together}")
+    return made
+
+
+def texts(config: ConfigDict) -> dict[str, Text]:
+    """The conditions of config.conditions that are texts, by name."""
+    return {name: source for name, source in sources(config).items() if isinstance(source, Text)}
+
+
+def attach(config: ConfigDict, examples: Examples) -> Examples:
+    """The examples with the conditions of config.conditions.
+
+    Raises:
+      ValueError: data without labels or without a column that a condition needs, or an encoder that is not there.
+    """
+    found, stored, from_label = sources(config), dict[str, Column](), list[str]()
+    for name, source in found.items():
+        if not isinstance(source, Label):
+            stored[name] = _stored(name, source, examples)
+        elif examples.num_classes is None:
+            raise ValueError(f"conditions.{name} needs labels, and the data have none")
+        else:
+            from_label.append(name)
+    return Conditioned(examples, stored, tuple(from_label)).validate() if found else examples
+
+
+def kinds(config: ConfigDict, examples: Examples) -> dict[str, Kind]:
+    """The kinds of all conditions that the network of a configuration is told, by name."""
+    own = examples.kinds if isinstance(examples, Conditioned) else {}
+    return own | ({} if config.data.augment.name != "geometric" else {AUGMENTATION: data.augment.KIND})
+
+
+def encoders(config: ConfigDict) -> dict[str, dict[str, Any]]:
+    """Name and version of the encoders of texts, by the name of the condition."""
+    opened = {name: source.open_encoder() for name, source in texts(config).items()}
+    return {name: {"name": encoder.name, "version": encoder.version} for name, encoder in opened.items()}
+
+
+def dropping(config: ConfigDict, kinds: Mapping[str, Kind]) -> Callable[[jax.Array, Conditions], Conditions] | None:
+    """Drops conditions for guidance, each with its own probability; how an image was augmented is always told."""
+    probabilities = {name: entry.drop for name, entry in config.conditions.items() if entry.drop}
+    if not probabilities:
+        return None
+
+    def drop(keys: jax.Array, values: Conditions) -> Conditions:
+        return conditions.drop(keys, values, kinds, probabilities, config.model.drop_together) or {}
+
+    return drop
+
+
+def _column(name: str, column: str | None, examples: Examples) -> Any:
+    return conditioned.column_of(examples, column or name, f"conditions.{name}.column")
+
+
+def _stored(name: str, source: Any, examples: Examples) -> Column:
+    try:
+        if hasattr(source, "column_of"):
+            return source.column_of(name, examples)
+        return _computed(name, source, examples)
+    except ValueError as error:
+        message = str(error)
+        raise ValueError(message if "conditions." in message else f"conditions.{name}: {message}") from error
+
+
+def _computed(name: str, function: Callable[..., Any], examples: Examples) -> Column:
+    """The values that a function of raw examples gives: numbers of classes (n,), or vectors (n, size)."""
+    parts = []
+    for start in range(0, len(examples), _AT_ONCE):
+        x = examples.batch(np.arange(start, min(start + _AT_ONCE, len(examples))))["x"]
+        parts.append(np.asarray(function(x)))
+        if parts[-1].ndim not in (1, 2) or len(parts[-1]) != len(x):
+            raise ValueError(f"its function must give ({len(x)},) or ({len(x)}, size), got {parts[-1].shape}")
+    values = np.concatenate(parts)
+    if values.ndim == 1 and (values.dtype.kind not in "iub" or values.min() < 0):
+        raise ValueError(f"its function must give classes 0, 1, 2, ... or vectors, got {values.dtype} numbers")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))[0])
+        raise ValueError(f"its function gave what is not finite for example {row} of {examples.name}")
+    if values.ndim == 2:
+        return conditioned.of_vectors(values.astype(np.float32))
+    num = int(values.max()) + 1
+    return Column.of(Classes(num), np.arange(num, dtype=np.int32), [[int(value)] for value in values])
