@@ -139,7 +139,7 @@ class Cache:
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:
-    array = np.ascontiguousarray(array)
+    array = array.copy()  # a cut sequence would keep the whole one alive
     array.flags.writeable = False
     return array
 

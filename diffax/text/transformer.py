@@ -21,7 +21,7 @@ from diffax.text import model_folder
 INSTALL = "pip install 'diffax[text]'"
 # Texts are padded to powers of two, so that few programs compile, and a batch has about so many tokens.
 _SHORTEST = 16
-_TOKENS_PER_BATCH = 1024
+_TOKENS_PER_BATCH = 512
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
