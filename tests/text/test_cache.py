@@ -117,6 +117,15 @@ def test_processes_share_a_file_and_one_may_be_killed():
     assert not function.texts and len(found) == 60
 
 
+def test_a_text_that_another_process_has_written_stays(cache):
+    shared = caches.Cache(cache / "a.sqlite")
+    shared.write({"one": vector("one")})
+    shared.write({"one": 2 * vector("one"), "two": vector("two")})
+    found = shared.read(["two", "one", "three"])
+    assert found.keys() == {"one", "two"}
+    np.testing.assert_array_equal([found["one"], found["two"]], [vector("one"), vector("two")])
+
+
 @pytest.mark.parametrize("damage", ["no database", "truncated", "another table", "changed numbers"])
 def test_a_damaged_file_is_refused_in_a_line(damage):
     texts = [f"text {index}" for index in range(300)]
