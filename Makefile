@@ -17,7 +17,7 @@ NEWEST_TESTS = $(addprefix tests/,schedules processes denoisers losses networks 
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-peers test-newest lint types format hooks clean
+.PHONY: help demo text-encoder test test-browser test-peers test-newest lint types format hooks clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ demo: $(VENV)/.runtime ## train a small model on 8x8 digits and sample from it, 
 	@echo
 	@for file in $$(ls -t $(DEMO_DIR)/samples/*.png 2>/dev/null | head -1) $(DEMO_DIR)/report.html $(DEMO_DIR)/metrics.jsonl; do \
 	    if [ -e "$$file" ]; then echo "Look at $$file"; fi; done
+
+text-encoder: $(VENV)/.text ## install the sentence encoder all-MiniLM-L6-v2 (83 MB) into your cache, for config.conditions
+	$(VENV)/bin/python -m diffax.text.install
 
 test: $(VENV)/.test ## every test but those in a browser and those against other codebases
 	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal --durations=10 --ignore tests/browser $(PYTEST_ARGS)
@@ -72,13 +75,17 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/.created
 	$(call install,$(VENV),,constraints.txt)
 	@touch $@
 
+$(VENV)/.text: pyproject.toml constraints.txt | $(VENV)/.created
+	$(call install,$(VENV),text,constraints.txt)
+	@touch $(VENV)/.runtime $@
+
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/.created
 	$(call install,$(VENV),test,constraints.txt)
-	@touch $(VENV)/.runtime $@
+	@touch $(VENV)/.runtime $(VENV)/.text $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.created
 	$(call install,$(VENV),dev,constraints.txt)
-	@touch $(VENV)/.runtime $(VENV)/.test $@
+	@touch $(VENV)/.runtime $(VENV)/.text $(VENV)/.test $@
 
 $(VENV_PEERS)/.peers: pyproject.toml constraints.txt constraints-peers.txt | $(VENV_PEERS)/.created
 	$(call install,$(VENV_PEERS),test$(comma)peers,constraints.txt constraints-peers.txt)

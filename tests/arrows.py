@@ -23,6 +23,7 @@ ARROWS = {
     "sharding": ("arrays",),
     "reporting": ("arrays",),
     "streams": (),
+    "text": ("networks", "devices", "choices"),
     "training": ("losses", "data", "devices", "distributed", "sharding", "reporting", "streams"),
     "evaluation": ("samplers", "likelihood", "networks", "data", "devices", "reporting"),
     "config": (),
