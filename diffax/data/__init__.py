@@ -2,6 +2,8 @@
 
 from diffax.data import (
     augment,
+    column,
+    columns,
     dataset,
     device_dataset,
     digits,
@@ -22,6 +24,8 @@ from diffax.data import (
 
 __all__ = [
     "augment",
+    "column",
+    "columns",
     "dataset",
     "device_dataset",
     "digits",
