@@ -14,21 +14,23 @@ _MASK = "{}_mask"
 class ArrayColumns(Mapping[str, Any]):
     """The raw cells of the columns by name: vectors (n, size), sequences (n, length, size), or texts (n,) or (n, k).
 
+    name: of the archive in error messages.
     masks: the names of columns to arrays of which vectors are real, booleans or 0 and 1: (n,) for vectors, (n, length)
         for sequences. All are real in a column without a mask.
     """
 
+    name: str
     arrays: Mapping[str, np.ndarray]
     masks: Mapping[str, np.ndarray]
 
     @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray], num_examples: int) -> "ArrayColumns":
+    def of(cls, name: str, arrays: Mapping[str, np.ndarray], num_examples: int) -> "ArrayColumns":
         """The columns among arrays, by their types and shapes. NAME_mask is the mask of NAME, and no column itself."""
-        found = {name: array for name, array in arrays.items() if _is_column(array, num_examples)}
-        numeric = [name for name, array in found.items() if array.dtype.kind != "U"]
-        masks = {name: arrays[_MASK.format(name)] for name in numeric if _MASK.format(name) in arrays}
-        names_of_masks = {_MASK.format(name) for name in masks}
-        return cls({name: array for name, array in found.items() if name not in names_of_masks}, masks)
+        found = {key: array for key, array in arrays.items() if _is_column(array, num_examples)}
+        numeric = [key for key, array in found.items() if array.dtype.kind != "U"]
+        masks = {key: arrays[_MASK.format(key)] for key in numeric if _MASK.format(key) in arrays}
+        names_of_masks = {_MASK.format(key) for key in masks}
+        return cls(name, {key: array for key, array in found.items() if key not in names_of_masks}, masks)
 
     def __getitem__(self, name: str) -> Any:
         array = self.arrays[name]
@@ -39,7 +41,7 @@ class ArrayColumns(Mapping[str, Any]):
             return array if array.ndim == 2 else list(array)
         if mask.shape != array.shape[:-1] or not np.isin(mask, (0, 1)).all():
             raise ValueError(
-                f"{_MASK.format(name)}: expected booleans of shape {array.shape[:-1]}, for the real "
+                f"{self.name}: {_MASK.format(name)}: expected booleans of shape {array.shape[:-1]}, for the real "
                 f"vectors of {name}, got {mask.dtype} of shape {mask.shape}"
             )
         if array.ndim == 2:

@@ -33,7 +33,7 @@ class ArrowColumns(Mapping[str, Any]):
         depth = self.depths[name]
         chunks = self.split.select_columns([name]).with_format("arrow")[:].column(name).chunks
         if not depth:
-            return [cell for chunk in chunks for cell in chunk.to_pylist()]
+            return [cell or () for chunk in chunks for cell in chunk.to_pylist()]
         parts = [_numbers(getattr(chunk, "storage", chunk), depth) for chunk in chunks if len(chunk)]
         sizes = {part.shape[1:] if isinstance(part, np.ndarray) else None for part in parts}
         return np.concatenate(parts) if None not in sizes and len(sizes) == 1 else [cell for p in parts for cell in p]

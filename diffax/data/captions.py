@@ -97,7 +97,13 @@ def _of_lines(
     ignored = [key for key, cells in raw.items() if all(isinstance(c, int | float | dict | None) for c in cells)]
     if unused := [key for key in ignored if any(cell is not None for cell in raw[key])]:
         notes.append(f"left out of {root}: of its .jsonl files {listed(unused)} (neither texts nor lists of numbers)")
-    return {key: cells for key, cells in raw.items() if key not in ignored}, notes
+    return {key: _filled(cells) for key, cells in raw.items() if key not in ignored}, notes
+
+
+def _filled(cells: list[Any]) -> list[Any]:
+    """Without None in a column of texts, which then is one for images too of which none has a text."""
+    is_text = any(isinstance(cell[0] if isinstance(cell, list) and cell else cell, str) for cell in cells)
+    return [() if cell is None else cell for cell in cells] if is_text else cells
 
 
 def _objects(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -109,7 +115,9 @@ def _objects(path: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             content = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f'{where}: expected an object {{"{_FILE_NAME}": ...}} of JSON, got {error}') from error
+            raise ValueError(
+                f'{where}: expected an object {{"{_FILE_NAME}": ...}} of JSON, got {line.strip()[:60]} ({error})'
+            ) from error
         if not isinstance(content, dict) or not isinstance(content.get(_FILE_NAME), str):
             raise ValueError(
                 f'{where}: expected an object {{"{_FILE_NAME}": path of an image from {path.parent}, ...}}, got '

@@ -56,7 +56,7 @@ def normalised(raw: Any, what: str, row_name: Callable[[int], str] = numbered) -
     """Converts raw cells to texts, vectors or sequences, and checks them.
 
     A raw cell is a string, a list of strings (alternative wordings), a list or array of numbers (a vector), a list of
-    such or a 2-D array (a sequence of vectors), or None, an empty list or a blank string where there is none. None among
+    such or a 2-D array (a sequence of vectors), or None, an empty list or a blank string for none. None among
     strings is ignored. Wordings are stripped of white space; numbers become float32. A column without any cell is a
     list of None, or of empty tuples if there are blank strings or empty tuples in it.
 

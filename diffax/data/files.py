@@ -52,6 +52,7 @@ def load_arrays(split: str, *, path: str = "", points: bool = False) -> dataset.
     if affixes is held_out:
         examples, labels = _found(file_path, arrays, affixes)
     images, num_levels, note = _as_images(file_path, examples, arrays.get("num_levels"), points)
+    further = ArrayColumns.of(file_path.stem, _further(arrays, affixes), len(images))
     whole = dataset.Dataset(
         name=file_path.stem,
         examples=images,
@@ -61,7 +62,7 @@ def load_arrays(split: str, *, path: str = "", points: bool = False) -> dataset.
         class_names=names,
         notes=() if note is None else (note,),
         files_digest=files,
-        columns=Columns(file_path.stem, ArrayColumns.of(_further(arrays, affixes), len(images)), len(images)),
+        columns=Columns(file_path.stem, further, len(images)),
     ).validate()
     return whole if held_out is not None or split == "all" else dataset.split_of(whole, split)
 
