@@ -32,9 +32,10 @@ def divided(
 ) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
     """Divides the other files of a folder into those that hold columns of its images, and the rest."""
     stems = {_stem(image) for image in images} if any(map(_is_text, others)) else set()
-    known = [root / name for name in FILENAMES]
+    known = {root / name for name in FILENAMES}
     holding = [other for other in others if other in known or (_is_text(other) and _stem(other) in stems)]
-    return holding, [other for other in others if other not in set(holding)]
+    chosen = set(holding)
+    return holding, [other for other in others if other not in chosen]
 
 
 def read(root: pathlib.Path, images: Sequence[pathlib.Path], holding: Sequence[pathlib.Path]) -> Found:
@@ -89,7 +90,9 @@ def _of_lines(
                 strangers.append(f"{where}, {name}")
                 continue
             for key, value in line.items():
-                cells = raw.setdefault(key, [None] * len(images))
+                if key not in raw:
+                    raw[key] = [None] * len(images)
+                cells = raw[key]
                 cells[number] = value if cells[number] is None else _added(cells[number], value, f"{where}: {key}")
         if strangers:
             count = f"{len(strangers):,} line{'s' if len(strangers) > 1 else ''}"
