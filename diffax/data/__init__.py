@@ -2,6 +2,8 @@
 
 from diffax.data import (
     augment,
+    column,
+    columns,
     conditioned,
     dataset,
     device_dataset,
@@ -23,6 +25,8 @@ from diffax.data import (
 
 __all__ = [
     "augment",
+    "column",
+    "columns",
     "conditioned",
     "dataset",
     "device_dataset",

@@ -1,12 +1,13 @@
 """In-memory datasets: examples, optional class labels, and the scaling of examples to the network's input range."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
 import numpy as np
 from jaxtyping import Float32, Int64, Shaped
 
+from diffax.data.columns import Columns
 from diffax.data.examples import Examples
 from diffax.typing import Array
 
@@ -28,8 +29,10 @@ class Dataset:
     num_replaced: how many examples could not be decoded. Each of them is a copy of the next good example.
     notes: one line each on what was left out, changed or held out when the data were read.
     files_digest: of the names and sizes of the files that the data come from; None for data without files.
+    columns: texts, vectors or sequences of vectors beside the examples, by name: raw cells as `data.column.normalised`
+        takes them, one per example. The constructor makes `data.columns.Columns` of them.
 
-    The constructor checks nothing; `validate` checks everything.
+    The constructor checks nothing; `validate` checks everything, but columns on disk only when they are looked up.
     """
 
     name: str
@@ -41,6 +44,10 @@ class Dataset:
     num_replaced: int = 0
     notes: tuple[str, ...] = ()
     files_digest: str | None = None
+    columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", _columns(self))
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -83,6 +90,7 @@ class Dataset:
                 f"{self.name}: expected as many class_names as num_classes = {self.num_classes}, got "
                 f"{len(self.class_names)}"
             )
+        _columns(self).validate(len(self))
         return self
 
 
@@ -121,6 +129,7 @@ def only(dataset: Dataset, label: int | str) -> Dataset:
         labels=None,
         num_classes=None,
         class_names=None,
+        columns=_columns(dataset).selected(np.flatnonzero(chosen)),
     ).validate()
 
 
@@ -180,7 +189,12 @@ def split_of(dataset: Dataset, split: str) -> Dataset:
         examples=dataset.examples[rows],
         labels=None if dataset.labels is None else dataset.labels[rows],
         notes=(*dataset.notes, note),
+        columns=_columns(dataset).selected(rows),
     )
+
+
+def _columns(dataset: Dataset) -> Columns:
+    return Columns.wrapped(dataset.columns, name=dataset.name, num_examples=len(dataset))
 
 
 def _are_numbers(names: Sequence[str]) -> bool:

@@ -4,11 +4,13 @@ The input pipeline, the training job and the reports use this protocol only. Its
 `data.dataset.Dataset` (in memory) and `data.source.Reader` (decoded from disk, one batch at a time).
 """
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64
 
+from diffax.data.column import Content
 from diffax.typing import Array
 
 
@@ -47,6 +49,14 @@ class Examples(Protocol):
     @property
     def files_digest(self) -> str | None:
         """A digest of the names and sizes of the files that the data come from; None for data without files."""
+
+    @property
+    def columns(self) -> Mapping[str, Content]:
+        """Texts, vectors or sequences of vectors of every example, by the name of the column; empty without any.
+
+        A column may be read from disk, and checked, whenever its name is looked up: keep what a look-up returns. See
+        `data.columns.Columns`.
+        """
 
     @property
     def in_memory(self) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from diffax.data import dataset, listing, paths, pixels, shards
+from diffax.data.array_columns import ArrayColumns
+from diffax.data.columns import Columns
 
 _EXAMPLES, _LABELS = ("images", "image", "x", "data", "samples", "arr_0"), ("labels", "label", "y", "arr_1")
 _HELD_OUT = ("test", "val", "valid", "validation")
@@ -23,6 +25,11 @@ def load_arrays(split: str, *, path: str = "", points: bool = False) -> dataset.
     In a .npz archive the examples are the array images, image, x, data, samples or arr_0, and the labels, if any, the
     array labels, label, y or arr_1: numbers, or names of classes. Names with a split, x_train and x_test or
     train_images and test_images, give the splits. Otherwise every 50th example is held out.
+
+    Further arrays of one row per example are columns, with the same naming of splits: numbers (n, size) are vectors,
+    numbers (n, length, size) sequences of vectors, strings (n,) or (n, k) texts of one or k wordings. A boolean array
+    NAME_mask, (n,) or (n, length), says which vectors of the column NAME are real, NAME_mask_train those of
+    NAME_train. Other arrays are ignored.
 
     Args:
       split: train or test; or all, for files without splits of their own.
@@ -41,9 +48,11 @@ def load_arrays(split: str, *, path: str = "", points: bool = False) -> dataset.
     train, held_out = _divided(arrays)
     examples, labels = _found(file_path, arrays, train)
     names = None if labels is None else _class_names(file_path, labels)
-    if split == "test" and held_out is not None:
-        examples, labels = _found(file_path, arrays, held_out)
+    affixes = held_out if split == "test" and held_out is not None else train
+    if affixes is held_out:
+        examples, labels = _found(file_path, arrays, affixes)
     images, num_levels, note = _as_images(file_path, examples, arrays.get("num_levels"), points)
+    further = ArrayColumns.of(file_path.stem, _further(arrays, affixes), len(images))
     whole = dataset.Dataset(
         name=file_path.stem,
         examples=images,
@@ -53,6 +62,7 @@ def load_arrays(split: str, *, path: str = "", points: bool = False) -> dataset.
         class_names=names,
         notes=() if note is None else (note,),
         files_digest=files,
+        columns=Columns(file_path.stem, further, len(images)),
     ).validate()
     return whole if held_out is not None or split == "all" else dataset.split_of(whole, split)
 
@@ -83,6 +93,15 @@ def _divided(arrays: Mapping[str, np.ndarray]) -> tuple[tuple[str, str], tuple[s
 
 def _named(arrays: Mapping[str, np.ndarray], keys: tuple[str, ...], affixes: tuple[str, str]) -> list[np.ndarray]:
     return [arrays[name] for name in (f"{affixes[0]}{key}{affixes[1]}" for key in keys) if name in arrays]
+
+
+def _further(arrays: Mapping[str, np.ndarray], affixes: tuple[str, str]) -> dict[str, np.ndarray]:
+    """The arrays of a split that are neither its examples nor its labels, by their names without prefix and suffix."""
+    before, after = affixes
+    known = [name for name in arrays if name.startswith(before) and name.endswith(after)]
+    named = {name[len(before) : len(name) - len(after)]: arrays[name] for name in known}
+    used = [next((key for key in keys if key in named), None) for keys in (_EXAMPLES, _LABELS)]
+    return {name: array for name, array in named.items() if name not in used}
 
 
 def _found(

@@ -1,11 +1,15 @@
-"""Image folders: image files with one folder per class, or without classes."""
+"""Image folders: image files with one folder per class, or without classes, and captions beside them."""
 
 import dataclasses
+import functools
 import pathlib
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Mapping, Sequence
+from typing import Any, final
 
-from diffax.data import listing, paths
+import numpy as np
+
+from diffax.data import captions, listing, paths
+from diffax.data.columns import Columns
 from diffax.data.dataset import held_out_rows, listed
 from diffax.data.decoding import Form
 from diffax.data.source import Example
@@ -19,7 +23,7 @@ _TRAIN, _HELD_OUT = ("train", "training"), ("test", "testing", "val", "valid", "
 class Folder:
     """An image folder as a `data.source.Source`; made by `open_folder`.
 
-    notes, files_digest: see `data.source.Source`.
+    notes, files_digest, columns: see `data.source.Source`.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Folder:
     labels: Sequence[int] | None
     notes: tuple[str, ...] = ()
     files_digest: str | None = None
+    columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -58,7 +63,8 @@ def open_folder(
 
     A folder with sub-folders train (or training) and test, testing, val, valid or validation has those splits, of which
     the first of that order is held out. In any other folder, or one with train alone, every 50th file is held out. The
-    sub-folders of the training split are the classes of both splits; their images lie anywhere below them.
+    sub-folders of the training split are the classes of both splits; their images lie anywhere below them. The folder
+    of a split may hold columns of its images, captions for one: see `data.captions`.
 
     Args:
       split: train or test; or all, for a folder without splits of its own.
@@ -70,8 +76,8 @@ def open_folder(
       classes: folders or none, where images lie beside folders of images: see `data.listing.list_images`.
 
     Raises:
-      ValueError: no path, no such folder, no images in it, a class without images, or a held-out class that is not one
-        of the training split.
+      ValueError: no path, no such folder, no images in it, a class without images, a held-out class that is not one of
+        the training split, or a malformed line of captions.
     """
     root = paths.required(path, "folder")
     if not root.is_dir():
@@ -80,7 +86,7 @@ def open_folder(
     train = listing.list_images(train_folder, classes)
     chosen = train if split == "train" or test_folder is None else listing.list_images(test_folder, classes)
     notes += chosen.notes
-    files, labels = chosen.files, chosen.labels
+    files, labels, rows = chosen.files, chosen.labels, np.arange(len(chosen.files))
     if test_folder is None and split != "all":
         rows, note = held_out_rows(str(root), len(files), split)
         files, labels = [files[row] for row in rows], [labels[row] for row in rows] if labels else []
@@ -95,9 +101,23 @@ def open_folder(
         channels=channels,
         background=background,
     )
+    name = f"{root.name}/{split}"
+    columns, ignored = _columns(name, train_folder if test_folder is None or chosen is train else test_folder, chosen)
     digest = listing.digest(root, files)
     labels_or_none = None if train.class_names is None else labels
-    return Folder(f"{root.name}/{split}", form, train.class_names, files, labels_or_none, (*notes, *changes), digest)
+    notes += (*ignored, *changes)
+    return Folder(name, form, train.class_names, files, labels_or_none, notes, digest, columns.selected(rows))
+
+
+def _columns(name: str, root: pathlib.Path, images: listing.Listing) -> tuple[Columns, tuple[str, ...]]:
+    """The columns of all images in the folder of a split, and notes on what was ignored."""
+    found = captions.read(root, images.files, images.holding)
+    row_name = functools.partial(_relative, root, images.files)
+    return Columns(name, found.raw, len(images.files), row_name=row_name), found.notes
+
+
+def _relative(root: pathlib.Path, files: Sequence[pathlib.Path], row: int) -> str:
+    return files[row].relative_to(root).as_posix()
 
 
 def _splits(root: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path | None, tuple[str, ...]]:

@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from diffax.data import hub_columns, listing
+from diffax.data.arrow_columns import ArrowColumns
+from diffax.data.columns import Columns
 from diffax.data.dataset import held_out_rows, listed
 from diffax.data.decoding import CorruptExample, File, Form
 from diffax.data.source import Example
@@ -32,6 +34,7 @@ class HuggingFace:
     cells: the column of encoded images: bytes, or {"bytes": ..., "path": ...}.
     rows: which rows of it are of this split.
     labels: the class of every row of the column; None without classes.
+    columns: the other columns, of texts and lists of numbers, which are read when they are looked up.
     """
 
     name: str
@@ -42,6 +45,7 @@ class HuggingFace:
     labels: Sequence[int] | None
     notes: tuple[str, ...] = ()
     files_digest: str | None = None
+    columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -118,7 +122,8 @@ def open_huggingface(
         names, labels = classes.names, classes.numbers(f"{path}/{key}", chosen, label)
     name = f"{pathlib.Path(path).name}/{key if held_out_key is not None else split}"
     column = cells if chosen is train else hub_columns.Cells.of(chosen, image)
-    return HuggingFace(name, form, names, column, rows, labels, (*notes, *changes), _digest(path, chosen))
+    others = Columns(name, ArrowColumns.of(chosen, without=(image, label)), len(chosen)).selected(rows)
+    return HuggingFace(name, form, names, column, rows, labels, (*notes, *changes), _digest(path, chosen), others)
 
 
 def _encoded(cells: Any, row: int, where: str) -> File:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from diffax.data import captions
 from diffax.data.dataset import listed
 
 _SYSTEM = {"thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx", "$recycle.bin", "system volume information"}
@@ -25,12 +26,14 @@ class Listing(NamedTuple):
     """Images of a folder in order, their classes, and one-line notes on what was left out.
 
     class_names: None for images without classes; labels is then empty.
+    holding: the files that hold captions or other columns of the images; see `data.captions`.
     """
 
     class_names: tuple[str, ...] | None
     files: list[pathlib.Path]
     labels: list[int]
     notes: tuple[str, ...]
+    holding: list[pathlib.Path]
 
 
 def is_visible(path: pathlib.Path) -> bool:
@@ -62,14 +65,14 @@ def list_images(root: pathlib.Path, classes: str | None = None) -> Listing:
         raise ValueError(f"data.classes must be one of {', '.join(CLASSES)}, got {classes!r}")
     if classes == "none":
         images, others = _divided(walk(root))
-        return Listing(None, _at_least_one(root, images), [], _left_out(root, others))
+        return _listing(root, None, _at_least_one(root, images), [], others)
     folders, files = entries(root)
     beside, others = _divided(files)
     found = {folder.name: _divided(walk(folder)) for folder in folders}
     counts = {name: len(images) for name, (images, _) in found.items()}
     if not any(counts.values()):
         others += [other for _, more in found.values() for other in more]
-        return Listing(None, _at_least_one(root, beside), [], _left_out(root, others))
+        return _listing(root, None, _at_least_one(root, beside), [], others)
     if beside and classes is None:
         with_images = [f"{name} ({count:,} images)" for name, count in counts.items() if count]
         raise ValueError(
@@ -83,7 +86,8 @@ def list_images(root: pathlib.Path, classes: str | None = None) -> Listing:
         )
     others += beside + [other for _, more in found.values() for other in more]
     pairs = [(image, label) for label, (images, _) in enumerate(found.values()) for image in images]
-    return Listing(tuple(found), [image for image, _ in pairs], [label for _, label in pairs], _left_out(root, others))
+    images, labels = [image for image, _ in pairs], [label for _, label in pairs]
+    return _listing(root, tuple(found), images, labels, others)
 
 
 def walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -120,6 +124,17 @@ def digest(root: pathlib.Path, files: Iterable[pathlib.Path]) -> str:
 def _is_file(path: pathlib.Path) -> bool:
     """Whether it is a file, or a broken link, which then is an error as a missing file."""
     return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def _listing(
+    root: pathlib.Path,
+    class_names: tuple[str, ...] | None,
+    images: list[pathlib.Path],
+    labels: list[int],
+    others: Sequence[pathlib.Path],
+) -> Listing:
+    holding, rest = captions.divided(root, images, others)
+    return Listing(class_names, images, labels, _left_out(root, rest), holding)
 
 
 def _at_least_one(root: pathlib.Path, images: list[pathlib.Path]) -> list[pathlib.Path]:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from diffax.data import dataset
+from diffax.data.columns import Columns
 from diffax.data.decoding import CorruptExample as CorruptExample
 from diffax.typing import Array
 
@@ -26,7 +27,11 @@ class Example(NamedTuple):
 
 @runtime_checkable
 class Source(Protocol):
-    """Random access to byte images of one shape that are stored encoded on disk."""
+    """Random access to byte images of one shape that are stored encoded on disk.
+
+    A source may have an attribute `columns` as well: a Mapping from names to raw cells, one for every example; see
+    `data.columns`.
+    """
 
     @property
     def name(self) -> str:
@@ -61,11 +66,14 @@ class Reader:
 
     skip: whether the next good example replaces one that cannot be decoded; otherwise that is an error.
     corrupt: the indices of the examples that this process has failed to decode so far.
+    replacements: the index of an example that this process has replaced so far to that of the example in its place,
+        whose cells of `columns` belong to the image.
     """
 
     source: Source
     skip: bool = False
     corrupt: set[int] = dataclasses.field(default_factory=set)
+    replacements: dict[int, int] = dataclasses.field(default_factory=dict)
 
     def example(self, index: int) -> Example:
         """Decodes an example; with skip, the first good one at or after `index`, cyclically.
@@ -74,12 +82,19 @@ class Reader:
           CorruptExample: the example cannot be decoded and skip is False, or no example at all can be decoded.
         """
         for step in range(len(self.source)):
+            given = (index + step) % len(self.source)
             try:
-                return self.source.example((index + step) % len(self.source))
+                example = self.source.example(given)
             except CorruptExample as error:
                 if not self.skip:
                     raise CorruptExample(f"{error}: mend or remove it, or set data.on_corrupt='skip'") from error
-                self.corrupt.add((index + step) % len(self.source))
+                self.corrupt.add(given)
+                continue
+            if step:
+                self.replacements[index] = given
+            else:
+                self.replacements.pop(index, None)
+            return example
         raise CorruptExample(f"{self.source.name}: none of its {len(self.source)} examples can be decoded")
 
     def __len__(self) -> int:
@@ -116,6 +131,11 @@ class Reader:
         return self.source.files_digest
 
     @property
+    def columns(self) -> Columns:
+        """The columns of the source, with the cells of every example as it is stored; see `replacements`."""
+        return Columns.of(self.source, name=self.name, num_examples=len(self))
+
+    @property
     def num_levels(self) -> int:
         """The 256 values of a byte."""
         return 256
@@ -144,6 +164,7 @@ class Reader:
         """Returns self, or raises ValueError for a source without examples. Decodes nothing."""
         if len(self) == 0:
             raise ValueError(f"{self.name}: expected at least one example, got none")
+        self.columns.validate(len(self))
         return self
 
 
@@ -175,6 +196,9 @@ def load(source: Source, *, skip: bool = False, num_threads: int = 8) -> dataset
     with futures.ThreadPoolExecutor(num_threads, thread_name_prefix="decode") as executor:
         for _ in executor.map(decode, range(0, len(source), _CHUNK)):
             pass
+    given = np.arange(len(source))
+    for asked, replacement in reader.replacements.items():
+        given[asked] = replacement
     whole = dataset.Dataset(
         name=source.name,
         examples=images,
@@ -185,5 +209,6 @@ def load(source: Source, *, skip: bool = False, num_threads: int = 8) -> dataset
         notes=reader.notes,
         files_digest=reader.files_digest,
         num_replaced=reader.num_replaced,
+        columns=reader.columns.selected(given) if reader.replacements else reader.columns,
     )
     return whole.validate()

@@ -23,7 +23,10 @@ NUM_WORDINGS = 8
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # Words for low and high values, and sentences around them; {digit} and the attributes that are named.
 WORDS = {
-    "stroke": (("thin", "light", "slim"), ("bold", "thick", "heavy")),
+    "stroke": (
+        ("thin", "light", "slim", "delicate", "fine", "faint"),
+        ("bold", "thick", "heavy", "dark", "fat", "strong"),
+    ),
     "slant": (
         ("leaning left", "leaning to the left", "slanted to the left"),
         ("leaning right", "leaning to the right", "slanted to the right"),
@@ -40,7 +43,7 @@ SENTENCES = (
 )
 # Never seen in training: other words, other sentences and another order.
 HELD_OUT_WORDS = {
-    "stroke": (("slender", "fine"), ("fat", "strong")),
+    "stroke": (("slender", "light-weight"), ("stout", "broad")),
     "slant": (("tilted to the left", "tilting left"), ("tilted to the right", "tilting right")),
     "size": (("tiny", "short"), ("huge", "giant")),
 }

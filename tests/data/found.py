@@ -267,6 +267,23 @@ def links_that_lead_nowhere(root):
     return settings
 
 
+def captioned(root, last):
+    settings = splits(root)
+    lines = [json.dumps({"file_name": name, "caption": "a"}) for name in ("000.png", "gone.png")]
+    (root / "train" / "captions.jsonl").write_text("\n".join([*lines, last]))
+    return settings
+
+
+@found(Loads(3, 2, note="1 line on images that do not exist, the first is"))
+def captions_of_an_image_that_was_removed(root):
+    return captioned(root, "")
+
+
+@found(r"captions.jsonl, line 3: expected an object .* of JSON, got {\"file_name\": \"00 ")
+def captions_that_were_cut_off(root):
+    return captioned(root, '{"file_name": "00')
+
+
 @found("is not a folder")
 def a_zip_file(root):
     (root / "set.zip").write_bytes(b"PK\3\4")
