@@ -11,12 +11,14 @@ from ml_collections import ConfigDict
 from diffax import choices, conditions, data
 from diffax.choices import Slot
 from diffax.conditions import Classes, Conditions, Kind
-from diffax.data import conditioned
+from diffax.data import column, conditioned
 from diffax.data.conditioned import Column, Conditioned
 from diffax.data.examples import Examples
 
 # The name of the condition that tells a network how an image was augmented.
 AUGMENTATION = "augmentation"
+# Called with a name, how much is done, how much there is, and the unit.
+Report = Callable[..., None]
 _AT_ONCE = 1024  # examples that a function of the user's own is given
 
 
@@ -34,9 +36,9 @@ class VectorColumn:
 
     column: str | None = None
 
-    def column_of(self, name: str, examples: Examples) -> Column:
+    def column_of(self, name: str, examples: Examples, report: Report | None = None) -> Column:
         """The values of all examples."""
-        return conditioned.of_vectors(_column(name, self.column, examples))
+        return conditioned.of_vectors(_column(name, self.column, examples, column.VECTORS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +52,9 @@ class TokenColumn:
     column: str | None = None
     max_tokens: int = 64
 
-    def column_of(self, name: str, examples: Examples) -> Column:
+    def column_of(self, name: str, examples: Examples, report: Report | None = None) -> Column:
         """The values of all examples."""
-        return conditioned.of_sequences(_column(name, self.column, examples), self.max_tokens)
+        return conditioned.of_sequences(_column(name, self.column, examples, column.SEQUENCES), self.max_tokens)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,15 +86,16 @@ class Text:
         values = text.encoded(self.open_encoder(), list(texts), report=report)
         return np.stack(values) if self.form == "vector" else conditioned.as_tokens(values)
 
-    def column_of(self, name: str, examples: Examples) -> Column:
+    def column_of(self, name: str, examples: Examples, report: Report | None = None) -> Column:
         """The values of all examples, with each wording as an alternative."""
-        wordings = _column(name, self.column, examples)
-        if not isinstance(wordings, list) or not all(isinstance(row, tuple) for row in wordings):
-            raise ValueError(f"conditions.{name} is of texts, and the column {self.column!r} of {examples.name} is not")
+        wordings = _column(name, self.column, examples, column.TEXTS)
         distinct = {wording: number for number, wording in enumerate(dict.fromkeys(w for row in wordings for w in row))}
-        if not distinct:
-            raise ValueError(f"conditions.{name}: no example of {examples.name} has a text in {self.column!r}")
-        values = self.encoded(list(distinct))
+
+        def said(done: int, total: int) -> None:
+            if report is not None and total:
+                report(f"{name} of {examples.name}", done, total, unit="texts")
+
+        values = self.encoded(list(distinct), said)
         size = values.shape[-1] if self.form == "vector" else values.vectors.shape[-1]
         kind: Kind = conditions.Vector(size) if self.form == "vector" else conditions.Tokens(size)
         return Column.of(kind, values, [[distinct[wording] for wording in row] for row in wordings])
@@ -128,8 +131,14 @@ def texts(config: ConfigDict) -> dict[str, Text]:
     return {name: source for name, source in sources(config).items() if isinstance(source, Text)}
 
 
-def attach(config: ConfigDict, examples: Examples) -> Examples:
+def attach(
+    config: ConfigDict, examples: Examples, *, report: Report | None = None, known: Mapping[str, Kind] | None = None
+) -> Examples:
     """The examples with the conditions of config.conditions.
+
+    Args:
+      report: called with a name, texts encoded so far, how many there are, and unit="texts".
+      known: the kinds of conditions by name, where no example has a value; those of the training split.
 
     Raises:
       ValueError: data without labels or without a column that a condition needs, or an encoder that is not there.
@@ -137,7 +146,7 @@ def attach(config: ConfigDict, examples: Examples) -> Examples:
     found, stored, from_label = sources(config), dict[str, Column](), list[str]()
     for name, source in found.items():
         if not isinstance(source, Label):
-            stored[name] = _stored(name, source, examples)
+            stored[name] = _stored(name, source, examples, report, (known or {}).get(name))
         elif examples.num_classes is None:
             raise ValueError(f"conditions.{name} needs labels, and the data have none")
         else:
@@ -169,15 +178,36 @@ def dropping(config: ConfigDict, kinds: Mapping[str, Kind]) -> Callable[[jax.Arr
     return drop
 
 
-def _column(name: str, column: str | None, examples: Examples) -> Any:
-    return conditioned.column_of(examples, column or name, f"conditions.{name}.column")
+class _Nothing(ValueError):
+    """A column in which no example has a value."""
 
 
-def _stored(name: str, source: Any, examples: Examples) -> Column:
+def _column(name: str, chosen: str | None, examples: Examples, expected: str) -> Any:
+    """The content of a column of the expected kind.
+
+    Raises:
+      ValueError: there is no such column, or it is of another kind.
+    """
+    content = conditioned.column_of(examples, chosen or name, f"conditions.{name}.column")
+    if column.missing(content).all():
+        raise _Nothing(f"no example of {examples.name} has a value in the column {chosen or name!r}")
+    if column.kind(content) != expected:
+        raise ValueError(
+            f"conditions.{name} is of {expected}, and the column {chosen or name!r} of {examples.name} holds "
+            f"{column.kind(content)}"
+        )
+    return content
+
+
+def _stored(name: str, source: Any, examples: Examples, report: Report | None, known: Kind | None) -> Column:
     try:
         if hasattr(source, "column_of"):
-            return source.column_of(name, examples)
+            return source.column_of(name, examples, report)
         return _computed(name, source, examples)
+    except _Nothing as error:
+        if known is None:
+            raise ValueError(f"conditions.{name}: {error}") from error
+        return Column.of(known, known.null(0), [[]] * len(examples))
     except ValueError as error:
         message = str(error)
         raise ValueError(message if "conditions." in message else f"conditions.{name}: {message}") from error

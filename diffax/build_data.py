@@ -3,7 +3,7 @@
 import functools
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from diffax import arrays, build_conditions, choices, data, sharding, training
 from diffax.choices import Slot
+from diffax.conditions import Kind
 from diffax.data.dataset import Dataset, in_memory
 from diffax.data.examples import Examples
 from diffax.data.source import Reader, Source
@@ -49,8 +50,18 @@ AUGMENT_SLOT = Slot(AUGMENTATIONS, is_function=True)
 _DEVICE_SHARE, _DEVICE_BYTES = 0.25, 4e9
 
 
-def dataset(config: ConfigDict, split: str, *, report: data.prepare.Report | None = None) -> Examples:
+def dataset(
+    config: ConfigDict,
+    split: str,
+    *,
+    report: build_conditions.Report | None = None,
+    known: Mapping[str, Kind] | None = None,
+) -> Examples:
     """config.data: the split "train" or "test" (held out); in memory if it takes no more than cache_gb decoded.
+
+    Args:
+      report: called with a name, how much is downloaded or encoded, how much there is, and the unit.
+      known: the kinds of conditions by name, where no example of the split has a value.
 
     Raises:
       ValueError: an unknown name (with the nearest), or data that are missing or damaged.
@@ -60,7 +71,7 @@ def dataset(config: ConfigDict, split: str, *, report: data.prepare.Report | Non
         raise ValueError(f"data.on_corrupt must be raise or skip, got {options.on_corrupt!r}")
     source = choices.make("data", options, SOURCE_SLOT, split=split, report=report)
     examples = source if isinstance(source, Examples) else _cached(source, options)
-    return build_conditions.attach(config, _selected(examples, options))
+    return build_conditions.attach(config, _selected(examples, options), report=report, known=known)
 
 
 def _selected(examples: Examples, options: ConfigDict) -> Examples:
@@ -74,13 +85,14 @@ def _selected(examples: Examples, options: ConfigDict) -> Examples:
     return data.dataset.padded(in_memory("data.pad", examples), options.pad) if options.pad else examples.validate()
 
 
-def splits(config: ConfigDict, *, report: data.prepare.Report | None = None) -> tuple[Examples, Examples]:
+def splits(config: ConfigDict, *, report: build_conditions.Report | None = None) -> tuple[Examples, Examples]:
     """config.data: the training split and the held-out split.
 
     Raises:
       ValueError: as for `dataset`; or splits whose shapes or classes differ.
     """
-    train, held_out = (dataset(config, split, report=report) for split in ("train", "test"))
+    train = dataset(config, "train", report=report)
+    held_out = dataset(config, "test", report=report, known=getattr(train, "kinds", None))
     for what in ("shape", "num_levels", "num_classes", "class_names", "kinds"):
         ours, theirs = getattr(train, what, None), getattr(held_out, what, None)
         if ours != theirs:

@@ -5,6 +5,7 @@ several alternatives, the wordings of a caption, is given one of them at random 
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -51,6 +52,14 @@ class Column:
         for index, numbers in enumerate(alternatives):
             rows[index, : len(numbers)] = numbers
         return cls(table, rows, np.array([max(1, len(numbers)) for numbers in alternatives], np.int32), kind)
+
+    @property
+    def digest(self) -> str:
+        """A checksum of all values, and of which example has which."""
+        content = hashlib.sha256()
+        for leaf in jax.tree.leaves((self.table, self.rows, self.count)):
+            content.update(np.ascontiguousarray(leaf).tobytes())
+        return content.hexdigest()[:16]
 
     @property
     def num_missing(self) -> int:
@@ -145,18 +154,17 @@ class Conditioned:
 
 
 def of_vectors(content: Any) -> Column:
-    """The column of a float32 array (n, size), or of a list of vectors (size,) and None."""
+    """The column of a float32 array (n, size), or of a list of vectors (size,) and None, of which one at least is."""
     present = [row for row in content if row is not None]
-    if not present:
-        raise ValueError("no example has a value")
     return Column.of(Vector(len(present[0])), np.stack(present).astype(np.float32), _one_each(content))
 
 
 def of_sequences(content: Sequence[Any], most: int | None = None) -> Column:
-    """The column of a list of float32 arrays (length_i, size) and None; the first `most` vectors of each."""
+    """The column of a list of float32 arrays (length_i, size) and None, one of them at least.
+
+    most: vectors of a sequence that are kept, from the first one on.
+    """
     present = [row[:most] for row in content if row is not None]
-    if not present:
-        raise ValueError("no example has a value")
     return Column.of(Tokens(present[0].shape[1]), as_tokens(present), _one_each(content))
 
 

@@ -27,12 +27,16 @@ def fingerprint(examples: Examples) -> dict[str, Any]:
     for key in sorted(batch):
         for leaf in jax.tree.leaves(batch[key]):
             content.update(np.ascontiguousarray(leaf).tobytes())
+    # Values come from other files than examples, such as captions.jsonl.
+    stored = getattr(examples, "stored", {})
+    told = {"conditions": {name: column.digest for name, column in sorted(stored.items())}} if stored else {}
     return {
         "count": len(examples),
         "shape": list(examples.shape),
         "class_names": None if examples.class_names is None else list(examples.class_names),
         "files": examples.files_digest,
         "sample": content.hexdigest()[:16],
+        **told,
     }
 
 

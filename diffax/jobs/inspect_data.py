@@ -36,8 +36,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     if config.train.batch_size < 1:
         raise UserError(f"train.batch_size must be >= 1, got {config.train.batch_size}")
     print(f"{train.name}: {len(train):,} examples of shape {train.shape}, {len(test):,} held out ({test.name})")
-    for line in remarks.on(train, test):
+    for line in [*data.columns.described(train), *remarks.on(train, test)]:
         print(line)
+    for name, kind in getattr(train, "kinds", {}).items():
+        print(f"the network is told {name}: {kind}")
     sample = data.pipeline.Pipeline(train, min(_NUM_MEASURED, len(train)), config.seed).batch(0)
     if "label" in sample:
         counts = np.bincount(sample["label"], minlength=train.num_classes or 0)

@@ -88,21 +88,21 @@ class Progress:
         self._shown_step, self._shown_time = self._step, now
 
 
-def downloads(stream: Stream | None = None) -> Callable[[str, int, int], None]:
-    """A download callback report(name, bytes so far, size in bytes) that shows a progress bar for each file.
+def downloads(stream: Stream | None = None) -> Callable[..., None]:
+    """A callback report(name, done, total, unit="B") that shows a progress bar for each name, such as a downloaded file.
 
-    On a stream that is not a terminal, each file has a line every 10 s.
+    On a stream that is not a terminal, each has a line every 10 s.
     """
     import tqdm
 
     out: Stream = sys.stderr if stream is None else stream
     bars: dict[str, Any] = {}
 
-    def report(name: str, have: int, size: int) -> None:
+    def report(name: str, have: int, size: int, unit: str = "B") -> None:
         if name not in bars:
             every = SECONDS_BETWEEN_REFRESHES if out.isatty() else 10
             bars[name] = tqdm.tqdm(
-                total=size, initial=have, desc=name, file=out, unit="B", unit_scale=True, mininterval=every
+                total=size, initial=have, desc=name, file=out, unit=unit, unit_scale=unit == "B", mininterval=every
             )
         bars[name].update(have - bars[name].n)
         if have >= size:

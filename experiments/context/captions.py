@@ -19,13 +19,13 @@ from diffax import data
 from diffax.data import prepare
 
 ATTRIBUTES = ("stroke", "slant", "size")
-NUM_WORDINGS = 8
+NUM_WORDINGS = 4
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # Words for low and high values, and sentences around them; {digit} and the attributes that are named.
 WORDS = {
     "stroke": (
-        ("thin", "light", "slim", "delicate", "fine", "faint"),
-        ("bold", "thick", "heavy", "dark", "fat", "strong"),
+        ("thin", "light", "slim", "delicate", "fine", "faint", "slender", "skinny", "wispy", "hairline", "frail"),
+        ("thick", "bold", "heavy", "fat", "strong", "dark", "broad", "chunky", "stout", "solid", "dense"),
     ),
     "slant": (
         ("leaning left", "leaning to the left", "slanted to the left"),
@@ -40,10 +40,16 @@ SENTENCES = (
     "a handwritten {digit}: {stroke}, {slant}, {size}",
     "a picture of a {size} {digit} that is {stroke}, {slant}",
     "{size} {stroke} {digit} {slant}",
+    "a {size} {digit} in {stroke} strokes, {slant}",
+    "{digit} written with a {stroke} pen, {size}, {slant}",
+    "{slant}, {size} {digit} of {stroke} lines",
+    "somebody drew the number {digit} with {stroke} strokes, {size} and {slant}",
+    "please draw a {digit}: {size}, {stroke} lines, {slant}",
+    "number {digit} {slant}, {stroke} and {size}",
 )
 # Never seen in training: other words, other sentences and another order.
 HELD_OUT_WORDS = {
-    "stroke": (("slender", "light-weight"), ("stout", "broad")),
+    "stroke": (("paper-thin", "feathery"), ("extra-bold", "boldface")),
     "slant": (("tilted to the left", "tilting left"), ("tilted to the right", "tilting right")),
     "size": (("tiny", "short"), ("huge", "giant")),
 }
@@ -90,7 +96,10 @@ class Scale:
 def wording(digit: int, named: Sequence[int], rng: np.random.Generator, *, held_out: bool = False) -> str:
     """A sentence that says the digit and the attributes that are named (-1, 0 for not, 1)."""
     words, sentences = (HELD_OUT_WORDS, HELD_OUT_SENTENCES) if held_out else (WORDS, SENTENCES)
-    chosen = {name: "" if side == 0 else str(rng.choice(words[name][(side + 1) // 2])) for name, side in zip(ATTRIBUTES, named, strict=True)}
+    chosen = {
+        name: "" if side == 0 else str(rng.choice(words[name][(side + 1) // 2]))
+        for name, side in zip(ATTRIBUTES, named, strict=True)
+    }
     sentence = str(rng.choice(sentences)).format(digit=NAMES[digit], **chosen)
     return tidied(sentence)
 
@@ -98,7 +107,18 @@ def wording(digit: int, named: Sequence[int], rng: np.random.Generator, *, held_
 def tidied(sentence: str) -> str:
     """A sentence without the gaps and commas that words left out leave behind."""
     for _ in range(4):
-        for gap, filled in (("  ", " "), (" ,", ","), (",,", ","), (": ,", ":"), (" :", ":"), ("and, ", ""), (", and ,", ","), (" that is,", ","), ("with lines", ""), ("in strokes", "")):
+        for gap, filled in (
+            ("  ", " "),
+            (" ,", ","),
+            (",,", ","),
+            (": ,", ":"),
+            (" :", ":"),
+            ("and, ", ""),
+            (", and ,", ","),
+            (" that is,", ","),
+            ("with lines", ""),
+            ("in strokes", ""),
+        ):
             sentence = sentence.replace(gap, filled)
         sentence = sentence.strip(" ,:")
         sentence = sentence.removesuffix(" and").removesuffix(" that is")
