@@ -46,11 +46,11 @@ def override(config: ConfigDict, overrides: Iterable[tuple[str, str]]) -> Config
     """
     tree = _tree(config)
     paths = [(path.split("."), Text(text)) for path, text in overrides]
-    names = [(parts, text) for parts, text in paths if _is_name(parts, tree)]
+    names = [(parts, text) for parts, text in paths if _is_name(parts, text)]
     for parts, text in sorted(names, key=lambda pair: len(pair[0])):
         _choose(tree, parts[:-1] if parts[-1] == "name" else parts, text)
     for parts, text in paths:
-        if not _is_name(parts, tree):
+        if not _is_name(parts, text):
             _set(tree, parts, text)
     return ConfigDict(tree)
 
@@ -162,12 +162,12 @@ def _mapping(path: str, value: Any) -> Tree:
     return _tree(value)
 
 
-def _is_name(parts: list[str], tree: Tree) -> bool:
-    """Whether an override chooses a name: it ends in .name, or leads to a choice."""
+def _is_name(parts: list[str], text: str) -> bool:
+    """Whether an override chooses a name: it ends in .name, or leads to a choice; None takes one out of a group."""
     if parts[-1] == "name" and len(parts) > 1 and slot_of(".".join(parts[:-1])) is not None:
         return True
     path = ".".join(parts)
-    if path in build.SLOTS:
+    if path in build.SLOTS or (".".join(parts[:-1]) in build.GROUPS and text != "None"):
         return True
     outer = slot_of(".".join(parts[:-1])) if len(parts) > 1 else None
     return outer is not None and parts[-1] in outer.nested

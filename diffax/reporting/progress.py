@@ -89,7 +89,7 @@ class Progress:
 
 
 def downloads(stream: Stream | None = None) -> Callable[..., None]:
-    """A callback report(name, done, total, unit="B") that shows a progress bar for each name, such as a downloaded file.
+    """A callback report(name, done, total, unit="B") that shows a progress bar for each name, as of a downloaded file.
 
     On a stream that is not a terminal, each has a line every 10 s.
     """
