@@ -35,6 +35,8 @@ def other_than(option):
         return f"not_{default}"
     if isinstance(default, tuple):
         return (0.25, 0.5)
+    if default is choices.REQUIRED and "Sequence" in str(option.annotation):
+        return (0.25, 0.5)
     if default is None:
         return True if "bool" in str(option.annotation) else 3
     return 0.75
@@ -60,6 +62,7 @@ def test_every_option_of_every_choice_can_be_set(path, name):
         assert str(got) == str(value) if isinstance(got, str | bool) else got == pytest.approx(value), key
     before = at(resolve.resolve(DIGITS()), path) if not path.endswith(".one") else {}
     beside = {"every"} if path.startswith("evaluators") else set()
+    beside |= {"drop"} if path.startswith("conditions") else set()
     if path in build.SLOTS:
         beside = set(choices.settings_beside(at(settings.default(), path), slot))
     # What the former choice had, and this one does not, falls away; what stands beside it stays.
