@@ -30,10 +30,14 @@ REFERENCE_SIZE = 10_000
 def samples(step: int, trained: Any, data: Any, *, num_samples: int | None = None) -> Iterator[tuple[str, Value]]:
     """A grid of samples, or a scatter plot of generated beside real points.
 
-    num_samples: 64 images or 2,048 points unless given. The same noise at every step.
+    The same noise at every step, and the same conditions: each class in turn, or those of held-out examples where the
+    network is told more than classes.
+
+    num_samples: 64 images or 2,048 points unless given.
     """
     is_image = trained.num_levels is not None
-    drawn = trained.draw(num_samples or (64 if is_image else 2048), seed=trained.config.seed)
+    num = num_samples or (64 if is_image else 2048)
+    drawn = trained.draw(num, seed=trained.config.seed, wanted=data.conditions(trained.model, num))
     if is_image:
         yield "samples", images.picture(drawn)
     else:
@@ -88,7 +92,9 @@ def sample_metrics(
     if reference not in ("train", "held_out"):
         raise ValueError(f"reference must be train or held_out, got {reference!r}")
     extractor, labels = real.cached_extractor(features, training), trained.model.labels(num_samples)
-    drawn = trained.draw(num_samples, seed=SELECTION_SEED + trained.config.seed, labels=labels)
+    wanted = data.conditions(trained.model, num_samples)
+    labels = labels if wanted is None else wanted.values.get(trained.model.class_condition)
+    drawn = trained.draw(num_samples, seed=SELECTION_SEED + trained.config.seed, labels=labels, wanted=wanted)
     comparison = Comparison(
         generated=FeatureSet.of(extractor, drawn if trained.num_levels is None else images.to_uint8(drawn), labels),
         reference=real.cached_features(features, training, compared, REFERENCE_SIZE),

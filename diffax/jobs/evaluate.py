@@ -16,8 +16,8 @@ from diffax.evaluation.measurement import Measurement, check_comparable, over_se
 from diffax.jobs.sample import check_at_least_one
 from diffax.reporting import progress
 from diffax.reporting.progress import Progress
+from diffax.runs import asked, grid, reports, sample_sets, trained
 from diffax.runs import directory as run_directory
-from diffax.runs import grid, reports, sample_sets, trained
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.grid import Candidate
 from diffax.runs.measuring import Protocol
@@ -113,6 +113,7 @@ def _measured(
                     seed=seed,
                     labels=labels,
                     batch_size=batch_size,
+                    wanted=asked.of_examples(candidate.model.model, protocol.reference_examples, n, seed=seed),
                     average=candidate.average,
                     report=report,
                 )

@@ -11,6 +11,7 @@ import numpy as np
 from diffax import build_conditions, conditions
 from diffax.conditions import Classes, Conditions, Tokens, TokenSequence
 from diffax.data import conditioned
+from diffax.data.examples import Examples
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.model import Model
 
@@ -125,24 +126,18 @@ def of_labels(model: Model, labels: np.ndarray | None) -> Asked | None:
     return None if labels is None or name is None else Asked({name: np.asarray(labels, np.int32)})
 
 
-def aligned(values: Conditions, others: Sequence[Conditions]) -> tuple[Conditions, list[Conditions]]:
-    """Conditions of one structure: an entry that one has and another lacks is null there, sequences are equally long."""
-    everything = [values, *others]
-    names = dict.fromkeys(name for one in everything for name in one)
-    lengths = {
-        name: max(one[name].mask.shape[1] for one in everything if name in one)
-        for name in names
-        if any(isinstance(one.get(name), TokenSequence) for one in everything)
-    }
+def of_examples(model: Model, examples: Examples, num: int, *, seed: int = 0) -> Asked | None:
+    """The conditions of random examples, for `num` samples; None for a model that is told classes at most.
 
-    def complete(one: Conditions) -> Conditions:
-        return {
-            name: conditions.padded(value, lengths[name]) if isinstance(value, TokenSequence) else value
-            for name, value in one.items()
-        }
-
-    first, *rest = map(complete, everything)
-    return first, rest
+    The examples are a function of the seed; of several wordings the first is taken.
+    """
+    names = [name for name in model.network.conditions if name in model.config.conditions]
+    if all(isinstance(model.network.conditions[name], Classes) for name in names):
+        return None
+    rows = np.random.default_rng(seed).integers(len(examples), size=num)
+    batch = examples.batch(rows)
+    values = {name: conditioned.first(batch[name]) for name in names}
+    return Asked(checked(model, values), words={"of": f"{num} random examples of {examples.name}"})
 
 
 def _told(model: Model) -> str:

@@ -11,6 +11,9 @@ from ml_collections import ConfigDict
 
 from diffax import build_data, data, sharding, training
 from diffax.data.examples import Examples
+from diffax.runs import asked
+from diffax.runs.asked import Asked
+from diffax.runs.model import Model
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,6 +44,10 @@ class EvaluationData:
     def train_examples(self, num_examples: int | None) -> np.ndarray:
         """The first num_examples training examples in the network's range, (n, *sample_shape); None for all."""
         return _first(self.train, num_examples)
+
+    def conditions(self, model: Model, num_samples: int) -> Asked | None:
+        """Those of random held-out examples for samples; None for a model that is told classes at most."""
+        return asked.of_examples(model, self.held_out, num_samples)
 
     @functools.lru_cache(maxsize=4)  # noqa: B019, lives as long as the run
     def _held_out(self, size: int) -> Any:

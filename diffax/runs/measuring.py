@@ -58,12 +58,16 @@ class Protocol:
         sizes = {"reference_size": options.reference_size, "num_samples": options.num_samples}
         return cls(tuple(options.metrics), extractor, training, held_out, options.reference, **sizes)
 
+    @property
+    def reference_examples(self) -> Examples:
+        """The split that samples are compared with, and whose conditions they are drawn under."""
+        return self.training if self.reference == "train" else self.held_out
+
     @functools.cached_property
     def compared(self) -> FeatureSet:
         """The reference."""
-        examples = self.training if self.reference == "train" else self.held_out
         with for_people():
-            return real.features(self.extractor, examples, self.reference_size)
+            return real.features(self.extractor, self.reference_examples, self.reference_size)
 
     @functools.cached_property
     def other(self) -> FeatureSet | None:
@@ -76,15 +80,15 @@ class Protocol:
 
     def settings(self, drawn: SampleSet) -> dict[str, Any]:
         """What has to agree before two measurements may be compared."""
-        name = (self.training if self.reference == "train" else self.held_out).name
         return {
-            "reference": f"{name}, {len(self.compared):,} of the {self.reference} examples",
+            "reference": f"{self.reference_examples.name}, {len(self.compared):,} of the {self.reference} examples",
             "reference_digest": self._reference_digest,
             "features": self.extractor.name,
             "preprocessing": self.extractor.preprocessing,
             "weights": self.extractor.checksum,
             "rounding": drawn.description.get("rounding"),
             "labels": drawn.description.get("labels"),
+            "conditions": drawn.description.get("conditions", {}).get("of"),
         }
 
     @functools.cached_property

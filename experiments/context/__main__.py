@@ -10,11 +10,13 @@ import argparse
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
+import jax
 import numpy as np
 from sklearn import svm
 
-from diffax import data, devices, runs
+from diffax import conditions, data, devices, runs
 from diffax.reporting import images, plots, tables
 from diffax.runs import asked
 from experiments import common
@@ -106,22 +108,18 @@ def composed(trained: runs.Trained, ruler: Ruler) -> dict[str, float]:
 
 
 def pictures(trained: runs.Trained) -> None:
-    """grid.png: a column for each of SHOWN, rows of equal noise. interpolation.png: three rows between two sentences."""
+    """grid.png: a column for each of SHOWN, rows of equal noise. interpolation.png: rows between two sentences."""
     guided = trained.with_sampler(num_steps=50, guidance_scale=2.0)
     wanted = asked.Asked({"text": trained.encode(SHOWN)}, same_noise=True)
     drawn = guided.draw(6 * len(SHOWN), wanted=wanted)
     images.save_png(HERE / "grid.png", images.picture(drawn, num_columns=len(SHOWN)))
     ends = trained.encode(BETWEEN)
-    from diffax import conditions
-
     line = conditions.interpolated(_row(ends, 0), _row(ends, 1), 11)
     drawn = guided.draw(33, wanted=asked.Asked({"text": line}, same_noise=True))
     images.save_png(HERE / "interpolation.png", images.picture(drawn, num_columns=11))
 
 
-def _row(values, row: int):
-    import jax
-
+def _row(values: Any, row: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[row : row + 1], values)
 
 

@@ -19,6 +19,9 @@ class Data:
         self.train = data.dataset.Dataset(name="train", examples=x, num_levels=num_levels)
         self.held_out = data.dataset.Dataset(name="test", examples=x[::-1], num_levels=num_levels)
 
+    def conditions(self, model, num):
+        return None
+
     def train_examples(self, num):
         return self.train.to_network_range(self.train.examples[:num])
 
@@ -28,7 +31,7 @@ def trained(shape, num_levels):
     return types.SimpleNamespace(
         num_levels=num_levels,
         config=types.SimpleNamespace(seed=0),
-        draw=lambda num, seed, labels=None: rng.uniform(-1, 1, (num, *shape)).astype(np.float32),
+        draw=lambda num, seed, labels=None, wanted=None: rng.uniform(-1, 1, (num, *shape)).astype(np.float32),
         model=types.SimpleNamespace(labels=lambda num: None),
     )
 
@@ -58,9 +61,10 @@ def test_metrics_of_samples_tell_the_training_data_from_the_held_out():
     examples = types.SimpleNamespace(
         train=data.dataset.Dataset(name="train", examples=x),
         held_out=data.dataset.Dataset(name="test", examples=x + shift),
+        conditions=lambda model, num: None,
     )
     model = trained((3,), None)
-    model.draw = lambda num, seed, labels: x[:num]
+    model.draw = lambda num, seed, labels, wanted: x[:num]
     for reference, expected in (("train", 0), ("held_out", 25)):
         values = dict(evaluators.sample_metrics(1, model, examples, num_samples=400, reference=reference))
         np.testing.assert_allclose(values["frechet/pixels@400"], expected, atol=1e-4)

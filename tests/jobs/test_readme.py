@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from tests.text import folders
+
 ROOT = pathlib.Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -38,6 +40,7 @@ SMALL = {
     "own_parts": ["--config.train.num_steps=2", "--config.sampler.num_steps=2"],
     "sample": ["--num_samples=2", "--num_steps=3"],
     "evaluate": ["--num_samples=20", "--config.evaluation.reference_size=20", "--metrics=energy"],
+    "context": ["--config.model.channels=8", "--config.model.groups=4", "--config.train.batch_size=4", *SHORT],
     "plan": MATRIX,
     "show": [],
     "inspect_data": [],
@@ -61,6 +64,8 @@ def kind_of(line):
         return "points"
     if "own_parts" in line:
         return "own_parts"
+    if "runs/context" in line and "--mode" not in line:
+        return "context"
     if line == "python launch.py --config configs/digits.py":
         return "digits"
     return re.findall(r"--mode (\w+)", f"{line} --mode train")[0]
@@ -94,6 +99,8 @@ def alone(*arguments, cwd):
 
 
 def test_launch_commands_run_and_what_is_done_with_their_runs(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folders.write(tmp_path / "cache" / "diffax" / "text_encoders" / "all-minilm-l6-v2")  # as make text-encoder would
     for folder in ("configs", "experiments"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     for line in COMMANDS:

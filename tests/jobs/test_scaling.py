@@ -26,6 +26,10 @@ POINTS = (
     "--config.optimizer.warmup_steps=0",
     "--config.optimizer.decay=constant",
     "--config.sampler.num_steps=2",
+    # Told a class and a vector, each dropped by the example's own key.
+    "--config.data=tests.told:points",
+    "--config.conditions.label.drop=0.3",
+    "--config.conditions.place=vector",
 )
 
 

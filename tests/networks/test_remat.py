@@ -5,19 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffax import networks
+from diffax.conditions import Classes, Tokens, TokenSequence
 
 X = np.random.default_rng(0).standard_normal((8, 8, 8, 1)).astype(np.float32)
 
 
 def squared_output(policy):
     """The loss of a small network, and parameters for it."""
-    module = networks.UNet(
-        channels=8, channel_multipliers=(1,), num_res_blocks=1, attention_resolutions=(), groups=4, remat=policy
-    )
+    kinds = {"label": Classes(3), "text": Tokens(2)}
+    small = dict(channels=8, channel_multipliers=(1,), num_res_blocks=1, attention_resolutions=(), groups=4)
+    module = networks.UNet(**small, remat=policy, conditions=kinds)
+    told = {"label": jnp.arange(8) % 3, "text": TokenSequence(jnp.ones((8, 4, 2)), jnp.ones((8, 4), bool))}
     shapes = jax.eval_shape(lambda: networks.Linen(module).init(jax.random.key(0), X.shape[1:]))
     rng = np.random.default_rng(1)
     params = jax.tree.map(lambda leaf: jnp.asarray(0.2 * rng.standard_normal(leaf.shape), jnp.float32), shapes)
-    return lambda params: (networks.Linen(module)(params, jnp.asarray(X), jnp.arange(8.0)) ** 2).mean(), params
+    return lambda params: (networks.Linen(module)(params, jnp.asarray(X), jnp.arange(8.0), told) ** 2).mean(), params
 
 
 def bytes_kept(policy):

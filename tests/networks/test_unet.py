@@ -136,14 +136,17 @@ def test_ddpm_resampling(draw_params, jit):
 
 
 def test_jvp_is_the_finite_difference(x64, draw_params, jit):
-    module = networks.UNet(**FLAT, dtype="float64")
+    module = networks.UNet(**FLAT, dtype="float64", conditions={"label": Classes(3), "text": Tokens(2)})
     params = draw_params(module, SHAPE)
     draw = np.random.default_rng(3)
+    tokens = TokenSequence(jnp.asarray(draw.standard_normal((1, 3, 2))), jnp.asarray([[True, True, False]]))
+    told = {"label": jnp.asarray([1], jnp.int32), "text": tokens}
     x, direction = jnp.asarray(draw.standard_normal((2, 1, *SHAPE)))
     time, rate = jnp.asarray([2.5]), jnp.asarray([0.7])
 
     def along(s):
-        return networks.Linen(module)(params, x + s * direction, time + s * rate)
+        moved = tokens._replace(vectors=tokens.vectors * (1 + s))
+        return networks.Linen(module)(params, x + s * direction, time + s * rate, told | {"text": moved})
 
     value, slope = jit(lambda s: jax.jvp(along, (s,), (jnp.ones_like(s),)))(jnp.asarray(0.0))
     plain, step = jit(along), 1e-4

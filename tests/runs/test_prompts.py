@@ -9,6 +9,7 @@ import pytest
 from diffax import runs
 from diffax.runs import asked
 from experiments.torture import killing
+from tests import told
 from tests.jobs.test_launch import POINTS, config
 from tests.text import own_encoders
 
@@ -155,3 +156,21 @@ def test_a_prompt_to_a_model_without_text(command, tmp_path):
     command("--config", config("spiral"), "--workdir", tmp_path / "run", *POINTS)
     code, _, err = command("--workdir", tmp_path / "run", "--mode=sample", "--prompt", "a")
     assert code == 2 and "--prompt needs a model with one condition of texts; this one is told nothing" in err
+
+
+def test_evaluated_under_the_conditions_of_real_examples(command, run):
+    """Samples have the conditions of random examples of the reference, and pictures in training those of held-out ones."""
+    evaluate = ("--workdir", run, "--mode=evaluate", "--metrics=energy", "--config.evaluation.num_samples=8")
+    code, out, err = command(*evaluate)
+    assert code == 0, err
+    [(described, x)] = drawn(run).values()
+    examples = told.points("train")
+    rows = np.random.default_rng(0).integers(told.NUM, size=8)
+    assert described["conditions"]["of"] == "8 random examples of told/train"
+    captions = [examples.columns["caption"][row] for row in rows]
+    text = own_encoders.lengths([wordings[0] if wordings else "" for wordings in captions]).astype(np.float32)
+    places = [examples.columns["place"][row] for row in rows]
+    place = np.array([np.zeros(2) if one is None else one for one in places], np.float32)
+    values = {"label": examples.labels[rows], "text": text, "place": place}
+    expected = runs.open(run).draw(8, wanted=asked.Asked(values))
+    np.testing.assert_allclose(x, expected, rtol=1e-4, atol=1e-4)

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from diffax import data, losses, networks, processes, schedules, training
-from diffax.conditions import Classes
+from diffax import conditions, data, losses, networks, processes, schedules, training
+from diffax.conditions import Classes, Vector
 from diffax.denoisers import time_inputs
 from diffax.processes import time_sampling
 from diffax.training import accumulation
@@ -22,13 +22,16 @@ HYPERPARAMETERS = training.Hyperparameters(
 )
 
 
+KINDS = {"label": Classes(3), "place": Vector(2)}
+
+
 def drop_some(keys, condition):
-    return {"label": jnp.where(jax.vmap(jax.random.bernoulli)(keys), condition["label"], 3)}
+    return conditions.drop(keys, condition, KINDS, dict.fromkeys(KINDS, 0.5))
 
 
 def gradients(batch, dtype, accumulate, *, hidden=4):
     """The updates of gradient descent with rate 1, which are minus the gradients; the loss; the program."""
-    module = networks.MLP(hidden=hidden, depth=1, dropout=0.3, conditions={"label": Classes(3)}, dtype=dtype)
+    module = networks.MLP(hidden=hidden, depth=1, dropout=0.3, conditions=KINDS, dtype=dtype)
     network = networks.Linen(module)
     shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), (2,)))
     rng = np.random.default_rng(1)
@@ -36,7 +39,7 @@ def gradients(batch, dtype, accumulate, *, hidden=4):
     loss = training.make_loss(
         network,
         time_input=time_inputs.log_snr,
-        condition_names=("label",),
+        condition_names=tuple(KINDS),
         drop_condition=drop_some,
     )
     step = training.make_train_step(loss, optax.identity(), lambda step: 1.0, accumulate=accumulate)
@@ -50,7 +53,7 @@ def gradients(batch, dtype, accumulate, *, hidden=4):
 def test_parts_have_the_gradient_of_the_whole(x64, monkeypatch):
     """Times by the place in the whole batch, noise, dropped labels and dropout; written out as on CPUs, or a loop."""
     rng = np.random.default_rng(0)
-    batch = {"x": rng.standard_normal((16, 2)), "label": rng.integers(0, 3, 16)}
+    batch = {"x": rng.standard_normal((16, 2)), "label": rng.integers(0, 3, 16), "place": rng.standard_normal((16, 2))}
     whole, loss, _ = gradients(batch, "float64", 1)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(whole))
     for num_parts, unrolled in ((2, True), (4, False), (8, False)):
