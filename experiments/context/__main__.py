@@ -107,13 +107,13 @@ def composed(trained: runs.Trained, ruler: Ruler) -> dict[str, float]:
     return {name: found[name] for name in ("digit", "stroke", "slant")}
 
 
-def pictures(trained: runs.Trained) -> None:
+def pictures(told_vectors: runs.Trained, told_tokens: runs.Trained) -> None:
     """grid.png: a column for each of SHOWN, rows of equal noise. interpolation.png: rows between two sentences."""
-    guided = trained.with_sampler(num_steps=50, guidance_scale=2.0)
-    wanted = asked.Asked({"text": trained.encode(SHOWN)}, same_noise=True)
+    wanted = asked.Asked({"text": told_tokens.encode(SHOWN)}, same_noise=True)
+    guided = told_tokens.with_sampler(num_steps=50, guidance_scale=2.0)
     drawn = guided.draw(6 * len(SHOWN), wanted=wanted)
     images.save_png(HERE / "grid.png", images.picture(drawn, num_columns=len(SHOWN)))
-    ends = trained.encode(BETWEEN)
+    guided, ends = told_vectors.with_sampler(num_steps=50, guidance_scale=2.0), told_vectors.encode(BETWEEN)
     line = conditions.interpolated(_row(ends, 0), _row(ends, 1), 11)
     drawn = guided.draw(33, wanted=asked.Asked({"text": line}, same_noise=True))
     images.save_png(HERE / "interpolation.png", images.picture(drawn, num_columns=11))
@@ -139,7 +139,7 @@ def main() -> None:
     print("composed", two, flush=True)
     if args.no_write:
         return
-    pictures(vector)
+    pictures(vector, runs.open(args.runs / "context_tokens"))
     names = ("digit", *captions.ATTRIBUTES, "diversity")
     panels = {
         what: {name: (list(SCALES), [found[name][f"guidance {scale:g}"][what] for scale in SCALES]) for name in MODELS}

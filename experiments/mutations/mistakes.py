@@ -27,22 +27,22 @@ SETTINGS = [
     Mistake(
         "guidance scale ignored",
         _BUILD,
-        "scale, interval = options.guidance.scale, options.guidance.interval",
-        "scale, interval = 1.0, options.guidance.interval",
+        "return [(condition, guidance.scale), *others]",
+        "return [(condition, 1.0), *others]",
         f"{_SAMPLER} -k 'test_guidance and classifier_free'",
     ),
     Mistake(
         "guidance interval ignored",
         _BUILD,
-        "scale, interval = options.guidance.scale, options.guidance.interval",
-        "scale, interval = options.guidance.scale, (0.0, 1.0)",
+        '"interval": options.guidance.interval}',
+        '"interval": (0.0, 1.0)}',
         f"{_SAMPLER} -k 'test_guidance and classifier_free'",
     ),
     Mistake(
         "the null condition is the condition",
         _BUILD,
-        "null = networks.null_condition(condition, network.num_classes)",
-        "null = condition",
+        "return conditions.null(condition, kinds, names) or {}",
+        "return dict(condition)",
         f"{_SAMPLER} -k 'test_guidance and classifier_free'",
     ),
     Mistake(
@@ -136,29 +136,29 @@ SETTINGS = [
     Mistake(
         "an evaluator's interval ignored",
         _BUILD,
-        "made[key] = entry.every,",
-        "made[key] = 5_000,",
+        "chosen[key] = entry.every,",
+        "chosen[key] = 5_000,",
         f"{_MODEL} -k test_evaluator",
     ),
     Mistake(
-        "the context is dropped with the label",
-        _BUILD_TRAINING,
-        'label = {"label": condition["label"]}',
-        "label = dict(condition)",
-        f"{_TRAINING} -k label_drop",
+        "the augmentation is dropped with the label",
+        "diffax/build_conditions.py",
+        "probabilities = {name: entry.drop for name, entry in config.conditions.items() if entry.drop}",
+        "probabilities = {name: config.conditions.label.drop for name in kinds}",
+        f"{_TRAINING} -k test_drop",
     ),
     Mistake(
-        "label_drop ignored",
-        _BUILD_TRAINING,
-        "drop = config.model.label_drop",
-        "drop = 0.1",
-        f"{_TRAINING} -k label_drop",
+        "conditions.label.drop ignored",
+        "diffax/build_conditions.py",
+        "probabilities = {name: entry.drop for",
+        "probabilities = {name: 0.1 for",
+        f"{_TRAINING} -k test_drop",
     ),
     Mistake(
         "the decay does not know the warm-up",
         _BUILD_TRAINING,
-        'passed = {"num_steps": num_steps - options.warmup_steps}',
-        'passed = {"num_steps": num_steps}',
+        "num_steps=num_steps - options.warmup_steps)",
+        "num_steps=num_steps)",
         f"{_TRAINING} -k test_learning_rate",
     ),
     Mistake(
@@ -199,7 +199,7 @@ SETTINGS = [
     Mistake(
         "train.best_is ignored",
         "diffax/jobs/train.py",
-        'highest = train.best_is == "highest"',
+        'config.train.best_is == "highest"',
         "highest = False",
         "tests/runs/test_trained.py -k best_is",
     ),
@@ -321,8 +321,8 @@ MATHEMATICS = [
     Mistake(
         "guidance of scale - 1",
         "diffax/denoisers/guidance.py",
-        "base + weight * (towards - base)",
-        "base + (weight - 1) * (towards - base)",
+        "weight * (towards.x_0 - unconditional.x_0)",
+        "(weight - 1) * (towards.x_0 - unconditional.x_0)",
         "tests/denoisers/test_guidance.py",
     ),
     Mistake(
@@ -374,11 +374,11 @@ NETWORKS = [
         "skips taken before the attention",
         _NETWORK,
         "                if h.shape[1] in self.attention_resolutions:\n"
-        '                    h = self._attend(f"down_{level}_{block}_attention", h)\n'
+        '                    h = self._attend(f"down_{level}_{block}_attention", h, tokens)\n'
         "                skips.append(h)\n",
         "                skips.append(h)\n"
         "                if h.shape[1] in self.attention_resolutions:\n"
-        '                    h = self._attend(f"down_{level}_{block}_attention", h)\n',
+        '                    h = self._attend(f"down_{level}_{block}_attention", h, tokens)\n',
         f"{_UNET} -k ddpm",
     ),
     Mistake(
@@ -391,8 +391,8 @@ NETWORKS = [
     Mistake(
         "the middle's attention after both of its blocks",
         _NETWORK,
-        '        h = self._attend("middle_attention", h)\n        h = residual("middle_2", h, h.shape[-1])\n',
-        '        h = residual("middle_2", h, h.shape[-1])\n        h = self._attend("middle_attention", h)\n',
+        '        h = self._attend("middle_attention", h, tokens)\n        h = residual("middle_2", h, h.shape[-1])\n',
+        '        h = residual("middle_2", h, h.shape[-1])\n        h = self._attend("middle_attention", h, tokens)\n',
         f"{_UNET} -k ddpm",
     ),
     Mistake(
@@ -426,8 +426,8 @@ NETWORKS = [
     Mistake(
         "attention not divided by sqrt(head channels)",
         "diffax/networks/attention.py",
-        "jax.nn.dot_product_attention(query, key, value)",
-        "jax.nn.dot_product_attention(query, key, value, scale=1.0)",
+        "jax.nn.dot_product_attention(query, key, value, mask=mask)",
+        "jax.nn.dot_product_attention(query, key, value, mask=mask, scale=1.0)",
         "tests/networks/test_attention.py",
     ),
     Mistake(
@@ -488,9 +488,9 @@ NETWORKS = [
     ),
     Mistake(
         "the null label is class 0",
-        "diffax/networks/conditioning.py",
-        'jnp.full_like(condition["label"], num_classes)',
-        'jnp.zeros_like(condition["label"])',
+        "diffax/conditions.py",
+        "jnp.full_like(value, kind.num)",
+        "jnp.zeros_like(value)",
         f"{_SAMPLER} -k 'test_guidance and classifier_free'",
     ),
 ]

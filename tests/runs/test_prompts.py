@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -84,6 +85,9 @@ def test_samples_by_prompts(command, run):
     model, words = runs.open(run), ["red point", "a far blue point 2"]
     text = own_encoders.lengths(words).astype(np.float32)
     np.testing.assert_array_equal(model.encode(words), text)
+    keys = jax.random.split(jax.random.key(0), 2)
+    sampled = model.sample(keys, conditions={"text": model.encode(words)})
+    assert sampled.shape == (2, 2) and np.abs(sampled - model.sample(keys, conditions={"text": text[::-1]})).max() > 1e-4
     line = np.array([text[0], text.mean(0), text[1]])  # interpolated
     compared = 0
     for described, x in sets.values():
