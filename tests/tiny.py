@@ -7,17 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffax import arrays, data
-from diffax.conditions import Classes
 from diffax.evaluation import features
 
 
 class Network:
     """out = x w + time_input b + the vector of the label, if there are classes, of points or images."""
 
-    def __init__(self, scale: float = 0.1, num_classes: int | None = None):
+    def __init__(self, scale: float = 0.1, conditions: dict | None = None):
         self.scale = scale
-        self.num_classes = num_classes
-        self.conditions = {} if num_classes is None else {"label": Classes(num_classes)}
+        self.conditions = {} if conditions is None else conditions
+        self.num_classes = self.conditions["label"].num if self.conditions else None
 
     def init(self, key, sample_shape):
         dim = sample_shape[-1]

@@ -97,15 +97,15 @@ class DataDescription:
                 with np.load(directory / MOMENTS, allow_pickle=False) as arrays:
                     moments = processes.Moments(**{name: arrays[name] for name in processes.Moments._fields})
             shape = tuple(record["sample_shape"])
-            names = None if record["class_names"] is None else tuple(record["class_names"])
+            names = record.get("class_names")  # a run may be without them
             return cls(
                 name=record["data"],
                 sample_shape=shape,
                 num_classes=record["num_classes"],
                 num_levels=record["num_levels"],
                 moments=moments,
-                class_names=names,
-                fingerprint=record["fingerprint"],
+                class_names=None if names is None else tuple(names),
+                fingerprint=record.get("fingerprint"),
                 kinds={name: conditions.from_json(kind) for name, kind in record["conditions"].items()},
                 encoders=record["encoders"],
             )

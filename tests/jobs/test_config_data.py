@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from diffax import build_data, data, resolve
+from diffax.data.dataset import in_memory
 from tests.data import archives, stand_ins
 from tests.jobs.test_launch import MATRIX, config
 
@@ -47,7 +48,7 @@ def test_the_headline_command_from_nothing(command, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_the_official_idx_files(tmp_path, name):
     truth = archives.mnist(tmp_path, train=60, test=20)
-    loaded = build_data.dataset(config_of(name, path=str(tmp_path)), "train")
+    loaded = in_memory("labels", build_data.dataset(config_of(name, path=str(tmp_path)), "train"))
     images, labels = truth["train"]
     expected = images if name == "mnist" else images[labels == 7]
     assert loaded.shape == (32, 32, 1) and (loaded.labels is None) == (name == "fashion_mnist")

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffax import build, build_data, build_training, data, processes, resolve
+from diffax import build, build_conditions, build_data, build_training, data, processes, resolve
 from diffax import config as settings
 from diffax.runs import DataDescription, Model, Program
 from diffax.typing import Schedule
@@ -28,7 +28,8 @@ def stand_in(config):
         channels = 3 if config.data.name == "cifar10" else 1
         images, labels = np.zeros((4, 32, 32, channels), np.uint8), np.zeros(4, np.int32)
         labelled = {"labels": labels, "num_classes": 10} if config.data.only_label is None else {}
-        return data.dataset.Dataset(name="black", examples=images, num_levels=256, **labelled)
+        black = data.dataset.Dataset(name="black", examples=images, num_levels=256, **labelled)
+        return build_conditions.attach(config, black)
     return build_data.dataset(config, "train")
 
 

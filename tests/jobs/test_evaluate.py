@@ -103,7 +103,7 @@ def test_samples_of_other_codebases_stand_in_the_same_table(command, run, tmp_pa
         (("--evaluations=many",), "expected numbers separated by commas, got 'many'"),
         (("--samplers=dream",), "sampler.name must be one of ddim, "),
         (("--averages=fast",), "there is no average 'fast'"),
-        (("--guidance_scales=2",), "needs a class-conditional model"),
+        (("--guidance_scales=2",), "needs a conditional model"),
         (("--metrics=label_agreement",), "label_agreement needs labels"),
         (("--config.evaluation.reference=test",), "evaluation.reference must be train or held_out, got 'test'"),
         (("--batch_size=0",), "--batch_size must be >= 1, got 0"),
