@@ -292,7 +292,7 @@ def test_runs_of_another_version_are_refused_by_its_name(command, folder_run):
 
 
 def test_damage_of_what_the_data_gave_is_named(folder_run):
-    (folder_run / "model.json").write_text('{"format": 2}')
+    (folder_run / "model.json").write_text('{"format": 3}')
     with pytest.raises(UserError, match=r"model\.json cannot be read"):
         runs.open(folder_run)
 
