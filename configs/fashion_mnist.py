@@ -6,8 +6,8 @@
 A small UNet predicts the noise under a linear schedule of 50 steps, with the simple loss; Muon with cosine decay and
 EMA; ancestral sampling over all 50 steps with the small variance.
 
-Cost: 1,500 steps of 32 images, 22 minutes of one CPU core. Score: trained on MNIST's threes, 94.5% of samples are read
-as threes (experiments/real_data/README.md); on Fashion-MNIST not measured.
+Cost: 1,500 steps of 32 images, 22 minutes of one CPU core. Score: frechet/efficientnet_lite0@1000 of 15.8 against the
+test set; trained on MNIST's threes, 94.5% of samples are read as threes (experiments/real_data/README.md).
 """
 
 from ml_collections import ConfigDict
