@@ -5,7 +5,8 @@
 METRIC is kernel/efficientnet_lite0@1000, the lowest being best: the kernel distance (KID) of 1,000 samples of 10
 evaluations without guidance from 10,000 held-out photographs. Runs have 12,800 images to learn from; the narrow
 network, which is cheaper, has 17,600, and the wide one 6,400. `base` is the recipe as it is; `gaussian` that of
-configs/digits.py: EDM's preconditioned output around a Gaussian of the data, EDM's loss weighting and logit-normal times.
+configs/digits.py: EDM's preconditioned output around a Gaussian of the data, EDM's loss weighting and times of a
+logit-normal density.
 
 Cost: 8 runs of about 9 minutes of one CPU core. First results: base 0.308, logit_normal 0.252, gaussian 0.104,
 gaussian with batches of 16 0.108, gaussian at twice the rate 0.126; the other three are not measured.
