@@ -307,7 +307,7 @@ def denoiser(
             f"{options.guidance.name!r}"
         )
     if options.guidance.name != "none" and condition is not None:
-        null = _unguided(condition, network.conditions, _guided(config, network)) | (negative or {})
+        null = (conditions.null(condition, network.conditions, _guided(config, network)) or {}) | (negative or {})
         if options.guidance.name in ("classifier_free", "composed"):  # in one call of a larger batch
             towards = _towards(options.guidance, condition, null, others)
             (first, scale), others = towards[0], towards[1:]
@@ -321,10 +321,6 @@ def denoiser(
         result = denoisers.epsilon_scaled(result, schedule, options.epsilon_scale)
     slot = SLOTS["sampler.thresholding"]
     return _pytree(choices.make("sampler.thresholding", options.thresholding, slot, denoiser=result, schedule=schedule))
-
-
-def _unguided(condition: conditions.Conditions, kinds: conditions.Kinds, names: Sequence[str]) -> conditions.Conditions:
-    return conditions.null(condition, kinds, names) or {}
 
 
 def _towards(

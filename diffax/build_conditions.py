@@ -79,11 +79,11 @@ class Text:
         most = self.max_tokens if self.form == "tokens" else None
         return text.open_encoder(self.encoder, form=self.form, max_tokens=most)
 
-    def encoded(self, texts: Sequence[str], report: Any = None) -> Any:
-        """Values of the condition, arrays (len(texts), ...), through the cache of encoded texts."""
+    def encoded(self, encoder: Any, texts: Sequence[str], report: Any = None) -> Any:
+        """Values of the condition by its encoder, arrays (len(texts), ...), through the cache of encoded texts."""
         from diffax import text
 
-        values = text.encoded(self.open_encoder(), list(texts), report=report)
+        values = text.encoded(encoder, list(texts), report=report)
         return np.stack(values) if self.form == "vector" else conditioned.as_tokens(values)
 
     def column_of(self, name: str, examples: Examples, report: Report | None = None) -> Column:
@@ -95,7 +95,7 @@ class Text:
             if report is not None and total:
                 report(f"{name} of {examples.name}", done, total, unit="texts")
 
-        values = self.encoded(list(distinct), said)
+        values = self.encoded(self.open_encoder(), list(distinct), said)
         size = values.shape[-1] if self.form == "vector" else values.vectors.shape[-1]
         kind: Kind = conditions.Vector(size) if self.form == "vector" else conditions.Tokens(size)
         return Column.of(kind, values, [[distinct[wording] for wording in row] for row in wordings])

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import arrays, build_conditions, choices, data, sharding, training
+from diffax import arrays, build_conditions, choices, conditions, data, sharding, training
 from diffax.choices import Slot
 from diffax.conditions import Kind
 from diffax.data.dataset import Dataset, in_memory
@@ -127,7 +126,7 @@ def preprocess(config: ConfigDict, examples: Examples, *, augment: bool = True) 
             x = data.augment.dequantized(noise_keys, batch["x"], num_levels)
         else:
             x = examples.to_network_range(batch["x"])
-        told = {name: data.conditioned.chosen(own_keys(name, keys), value) for name, value in batch.items()}
+        told = {name: data.conditioned.chosen(conditions.own_keys(keys, name), value) for name, value in batch.items()}
         if augment:
             result = augmented(keys, x)
             x, done = result if isinstance(result, tuple) else (result, None)
@@ -135,12 +134,6 @@ def preprocess(config: ConfigDict, examples: Examples, *, augment: bool = True) 
         return told | {"x": x}
 
     return run
-
-
-def own_keys(name: str, keys: jax.Array) -> jax.Array:
-    """Keys for a condition's draws, that serve nothing else and do not depend on what other conditions there are."""
-    number = zlib.crc32(name.encode()) & 0x7FFFFFFF
-    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
 
 
 def batches(config: ConfigDict, examples: Examples, start_step: int, mesh: Mesh | None = None) -> Iterator[Any]:

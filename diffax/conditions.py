@@ -142,7 +142,7 @@ def drop(
     if conditions is None:
         return None
     check_names(conditions, kinds)
-    all_dropped = _drawn(keys, "together", together)
+    all_dropped = _drawn(keys, "", together)  # no condition has this name
     result = dict(conditions)
     for name in conditions:
         if probabilities.get(name, 0.0) > 0.0:
@@ -221,9 +221,14 @@ def _null_like(kind: Kind, value: Any) -> Any:
     return jax.tree.map(jnp.zeros_like, value)
 
 
+def own_keys(keys: Key[Array, " batch"], name: str) -> Key[Array, " batch"]:
+    """Keys for the draws of one condition, which do not depend on what other conditions there are."""
+    number = zlib.crc32(name.encode()) & 0x7FFFFFFF
+    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
+
+
 def _drawn(keys: jax.Array, name: str, probability: float) -> jax.Array:
-    own = zlib.crc32(name.encode()) & 0x7FFFFFFF
-    return jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, own), probability))(keys)
+    return jax.vmap(lambda key: jax.random.bernoulli(key, probability))(own_keys(keys, name))
 
 
 def _where(chosen: jax.Array, value: Any, otherwise: Any) -> Any:

@@ -141,7 +141,7 @@ class Conditioned:
         batch: dict[str, Any] = dict(self.plain.batch(rows))
         replaced = getattr(self.plain, "replacements", {})  # by the next good example
         index = np.array([replaced.get(int(row), row) for row in rows]) if replaced else np.asarray(rows)
-        labels = dict.fromkeys(self.from_label, batch["label"])
+        labels = dict.fromkeys(self.from_label, batch["label"]) if self.from_label else {}
         return batch | labels | {name: column.gather(index) for name, column in self.stored.items()}
 
     def validate(self) -> "Conditioned":

@@ -6,7 +6,7 @@ the result is a function of sample i of each of them. Networks know no noise sch
 """
 
 from diffax.networks import remat
-from diffax.networks.attention import AttentionBlock, CrossAttentionBlock
+from diffax.networks.attention import AttentionBlock
 from diffax.networks.blocks import Downsample, ResidualBlock, Upsample
 from diffax.networks.embeddings import (
     ConditionEmbedding,
@@ -28,7 +28,6 @@ __all__ = [
     "NETWORKS",
     "AttentionBlock",
     "ConditionEmbedding",
-    "CrossAttentionBlock",
     "Downsample",
     "FourierFeatures",
     "GroupNormAct",

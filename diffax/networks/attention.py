@@ -13,45 +13,15 @@ KeyHeads = Float[Array, "batch length heads head_channels"]
 
 
 class AttentionBlock(nn.Module):
-    """A self-attention block: x + W_out softmax(q k^T / sqrt(channels per head)) v.
+    """An attention block: x + W_out softmax(q k^T / sqrt(channels per head)) v; self-attention, or cross-attention.
 
-    q, k and v are linear in GroupNorm(x). Every position attends to every other, in `num_heads` groups of channels.
-    W_out starts at zero, so the block starts as the identity. Softmax is computed in float32 or wider; the result has
-    the dtype `dtype`.
+    q is linear in GroupNorm(x); k and v are linear in the same, or in token sequences (cross-attention). Every position
+    attends to every other, or to all tokens that the mask shows, in `num_heads` groups of channels. W_out starts at
+    zero, so the block starts as the identity. Softmax is computed in float32 or wider; the result has the dtype
+    `dtype`.
 
-    DDPM (arXiv:2006.11239), appendix B; heads: improved DDPM (arXiv:2102.09672), section 3.
-
-    Raises:
-        ValueError: channels that are not a multiple of num_heads or of groups.
-    """
-
-    num_heads: int = 1
-    groups: int = 32
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height width channels"]:
-        batch, height, width, channels = x.shape
-        check_heads(channels, self.num_heads)
-        x = layers.cut_fusion(x)
-        normed = normalization.GroupNormAct(self.groups, act=False, dtype=self.dtype, name="norm")(x)
-        # One row per position: from matrices of two axes XLA takes weight gradients without transposed copies.
-        rows = normed.reshape(batch * height * width, channels)
-
-        def heads(name: str) -> Heads:
-            projected = layers.dense(channels, self.dtype, name)(rows)
-            return projected.reshape(batch, height * width, self.num_heads, channels // self.num_heads)
-
-        mixed = _mix(heads("query"), heads("key"), heads("value"))
-        out = layers.dense(channels, self.dtype, "out", zero=True)(mixed.reshape(rows.shape))
-        return x + out.reshape(x.shape)
-
-
-class CrossAttentionBlock(nn.Module):
-    """A cross-attention block: x + W_out softmax(q k^T / sqrt(channels per head)) v, with k and v of token sequences.
-
-    q is linear in GroupNorm(x), k and v in the tokens. Every position attends to all tokens that the mask shows. W_out
-    starts at zero, so the block starts as the identity. Latent diffusion (arXiv:2112.10752), section 3.3.
+    DDPM (arXiv:2006.11239), appendix B; heads: improved DDPM (arXiv:2102.09672), section 3; cross-attention: latent
+    diffusion (arXiv:2112.10752), section 3.3.
 
     Raises:
         ValueError: channels that are not a multiple of num_heads or of groups.
@@ -65,18 +35,21 @@ class CrossAttentionBlock(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch height width channels"],
-        tokens: Float[Array, "batch length token_channels"],
-        mask: Bool[Array, "batch length"],
+        tokens: Float[Array, "batch length token_channels"] | None = None,
+        mask: Bool[Array, "batch length"] | None = None,
     ) -> Float[Array, "batch height width channels"]:
         batch, channels = x.shape[0], x.shape[-1]
         check_heads(channels, self.num_heads)
-        normed = normalization.GroupNormAct(self.groups, act=False, dtype=self.dtype, name="norm")(layers.cut_fusion(x))
+        x = layers.cut_fusion(x)
+        normed = normalization.GroupNormAct(self.groups, act=False, dtype=self.dtype, name="norm")(x)
+        attended = normed if tokens is None else tokens
 
         def heads(name: str, of: Array) -> Array:
+            # One row per position: from matrices of two axes XLA takes weight gradients without transposed copies.
             projected = layers.dense(channels, self.dtype, name)(of.reshape(-1, of.shape[-1]))
             return projected.reshape(batch, -1, self.num_heads, channels // self.num_heads)
 
-        mixed = _mix(heads("query", normed), heads("key", tokens), heads("value", tokens), mask)
+        mixed = _mix(heads("query", normed), heads("key", attended), heads("value", attended), mask)
         out = layers.dense(channels, self.dtype, "out", zero=True)(mixed.reshape(-1, channels))
         return x + out.reshape(x.shape)
 

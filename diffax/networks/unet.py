@@ -129,10 +129,9 @@ class UNet(nn.Module):
         num_heads = self._heads(h.shape[-1])
         block = self._rematerialised(attention.AttentionBlock)
         h = block(num_heads, self.groups, dtype=self.dtype, name=name)(h)
-        if tokens is None:
-            return h
-        block = self._rematerialised(attention.CrossAttentionBlock)
-        return block(num_heads, self.groups, dtype=self.dtype, name=f"{name}_cross")(h, *tokens)
+        return (
+            h if tokens is None else block(num_heads, self.groups, dtype=self.dtype, name=f"{name}_cross")(h, *tokens)
+        )
 
     def _tokens(self, width: int) -> Callable[..., Sequences | None]:
         """The embedding of the token sequences, where there are any."""

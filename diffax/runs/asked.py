@@ -70,7 +70,7 @@ def encoded(model: Model, name: str, texts: Sequence[str]) -> Any:
     Raises:
       UserError: a condition that is no text, or an encoder that is not there or is another version than in training.
     """
-    found = {name: source for name, source in build_conditions.texts(model.config).items()}
+    found = build_conditions.texts(model.config)
     if name not in found:
         raise UserError(f"--prompt needs a model that is told texts; this one is told {_told(model)}")
     with for_people():
@@ -80,7 +80,7 @@ def encoded(model: Model, name: str, texts: Sequence[str]) -> Any:
                 f"the encoder {encoder.name} is version {encoder.version}, and the model was trained with "
                 f"{trained_with['version']}: install that one"
             )
-        return found[name].encoded(texts)
+        return found[name].encoded(encoder, texts)
 
 
 def text_condition(model: Model) -> str:

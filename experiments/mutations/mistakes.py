@@ -41,8 +41,8 @@ SETTINGS = [
     Mistake(
         "the null condition is the condition",
         _BUILD,
-        "return conditions.null(condition, kinds, names) or {}",
-        "return dict(condition)",
+        "(conditions.null(condition, network.conditions, _guided(config, network)) or {})",
+        "dict(condition)",
         f"{_SAMPLER} -k 'test_guidance and classifier_free'",
     ),
     Mistake(

@@ -79,6 +79,12 @@ def test_each_wording_is_as_likely_and_chosen_by_the_examples_own_key():
     assert conditioned.first(plain) is plain
 
 
+def test_data_without_labels():
+    plain = told.images("train")
+    data = Conditioned(plain, {"place": conditioned.of_vectors(plain.columns["place"])})
+    assert set(data.batch(np.arange(3))) == {"x", "place"} and data.kinds == {"place": Vector(2)}
+
+
 def test_a_column_of_another_length_is_refused():
     data, *_ = examples()
     short = dataclasses.replace(data.stored["place"], rows=data.stored["place"].rows[1:])

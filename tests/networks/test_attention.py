@@ -59,7 +59,7 @@ def test_cross_attention_against_numpy(draw_params, jit):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.normal(size=(2, 2, 3, 4)), jnp.float32)
     tokens, mask = rng.normal(size=(2, 5, 6)), np.array([[True, True, False, False, True], [True] + [False] * 4])
-    module = attention.CrossAttentionBlock(num_heads=2, groups=2)
+    module = attention.AttentionBlock(num_heads=2, groups=2)
     shapes = jax.eval_shape(module.init, jax.random.key(0), x, jnp.asarray(tokens, jnp.float32), jnp.asarray(mask))
     params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), shapes["params"])
     got = jit(module.apply)({"params": params}, x, jnp.asarray(tokens, jnp.float32), jnp.asarray(mask))
