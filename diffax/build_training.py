@@ -89,7 +89,7 @@ def learns_variance(config: ConfigDict) -> bool:
 
 
 def loss(
-    config: ConfigDict, network: Network, time_input: denoisers.TimeInput, num_levels: int | None
+    config: ConfigDict, network: Network, time_input: denoisers.TimeInput, num_levels: int | None = None
 ) -> training.BatchLoss:
     """The loss of a batch under the network, config.loss, with conditions dropped for classifier-free guidance.
 

@@ -1,6 +1,7 @@
 """Training with times that follow the losses: unbiased, and its history saved, resumed and divided like the rest."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ HYPERPARAMETERS = training.Hyperparameters(
     weighting=losses.weighting.Flow(),
     time_density=importance_sampling.LossSecondMoment(NUM, 3, uniform_share=0.1),
 )
-BATCHES = [{"x": np.random.default_rng(i).normal(size=(8, 1)).astype(np.float32)} for i in range(8)]
+BATCHES = [{"x": jnp.asarray(np.random.default_rng(i).normal(size=(8, 1)), jnp.float32)} for i in range(8)]
 
 
 def linear(params, x, time_input, condition, *, key=None):
@@ -36,7 +37,7 @@ def step_of(**options):
     return jax.jit(training.make_train_step(loss, training.adam(), lambda step: 1.0, **options))
 
 
-@pytest.fixture(scope="module")
+@functools.cache
 def course():
     """The states before and after each of eight steps, and the losses."""
     step, states, values = step_of(), [state_of()], []
@@ -51,9 +52,9 @@ def history_of(state):
     return [np.asarray(leaf) for leaf in state.history]
 
 
-def test_the_history_is_of_the_losses_of_the_steps(course):
+def test_the_history_is_of_the_losses_of_the_steps():
     """The loss of each example of the last batch, at its own time, is in it; times are no longer uniform."""
-    states, values = course
+    states, values = course()
     before, after = states[-2:]
     density = HYPERPARAMETERS.time_density.with_history(before.history)
     keys = training.state.sample_keys(before.key, before.step, 8)
@@ -70,8 +71,8 @@ def test_the_history_is_of_the_losses_of_the_steps(course):
         assert all(np.isclose(past[i], one, rtol=1e-5).any() for one in latest)
 
 
-def test_a_run_goes_on_exactly_from_its_checkpoint(course):
-    states, _ = course
+def test_a_run_goes_on_exactly_from_its_checkpoint():
+    states, _ = course()
     saved = jax.tree.map(lambda leaf: leaf, states[5].saved())
     assert {"history", "params", "ema"} <= set(saved)
     state, step = state_of().with_saved(saved), step_of()
@@ -82,8 +83,8 @@ def test_a_run_goes_on_exactly_from_its_checkpoint(course):
     np.testing.assert_array_equal(state.params["w"], states[-1].params["w"])
 
 
-def test_parts_of_a_batch_have_its_history(course):
-    states, values = course
+def test_parts_of_a_batch_have_its_history():
+    states, values = course()
     step, state = step_of(accumulate=2), state_of()
     for batch, value in zip(BATCHES, values, strict=True):
         state, metrics = step(state, batch)
@@ -92,9 +93,9 @@ def test_parts_of_a_batch_have_its_history(course):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4)
 
 
-def test_a_step_that_is_not_finite_leaves_the_history(course):
-    states, _ = course
-    state, metrics = step_of()(states[3], {"x": BATCHES[3]["x"] * np.float32(np.nan)})
+def test_a_step_that_is_not_finite_leaves_the_history():
+    states, _ = course()
+    state, metrics = step_of()(states[3], {"x": BATCHES[3]["x"] * jnp.nan})
     assert int(metrics["skipped"]) == 1
     for ours, theirs in zip(history_of(state), history_of(states[3]), strict=True):
         np.testing.assert_array_equal(ours, theirs)
