@@ -112,7 +112,7 @@ def solve(
     return Solution(ends, 6 * steps + 1)
 
 
-def _vmapped_at_once(slope: Slope, y: Any, start: jax.Array) -> Callable[[Any, jax.Array], Any]:
+def _vmapped_at_once(slope: Slope, y: Any, start: jax.Array) -> Callable[[Any, Any], Any]:
     """A function of one sample that calls slope once for the whole batch where it is vmapped over the batch of y."""
     size = len(jax.tree.leaves(y)[0])
     traced = jax.make_jaxpr(slope)(y, jnp.broadcast_to(start, (size,)))

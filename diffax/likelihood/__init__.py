@@ -1,6 +1,6 @@
-"""Likelihoods: log-densities by the probability-flow ODE, dequantization, and bits per dimension."""
+"""Likelihoods of a denoiser's generative model, (batch,) in nats: variational bounds and log-densities by the ODE."""
 
-from diffax.likelihood import dequantization, divergence, probability_flow
+from diffax.likelihood import dequantization, divergence, probability_flow, variational_bound
 from diffax.likelihood.dequantization import Bins, Dequantized, bits_per_dim
 from diffax.likelihood.probability_flow import LogDensity, log_density, log_likelihood
 
@@ -14,4 +14,5 @@ __all__ = [
     "log_density",
     "log_likelihood",
     "probability_flow",
+    "variational_bound",
 ]

@@ -11,6 +11,7 @@ from diffax import arrays
 from diffax.denoisers import probability_flow as flow
 from diffax.likelihood import dequantization, divergence
 from diffax.likelihood.dequantization import Bins, Dequantized
+from diffax.processes import bounds
 from diffax.typing import Denoiser, Keys, Numeric, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
@@ -92,7 +93,7 @@ def log_density(
         max_steps=max_steps,
     )
     x_end = y * norm_end
-    at_end = gaussian_log_density(x_end, schedule.sigma(end)) if prior is None else prior(x_end)
+    at_end = _gaussian(x_end, schedule.sigma(end)) if prior is None else prior(x_end)
     nats = at_end + dim * (integral.mean(1) + jnp.log(norm_end / norm_start))
     return LogDensity(nats, _standard_error(dim * integral, exact=probes is None), num_evaluations)
 
@@ -141,9 +142,9 @@ def log_likelihood(
     return result._replace(nats=result.nats + correction)
 
 
-def gaussian_log_density(x: Sample, std: Numeric) -> PerSample:
-    """The log-density of the isotropic Gaussian N(0, std^2), in nats."""
-    return -arrays.sum_per_sample((x / std) ** 2) / 2 - x[0].size * (jnp.log(2 * jnp.pi) / 2 + jnp.log(std))
+def _gaussian(x: Sample, std: jax.Array) -> PerSample:
+    """The log-density of N(0, std^2)."""
+    return arrays.sum_per_sample(bounds.gaussian_log_density(x, 0.0, 2 * jnp.log(std)))
 
 
 def _standard_error(values: Float[jax.Array, "batch probes"], *, exact: bool) -> PerSample:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from diffax import arrays
-from diffax.samplers.table import check_times, in_float64
+from diffax.samplers.table import check_times
 from diffax.typing import Denoiser, Numeric, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
@@ -46,7 +46,7 @@ def invert(denoiser: Denoiser, schedule: Schedule, x: Sample, times: npt.ArrayLi
       ValueError: times not strictly increasing in [0, 1], alpha = 0 at the last, sweeps < 1.
     """
     x = arrays.at_least_float32(x)
-    exact, times = in_float64(schedule), check_times(times, decreasing=False)
+    exact, times = arrays.in_float64(schedule), check_times(times, decreasing=False)
     alpha, sigma = exact.alpha(times), exact.sigma(times)
     if alpha[-1] == 0:
         raise ValueError(f"nothing can be inverted to pure noise (alpha = 0): end below t = {times[-1]:g}")
