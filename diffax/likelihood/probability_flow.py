@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from diffax import arrays
-from diffax.denoisers import probability_flow as flow
 from diffax.likelihood import dequantization, divergence
 from diffax.likelihood.dequantization import Bins, Dequantized
 from diffax.processes import bounds
+from diffax.processes import probability_flow as flow
 from diffax.typing import Denoiser, Keys, Numeric, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
@@ -49,7 +49,7 @@ def log_density(
     """The log-density of x at the time `start` under the model: that of the point where its ODE trajectory ends.
 
     log q_start(x) = log q_end(x_end) + integral of div (dy / dlambda) dlambda + D log (N_end / N_start), with the
-    normalized state y = x / N (denoisers.probability_flow), D the dimensions of a sample (arXiv:2011.13456, eq. 39;
+    normalized state y = x / N (processes.probability_flow), D the dimensions of a sample (arXiv:2011.13456, eq. 39;
     arXiv:1806.07366). Integrated in log-SNR, adaptively, each sample with its own steps. State and divergence are
     held to the tolerance each, the divergence in nats per dimension. float64 where x is, else float32.
 

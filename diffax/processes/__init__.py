@@ -1,6 +1,6 @@
 """The forward process: Gaussian conditionals, parameterizations (prediction types), distributions of training times."""
 
-from diffax.processes import bounds, gaussian, parameterizations, reverse_steps, time_sampling
+from diffax.processes import bounds, gaussian, parameterizations, probability_flow, reverse_steps, time_sampling
 from diffax.processes._edm_gaussian import EdmGaussian, Moments, edm_gaussian, moments
 from diffax.processes.gaussian import diffuse, marginal, posterior, prior_std, transition
 from diffax.processes.parameterizations import X0, Edm, Eps, FlowVelocity, Parameterization, Score, V, refuse_singular
@@ -24,6 +24,7 @@ __all__ = [
     "parameterizations",
     "posterior",
     "prior_std",
+    "probability_flow",
     "refuse_singular",
     "reverse_steps",
     "time_sampling",

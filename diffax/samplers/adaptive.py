@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from diffax import arrays
-from diffax.denoisers import probability_flow as flow
+from diffax.processes import probability_flow as flow
 from diffax.typing import Denoiser, Numeric, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
@@ -33,7 +33,7 @@ def probability_flow(
 ) -> Solution:
     """Solves the probability-flow ODE dx/dt = alpha' x_0 + sigma' eps adaptively, by Tsitouras' method of order 5.
 
-    arXiv:2011.13456, eq. 13, integrated in log-SNR (denoisers.probability_flow), pure noise and pure data included.
+    arXiv:2011.13456, eq. 13, integrated in log-SNR (processes.probability_flow), pure noise and pure data included.
     Each sample has its own step sizes; the batch takes as long as its slowest sample. float32 does not reach tolerances
     below about 1e-6. In float64 this is an accurate reference for the fixed-step samplers.
 
