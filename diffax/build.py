@@ -1,9 +1,9 @@
 """Factories of the objects that a configuration names; the only place where a string names a thing.
 
 Tables of what the names stand for, the slots of the configuration where they may stand, and functions that make the
-objects of a resolved configuration (resolve.py). build_data.py and build_training.py are the parts of it that concern
-data and training. Every function raises ValueError with one line that says what was expected, what came and what is
-valid.
+objects of a resolved configuration (resolve.py). build_data.py, build_training.py and build_likelihood.py are the parts
+of it that concern data, training and likelihoods. Every function raises ValueError with one line that says what was
+expected, what came and what is valid.
 """
 
 import functools
@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from diffax import (
     build_conditions,
     build_data,
+    build_likelihood,
     build_training,
     choices,
     conditions,
@@ -137,6 +138,8 @@ SLOTS: dict[str, Slot] = {
     "optimizer": build_training.OPTIMIZER_SLOT,
     "optimizer.decay": build_training.DECAY_SLOT,
     "evaluation.features": _FEATURES,
+    "likelihood.dequantization": build_likelihood.DEQUANTIZATION_SLOT,
+    "likelihood.divergence": build_likelihood.DIVERGENCE_SLOT,
     "sampler": Slot(SAMPLERS, passed=("schedule", "times", "churn_steps")),
     "sampler.grid": Slot(GRIDS, passed=("schedule", "num_steps", "num_train_steps")),
     "sampler.guidance": Slot(GUIDANCE, passed=("conditional", "conditionals", "unconditional", "schedule")),

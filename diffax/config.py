@@ -89,6 +89,18 @@ def default() -> ConfigDict:
                 "reference_size": 50_000,  # random examples of it, at most
                 "labels": "equal",  # each class in turn; or drawn at random
             },
+            # What --mode likelihood computes, by default.
+            "likelihood": {
+                "split": "held_out",  # or train
+                "num_examples": 1000,  # random examples of it, at most
+                # Noise that makes a density of discrete data: truncated_normal, uniform or variational.
+                "dequantization": choice("truncated_normal"),
+                "divergence": choice("rademacher"),  # or gaussian, with num_probes; or exact
+                "tolerance": 1e-4,  # relative and absolute, of the ODE solver
+                "variance": placeholder(str),  # of the bound's steps: small, large, learned; None: learned or small
+                "num_steps": placeholder(int),  # of the bound; None: those of a discrete schedule, or 1,000
+                "num_draws": 50,  # steps drawn for each example; 0 for all of them
+            },
             # Where metrics and pictures go beside the run directory's files; the key is the logger's name unless it has
             # a `name`.
             "loggers": {"tensorboard": choice("tensorboard")},
@@ -116,6 +128,7 @@ FREE = (
     "data.workers",
     "evaluation",
     "evaluators",
+    "likelihood",
     "loggers",
     "mesh",
     "model.remat",

@@ -70,6 +70,18 @@ def loss_by_log_snr(
         yield f"grad_norm_log_snr_{centre}", float(grad_norm)
 
 
+def bits_per_dim(step: int, trained: Any, data: Any, *, num_examples: int = 128) -> Iterator[tuple[str, Value]]:
+    """The variational bound of held-out examples in bits per dimension, or nats_per_dim of points; and its error.
+
+    A cheap form of --mode likelihood: config.likelihood.num_draws random steps of each example, the same examples and
+    noise at every step of training. Refused where config.sampler has guidance, thresholding or epsilon scaling.
+    """
+    values = trained.likelihoods(data.held_out, num_examples, ways=("bound",))["bound"]
+    name = "nats_per_dim" if trained.num_levels is None else "bits_per_dim"
+    yield name, float(values.mean())
+    yield f"{name}_standard_error", float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
 def sample_metrics(
     step: int,
     trained: Any,
@@ -107,4 +119,4 @@ def sample_metrics(
 
 
 # What config.evaluators chooses from, by their names.
-EVALUATORS = (samples, held_out_loss, loss_by_log_snr, sample_metrics)
+EVALUATORS = (samples, held_out_loss, loss_by_log_snr, bits_per_dim, sample_metrics)

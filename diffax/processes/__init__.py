@@ -5,6 +5,7 @@ from diffax.processes import (
     gaussian,
     importance_sampling,
     parameterizations,
+    probability_flow,
     reverse_steps,
     time_sampling,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "parameterizations",
     "posterior",
     "prior_std",
+    "probability_flow",
     "refuse_singular",
     "reverse_steps",
     "time_sampling",

@@ -19,8 +19,9 @@ from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from diffax import arrays, processes, resolve, samplers, sharding, streams, training
+from diffax.data.examples import Examples
+from diffax.runs import asked, likelihood, packing
 from diffax.runs import directory as run_directory
-from diffax.runs import asked, packing
 from diffax.runs.asked import Asked
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.model import DataDescription, Model
@@ -269,6 +270,29 @@ class Trained:
         scales = [scale for _, scale in rows.others]
         told = {"condition": condition, "negative": negative, "others": tuple(zip(others, scales, strict=True))}
         return noise, told
+
+    def likelihoods(
+        self,
+        examples: Examples,
+        rows: np.ndarray | int,
+        *,
+        ways: Sequence[str] = likelihood.WAYS,
+        average: int | str | None = None,
+        **options: Any,
+    ) -> dict[str, np.ndarray]:
+        """Negative log-likelihoods of examples per dimension, bits of images and nats of points, by config.likelihood.
+
+        Args:
+          rows: the numbers of the examples, or how many random ones.
+          ways: "ode", the probability-flow ODE, and "bound", the variational bound.
+          options: of runs.likelihood.Likelihood.measure, which says what is returned.
+
+        Raises:
+          ValueError: a model with guidance, thresholding or epsilon scaling (config.sampler).
+        """
+        rows = likelihood.random_rows(len(examples), rows) if isinstance(rows, int) else rows
+        params = self.params(average)
+        return likelihood.of(self.model).measure(params, self.mesh, examples, rows, ways=ways, **options)
 
     def losses(self, batch: training.Batch, log_snr: np.ndarray | None = None) -> np.ndarray:
         """The loss of every example of a preprocessed batch, (batch,), with the same noise at every call.

@@ -40,6 +40,11 @@ SMALL = {
     "own_parts": ["--config.train.num_steps=2", "--config.sampler.num_steps=2"],
     "sample": ["--num_samples=2", "--num_steps=3"],
     "evaluate": ["--num_samples=20", "--config.evaluation.reference_size=20", "--metrics=energy"],
+    "likelihood": [
+        "--config.likelihood.num_examples=2",
+        "--config.likelihood.num_draws=2",
+        "--config.likelihood.tolerance=0.1",
+    ],
     "context": ["--config.model.channels=8", "--config.model.groups=4", "--config.train.batch_size=4", *SHORT],
     "plan": MATRIX,
     "show": [],
