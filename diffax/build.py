@@ -77,6 +77,7 @@ TIME_DENSITIES = {
     "discrete_uniform": time_sampling.DiscreteUniform,
     "logit_normal": time_sampling.LogitNormal,
     "log_normal_sigma": time_sampling.LogNormalSigma,
+    "loss_second_moment": processes.importance_sampling.LossSecondMoment,
 }
 TIME_INPUTS = {
     "index": time_inputs.index,
@@ -131,8 +132,9 @@ SLOTS: dict[str, Slot] = {
     "model.time_input": Slot(TIME_INPUTS, is_function=True),
     "schedule": _SCHEDULE,
     "parameterization": Slot(PARAMETERIZATIONS, passed=("moments",)),
+    "loss": build_training.LOSS_SLOT,
     "loss.weighting": Slot(WEIGHTINGS),
-    "loss.time_density": Slot(TIME_DENSITIES),
+    "loss.time_density": Slot(TIME_DENSITIES, passed=("history",)),
     "optimizer": build_training.OPTIMIZER_SLOT,
     "optimizer.decay": build_training.DECAY_SLOT,
     "evaluation.features": _FEATURES,
@@ -151,8 +153,12 @@ GROUPS: dict[str, tuple[Slot, dict[str, Any]]] = {
     "evaluators": (Slot(EVALUATORS, is_function=True, nested={"features": (_FEATURES, "pixels")}), {"every": 5_000}),
     "loggers": (Slot(LOGGERS, passed=("workdir", "resume_step", "config")), {}),
 }
-# The option whose default is the value of another setting: the data have one standard deviation.
-SAME_AS = {"loss.weighting.sigma_data": "parameterization.sigma_data"}
+# Options whose default is the value of another setting: the data have one standard deviation, a chain one length.
+SAME_AS = {
+    "loss.weighting.sigma_data": "parameterization.sigma_data",
+    "loss.num_steps": "schedule.num_steps",
+    "loss.time_density.num_steps": "schedule.num_steps",
+}
 
 
 def schedule(config: ConfigDict) -> Schedule:
@@ -180,12 +186,22 @@ def weighting(config: ConfigDict) -> losses.weighting.Weighting:
 def time_density(config: ConfigDict) -> time_sampling.TimeDensity:
     """The density of training times, config.loss.time_density, stratified where config.loss.stratified says so."""
     density = _pytree(choices.make("loss.time_density", config.loss.time_density, SLOTS["loss.time_density"]))
+    if config.loss.stratified and isinstance(density, processes.importance_sampling.Adaptive):
+        raise ValueError(
+            f"loss.stratified is for densities that stay as they are, and {config.loss.time_density.name!r} follows "
+            "the losses: set loss.stratified=False"
+        )
     return time_sampling.Stratified(density) if config.loss.stratified else density
 
 
 def network(config: ConfigDict, sample_shape: tuple[int, ...], kinds: conditions.Kinds) -> Network:
-    """The network, config.model, for samples of a shape and conditions of these kinds."""
+    """The network, config.model, for samples of a shape and conditions of these kinds.
+
+    Its raw output has twice the channels of a sample where config.loss trains a variance.
+    """
     passed: dict[str, Any] = {"sample_shape": sample_shape, "conditions": dict(kinds)}
+    if build_training.learns_variance(config):
+        passed |= {"out_channels": 2 * sample_shape[-1], "out_dim": 2 * sample_shape[-1]}
     made = choices.make("model", config.model, SLOTS["model"], **passed)
     module = networks.as_network(made, config.model.name)
     if dict(module.conditions) != dict(kinds):

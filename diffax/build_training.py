@@ -1,5 +1,6 @@
 """Optimizer, averages and loss of the training step, from their configuration; part of build."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +9,17 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import build_conditions, choices, denoisers, sharding, training
+from diffax import build_conditions, choices, denoisers, losses, sharding, training
 from diffax.choices import Slot
 from diffax.data.dataset import in_memory
 from diffax.data.examples import Examples
 from diffax.typing import Network
 
+LOSSES: dict[str, losses.Loss] = {
+    "denoising": losses.denoising,
+    "hybrid": losses.hybrid,
+    "variational_bound": losses.variational_bound,
+}
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adam": training.adam, "muon": training.muon}
 DECAYS = {
     "constant": training.learning_rate.constant,
@@ -25,6 +31,7 @@ AVERAGES: dict[str, Callable[..., training.ema.Averaging]] = {
     "half_life": training.ema.HalfLife,
     "power": training.ema.Power.of_length,
 }
+LOSS_SLOT = Slot(LOSSES, passed=("weighting", "time_density", "eps", "t", "teacher", "num_levels"), is_function=True)
 OPTIMIZER_SLOT = Slot(OPTIMIZERS)
 DECAY_SLOT = Slot(DECAYS, passed=("num_steps",))
 AVERAGE_SLOT = Slot(AVERAGES)
@@ -73,14 +80,53 @@ def snapshot_dtype(config: ConfigDict) -> Any:
     return _SNAPSHOT_DTYPES[name]
 
 
-def loss(config: ConfigDict, network: Network, time_input: denoisers.TimeInput) -> training.BatchLoss:
-    """The denoising loss of a batch under the network, with conditions dropped for classifier-free guidance."""
+def learns_variance(config: ConfigDict) -> bool:
+    """Whether config.loss trains the variance of the reverse steps: the network then has twice the data's channels."""
+    chosen = choices.lookup("loss", config.loss.name, LOSS_SLOT)
+    return chosen is losses.hybrid or config.loss.get("variance") == "learned"
+
+
+def loss(
+    config: ConfigDict, network: Network, time_input: denoisers.TimeInput, num_levels: int | None = None
+) -> training.BatchLoss:
+    """The loss of a batch under the network, config.loss, with conditions dropped for classifier-free guidance.
+
+    num_levels: of the data; None for points.
+    """
+    chosen = choices.make("loss", config.loss, LOSS_SLOT)
+    if "num_levels" in choices.parameters(chosen):
+        chosen = functools.partial(chosen, num_levels=None if config.data.dequantize else num_levels)
     return training.make_loss(
         network,
         time_input=time_input,
+        loss=chosen,
         condition_names=tuple(network.conditions),
         drop_condition=build_conditions.dropping(config, network.conditions),
     )
+
+
+def check_loss(config: ConfigDict, num_levels: int | None, channels: int, out_channels: int) -> None:
+    """Raises ValueError for a config.loss that does not go with the data or the network.
+
+    Args:
+      num_levels: of the data; None for points.
+      channels, out_channels: of the data and of the network's raw output.
+    """
+    chosen, name = choices.lookup("loss", config.loss.name, LOSS_SLOT), config.loss.name
+    if "decoder" in config.loss:
+        losses.decoder_levels(config.loss.decoder, None if config.data.dequantize else num_levels)
+    if config.loss.stable_targets and "teacher" not in choices.parameters(chosen):
+        raise ValueError(f"loss.stable_targets is for losses with a regression target, and {name!r} has none")
+    if learns_variance(config) and out_channels != 2 * channels:
+        raise ValueError(
+            f"loss {name!r} trains a variance, for which a network has twice the channels of the data; this one has "
+            f"{out_channels} for {channels}: use a network with out_channels, such as unet, or loss 'denoising'"
+        )
+    if not learns_variance(config) and out_channels == 2 * channels:
+        raise ValueError(
+            f"loss {name!r} trains no variance, and this network has twice the channels of the data for one: use loss "
+            "'hybrid' or 'variational_bound'"
+        )
 
 
 def reference_data(config: ConfigDict, network: Network, examples: Examples) -> np.ndarray | None:

@@ -50,6 +50,7 @@ def default() -> ConfigDict:
             "schedule": choice("cosine"),
             "parameterization": choice("v"),
             "loss": {
+                "name": "denoising",  # or hybrid, variational_bound, which train the variance of reverse steps
                 "weighting": choice("velocity"),
                 "time_density": choice("uniform"),
                 "stratified": False,  # one training time from each of batch_size equal slices of probability

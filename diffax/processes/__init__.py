@@ -1,6 +1,14 @@
 """The forward process: Gaussian conditionals, parameterizations (prediction types), distributions of training times."""
 
-from diffax.processes import bounds, gaussian, parameterizations, probability_flow, reverse_steps, time_sampling
+from diffax.processes import (
+    bounds,
+    gaussian,
+    importance_sampling,
+    parameterizations,
+    probability_flow,
+    reverse_steps,
+    time_sampling,
+)
 from diffax.processes._edm_gaussian import EdmGaussian, Moments, edm_gaussian, moments
 from diffax.processes.gaussian import diffuse, marginal, posterior, prior_std, transition
 from diffax.processes.parameterizations import X0, Edm, Eps, FlowVelocity, Parameterization, Score, V, refuse_singular
@@ -19,6 +27,7 @@ __all__ = [
     "diffuse",
     "edm_gaussian",
     "gaussian",
+    "importance_sampling",
     "marginal",
     "moments",
     "parameterizations",

@@ -144,6 +144,7 @@ class Model:
             time_input=build.time_input(config, schedule),
         )
         model.check_sampler()
+        build_training.check_loss(config, data.num_levels, data.sample_shape[-1], model.output_shape[-1])
         return model
 
     def check_sampler(self) -> None:
@@ -151,7 +152,7 @@ class Model:
         build.check_denoiser(self.config, self.network)
         table = self.sampler_table()
         # Traces the network, whose own checks of shapes speak here.
-        out, channels = self.output_shape(), self.data.sample_shape[-1]
+        out, channels = self.output_shape, self.data.sample_shape[-1]
         if table.c_large is not None and out[-1] != 2 * channels:
             raise ValueError(
                 f"sampler {self.config.sampler.name!r} needs a network with learned variance, of twice the channels of "
@@ -161,7 +162,7 @@ class Model:
     @functools.cached_property
     def loss(self) -> training.BatchLoss:
         """The training loss, of plain parameters."""
-        return build_training.loss(self.config, self.network, self.time_input)
+        return build_training.loss(self.config, self.network, self.time_input, self.data.num_levels)
 
     @functools.cached_property
     def hyperparameters(self) -> training.Hyperparameters:
@@ -180,6 +181,7 @@ class Model:
         """Initial parameters. Run it under jit or eval_shape."""
         return self.network.init(key, self.data.sample_shape)
 
+    @functools.cached_property
     def output_shape(self) -> tuple[int, ...]:
         """The shape of the network's raw output for one sample."""
 

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 
 
 def value_and_grad(
-    mean_loss: Callable[..., jax.Array], params: Any, examples: tuple[Any, ...], num_parts: int
-) -> tuple[jax.Array, Any]:
-    """mean_loss(params, *examples) and its gradient in params, with the memory of a batch num_parts times smaller.
+    mean_loss: Callable[..., tuple[jax.Array, Any]], params: Any, examples: tuple[Any, ...], num_parts: int
+) -> tuple[tuple[jax.Array, Any], Any]:
+    """((loss, each), gradient in params) of mean_loss, with the memory of a batch num_parts times smaller.
 
     Args:
-      mean_loss: the mean of a loss of every example by itself: means of equal parts are then averaged exactly.
+      mean_loss: (params, *examples) to the mean of a loss of every example by itself, and to anything of every example,
+        a pytree whose leaves have a batch axis. Means of equal parts are averaged exactly.
       examples: pytrees whose leaves have a batch axis.
 
     Raises:
@@ -21,14 +22,19 @@ def value_and_grad(
     """
     batch_size = len(jax.tree.leaves(examples)[0])
     check_divides(num_parts, batch_size)
+    part_of = jax.value_and_grad(mean_loss, has_aux=True)
+    if num_parts == 1:
+        return part_of(params, *examples)
 
-    def add_part(total: Any, part: tuple[Any, ...]) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, jax.value_and_grad(mean_loss)(params, *_after(total, part))), None
+    def add_part(total: Any, part: tuple[Any, ...]) -> tuple[Any, Any]:
+        (value, each), grads = part_of(params, *_after(total, part))
+        return jax.tree.map(jnp.add, total, (value, grads)), each
 
     total = jax.tree.map(jnp.zeros_like, (jnp.zeros((), jnp.result_type(*jax.tree.leaves(params))), params))
     parts = jax.tree.map(lambda leaf: _cut(leaf, num_parts), examples)
-    total, _ = jax.lax.scan(add_part, total, parts, unroll=unrolled())
-    return jax.tree.map(lambda leaf: leaf / num_parts, total)
+    total, each = jax.lax.scan(add_part, total, parts, unroll=unrolled())
+    value, grads = jax.tree.map(lambda leaf: leaf / num_parts, total)
+    return (value, jax.tree.map(_joined, each)), grads
 
 
 def check_divides(num_parts: int, batch_size: int) -> None:
@@ -62,3 +68,8 @@ def _cut(leaf: jax.Array, num_parts: int) -> jax.Array:
     contiguous parts, each part would be the business of some of the devices.
     """
     return jnp.moveaxis(leaf.reshape(-1, num_parts, *leaf.shape[1:]), 1, 0)
+
+
+def _joined(leaf: jax.Array) -> jax.Array:
+    """(batch, ...) of the parts (parts, batch / parts, ...) of `_cut`."""
+    return jnp.moveaxis(leaf, 0, 1).reshape(-1, *leaf.shape[2:])

@@ -11,6 +11,7 @@ import optax
 from diffax import arrays, streams
 from diffax.losses.weighting import Weighting
 from diffax.processes import Parameterization
+from diffax.processes.importance_sampling import Adaptive
 from diffax.processes.time_sampling import TimeDensity
 from diffax.training import ema
 from diffax.typing import Array, Numeric, Schedule
@@ -45,6 +46,7 @@ class TrainState:
     key: the key of the run's seed, never advanced.
     ema: the exponential moving averages of params, one for each of hyperparameters.averagings, as a tuple; the run is
       judged by the first.
+    history: what an adaptive density of training times remembers; () for all others.
     skipped: how many of the steps changed nothing, since their loss or gradient was not finite; skipped_in_a_row: the
       latest ones.
     hyperparameters: from the configuration; a checkpoint holds everything else (`saved`).
@@ -55,14 +57,16 @@ class TrainState:
     params: Any
     opt_state: optax.OptState
     ema: tuple[Any, ...]
+    history: Any
     skipped: jax.Array
     skipped_in_a_row: jax.Array
     hyperparameters: Hyperparameters
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint holds. Averages are named by their index, so that one can be restored by itself."""
+        without = {"hyperparameters"} if jax.tree.leaves(self.history) else {"hyperparameters", "history"}
         fields = (field.name for field in dataclasses.fields(self))
-        saved = {name: getattr(self, name) for name in fields if name != "hyperparameters"}
+        saved = {name: getattr(self, name) for name in fields if name not in without}
         return saved | {"ema": {str(index): average for index, average in enumerate(self.ema)}}
 
     def with_saved(self, saved: dict[str, Any]) -> "TrainState":
@@ -84,12 +88,14 @@ def init_state(
     """
     key = jax.random.key(seed)
     params = init_params(jax.random.fold_in(key, streams.INIT))
+    density = hyperparameters.time_density
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         key=key,
         params=params,
         opt_state=optimizer.init(params),
         ema=tuple(jax.tree.map(jnp.copy, params) for _ in hyperparameters.averagings),
+        history=density.init_history() if isinstance(density, Adaptive) else (),
         skipped=jnp.zeros((), jnp.int32),
         skipped_in_a_row=jnp.zeros((), jnp.int32),
         hyperparameters=jax.tree.map(lambda number: jnp.asarray(number, jnp.result_type(float)), hyperparameters),

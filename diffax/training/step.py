@@ -1,4 +1,4 @@
-"""The training step as a pure function: denoising loss, gradient, optimizer update and EMA."""
+"""The training step as a pure function: loss, gradient, optimizer update and EMA."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,9 +11,12 @@ import optax
 from diffax import arrays, denoisers, losses, streams
 from diffax.data.device_dataset import DeviceDataset
 from diffax.denoisers.network import ApplyFn, TimeInput
+from diffax.processes.importance_sampling import Adaptive
+from diffax.processes.time_sampling import TimeDensity
 from diffax.training import accumulation, ema
 from diffax.training.learning_rate import LearningRateShape
 from diffax.training.state import Hyperparameters, TrainState, sample_keys
+from diffax.typing import Schedule
 
 Batch = dict[str, Any]
 Metrics = dict[str, jax.Array]
@@ -45,18 +48,20 @@ def make_loss(
     apply_fn: ApplyFn,
     *,
     time_input: TimeInput,
+    loss: losses.Loss = losses.denoising,
     condition_names: tuple[str, ...] = (),
     drop_condition: DropCondition | None = None,
 ) -> BatchLoss:
-    """The denoising loss of batch["x"] under its own condition, as a BatchLoss.
+    """The loss of a network on batch["x"] under its own condition, as a BatchLoss.
 
     Args:
+      loss: one of losses, with its options set.
       condition_names: the entries of a batch that are the network's conditions, such as "label"; one that a batch does
         not have is null.
       drop_condition: replaces conditions of some samples by their null values, for classifier-free guidance.
     """
 
-    def loss(
+    def batch_loss(
         params: Any, hyperparameters: Hyperparameters, batch: Batch, keys: jax.Array, t: jax.Array | None = None
     ) -> jax.Array:
         loss_keys, drop_keys = arrays.split_keys(keys, 2)
@@ -68,7 +73,8 @@ def make_loss(
             apply_fn, params, schedule, parameterization, time_input=time_input, condition=condition
         )
         reference = hyperparameters.reference
-        return losses.denoising(
+        target: dict[str, Any] = {} if reference is None else {"teacher": denoisers.empirical(schedule, reference)}
+        return loss(
             loss_keys,
             predict,
             schedule,
@@ -77,16 +83,16 @@ def make_loss(
             weighting=hyperparameters.weighting,
             time_density=hyperparameters.time_density,
             t=t,
-            teacher=None if reference is None else denoisers.empirical(schedule, reference),
+            **target,
         )
 
-    return loss
+    return batch_loss
 
 
-def draw_times(hyperparameters: Hyperparameters, keys: jax.Array) -> jax.Array:
+def draw_times(density: TimeDensity | Adaptive, schedule: Schedule, keys: jax.Array) -> jax.Array:
     """The times that a loss of make_loss draws by the keys of a whole batch."""
     loss_keys, _ = arrays.split_keys(keys, 2)
-    return losses.draw_times(loss_keys, hyperparameters.schedule, hyperparameters.time_density)
+    return losses.draw_times(loss_keys, schedule, density)
 
 
 def make_train_step(
@@ -117,7 +123,7 @@ def make_train_step(
         keys = sample_keys(state.key, state.step, len(batch["x"]))
         batch = preprocessed(batch, keys, preprocess)
 
-        value, grads = _value_and_grad(loss, state, batch, keys, accumulate)
+        value, grads, history = _value_and_grad(loss, state, batch, keys, accumulate)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         learning_rate = state.hyperparameters.learning_rate * jnp.asarray(shape(state.step), jnp.float32)
         params = jax.tree.map(lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates)
@@ -125,7 +131,7 @@ def make_train_step(
             ema.update(average, params, averaging.share(state.step, len(keys)))
             for average, averaging in zip(state.ema, state.hyperparameters.averagings, strict=True)
         )
-        updated = dataclasses.replace(state, params=params, opt_state=opt_state, ema=averages)
+        updated = dataclasses.replace(state, params=params, opt_state=opt_state, ema=averages, history=history)
         grad_norm = optax.tree.norm(grads)
         state = _advanced(state, updated, jnp.isfinite(value) & jnp.isfinite(grad_norm))
         metrics = {"loss": value, "grad_norm": grad_norm, "learning_rate": learning_rate}
@@ -136,17 +142,21 @@ def make_train_step(
 
 def _value_and_grad(
     loss: BatchLoss, state: TrainState, batch: Batch, keys: jax.Array, num_parts: int
-) -> tuple[jax.Array, Any]:
-    """The mean loss of a batch and its gradient."""
+) -> tuple[jax.Array, Any, Any]:
+    """The mean loss of a batch, its gradient, and the history of training times after it."""
+    density, schedule = state.hyperparameters.time_density, state.hyperparameters.schedule
+    adaptive = density.with_history(state.history) if isinstance(density, Adaptive) else None
+    # Drawn here: a time may depend on the example's place in the whole batch.
+    t = draw_times(density if adaptive is None else adaptive, schedule, keys)
+    weight = None if adaptive is None else adaptive.importance_weight(t)
 
-    def mean_loss(params: Any, *examples: Any) -> jax.Array:
-        return loss(params, state.hyperparameters, *examples).mean()
+    def mean_loss(params: Any, *examples: Any) -> tuple[jax.Array, jax.Array]:
+        *rest, weight = examples
+        each = loss(params, state.hyperparameters, *rest)
+        return (each if weight is None else weight * each).mean(), each
 
-    if num_parts == 1:
-        return jax.value_and_grad(mean_loss)(state.params, batch, keys)
-    # A time may depend on the example's place in the whole batch.
-    t = draw_times(state.hyperparameters, keys).astype(batch["x"].dtype)
-    return accumulation.value_and_grad(mean_loss, state.params, (batch, keys, t), num_parts)
+    (value, each), grads = accumulation.value_and_grad(mean_loss, state.params, (batch, keys, t, weight), num_parts)
+    return value, grads, state.history if adaptive is None else adaptive.updated(t, each)
 
 
 def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> TrainState:
@@ -162,6 +172,7 @@ def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> Tra
         params=choose(updated.params, before.params),
         opt_state=choose(updated.opt_state, before.opt_state),
         ema=choose(updated.ema, before.ema),
+        history=choose(updated.history, before.history),
         skipped=before.skipped + (~finite).astype(jnp.int32),
         skipped_in_a_row=jnp.where(finite, 0, before.skipped_in_a_row + 1),
     )

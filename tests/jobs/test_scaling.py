@@ -30,6 +30,11 @@ POINTS = (
     "--config.data=tests.told:points",
     "--config.conditions.label.drop=0.3",
     "--config.conditions.place=vector",
+    # At times that follow the losses of all examples of a batch.
+    "--config.loss.stratified=False",
+    "--config.loss.time_density.name=loss_second_moment",
+    "--config.loss.time_density.num_steps=4",
+    "--config.loss.time_density.history_length=3",
 )
 
 

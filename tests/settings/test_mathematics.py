@@ -172,6 +172,12 @@ TIME_DENSITIES = [
         time_sampling.LogNormalSigma,
         2 / np.pi * np.arctan(np.exp(-0.5 + 0.8 * NORMAL)),
     ),
+    (
+        "loss_second_moment",
+        {"num_steps": 7, "history_length": 3, "uniform_share": 0.1},
+        processes.importance_sampling.LossSecondMoment,
+        (np.floor(7 * U) + 1) / 7,  # before there are losses
+    ),
 ]
 
 
@@ -191,6 +197,29 @@ def test_stratified():
     assert np.all(np.diff(times) > 0)
     independent = build.time_density(chosen("loss.time_density", "logit_normal", options, loss__stratified=False))
     assert np.any(np.diff(independent.sample(KEYS, schedules.Cosine())) < 0)
+
+
+def test_options_of_times_that_follow_the_losses():
+    """Shares 0.9 m / sum(m) + 0.1 / 2 of the roots of the second moments m of the latest three losses."""
+    options = {"num_steps": 2, "history_length": 3, "uniform_share": 0.1}
+    density = build.time_density(chosen("loss.time_density", "loss_second_moment", options))
+    history, t = density.init_history(), jnp.asarray([0.5, 1, 0.5, 1, 0.5, 1])
+    assert history.losses.shape == (2, 3)
+    density = density.with_history(density.with_history(history).updated(t, jnp.asarray([3.0, 1, 3, 1, 3, 1])))
+    np.testing.assert_allclose(density.probabilities(), [0.9 * 0.75 + 0.05, 0.9 * 0.25 + 0.05], rtol=1e-5)
+    with pytest.raises(
+        ValueError, match=r"loss.stratified is for densities that stay as they are, and 'loss_second_mo"
+    ):
+        build.time_density(chosen("loss.time_density", "loss_second_moment", {}, loss__stratified=True))
+
+
+def test_a_chain_has_the_length_of_the_schedule():
+    settings = {"schedule": "discrete_cosine", "schedule.num_steps": 40, "loss": "hybrid"}
+    for density in ("discrete_uniform", "loss_second_moment"):
+        config = changed(settings | {"loss.time_density": density})
+        assert config.loss.num_steps == config.loss.time_density.num_steps == 40
+    assert changed(settings | {"loss.num_steps": 8}).loss.num_steps == 8
+    assert changed({"loss": "hybrid"}).loss.num_steps == 1000
 
 
 # Name, schedule, value at T.
