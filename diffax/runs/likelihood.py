@@ -53,7 +53,7 @@ class Likelihood:
         """
         config, num_levels = model.config, model.data.num_levels
         build_likelihood.check_likelihood(config)
-        is_learned = model.output_shape()[-1] == 2 * model.data.sample_shape[-1]
+        is_learned = model.output_shape[-1] == 2 * model.data.sample_shape[-1]
         variance = config.likelihood.variance or ("learned" if is_learned else "small")
         if variance == "learned" and not is_learned:
             raise ValueError("likelihood.variance = 'learned' needs a model with a learned variance: use small or large")
