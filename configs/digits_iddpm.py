@@ -2,8 +2,8 @@
 
     python launch.py --config configs/digits_iddpm.py
 
-The recipe of digits_ddpm.py but for what the paper changes: a learned variance with the hybrid loss, the cosine schedule,
-and ancestral sampling with the learned variance, over all 1,000 steps or any number of them:
+The recipe of digits_ddpm.py but for what the paper changes: a learned variance with the hybrid loss, the cosine
+schedule, and ancestral sampling with the learned variance, over all 1,000 steps or any number of them:
 
     python launch.py --workdir RUN --mode sample --config.sampler.num_steps=50
 

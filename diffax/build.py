@@ -188,8 +188,8 @@ def time_density(config: ConfigDict) -> time_sampling.TimeDensity:
     density = _pytree(choices.make("loss.time_density", config.loss.time_density, SLOTS["loss.time_density"]))
     if config.loss.stratified and isinstance(density, processes.importance_sampling.Adaptive):
         raise ValueError(
-            f"loss.stratified is for densities that stay as they are, and {config.loss.time_density.name!r} follows the "
-            "losses: set loss.stratified=False"
+            f"loss.stratified is for densities that stay as they are, and {config.loss.time_density.name!r} follows "
+            "the losses: set loss.stratified=False"
         )
     return time_sampling.Stratified(density) if config.loss.stratified else density
 

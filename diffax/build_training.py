@@ -31,9 +31,7 @@ AVERAGES: dict[str, Callable[..., training.ema.Averaging]] = {
     "half_life": training.ema.HalfLife,
     "power": training.ema.Power.of_length,
 }
-LOSS_SLOT = Slot(
-    LOSSES, passed=("weighting", "time_density", "eps", "t", "teacher", "num_levels"), is_function=True
-)
+LOSS_SLOT = Slot(LOSSES, passed=("weighting", "time_density", "eps", "t", "teacher", "num_levels"), is_function=True)
 OPTIMIZER_SLOT = Slot(OPTIMIZERS)
 DECAY_SLOT = Slot(DECAYS, passed=("num_steps",))
 AVERAGE_SLOT = Slot(AVERAGES)

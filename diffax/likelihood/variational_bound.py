@@ -159,4 +159,4 @@ def _predicted(
     """The steps and the prediction at the start of each, one step for each sample."""
     noise_keys = jax.vmap(lambda key: jax.random.fold_in(key, stream))(keys)
     x_t = steps.noisy(x_0, arrays.normal_like(noise_keys, x_0))
-    return steps, Prediction(*(None if half is None else half.astype(x_0.dtype) for half in denoiser(x_t, steps.t)))
+    return steps, jax.tree.map(lambda half: half.astype(x_0.dtype), denoiser(x_t, steps.t))

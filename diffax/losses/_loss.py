@@ -1,6 +1,6 @@
 """What all losses share: their signature, and the noisy data that they are evaluated at."""
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Float
@@ -51,7 +51,6 @@ class Loss(Protocol):
         weighting: Weighting,
         time_density: TimeDensity,
         t: PerSample | None = None,
-        **options: Any,
     ) -> PerSample: ...
 
 

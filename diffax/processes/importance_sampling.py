@@ -19,7 +19,7 @@ from diffax.typing import Keys, Numeric, Schedule
 
 @runtime_checkable
 class Adaptive(Protocol):
-    """A time density (time_sampling.TimeDensity) that follows the losses. Without a history it draws as before training.
+    """A time density (time_sampling.TimeDensity) that follows the losses; without a history, as before training.
 
     log_density is that of the distribution that it stands in for, so that loss weightings are unaffected.
     """
@@ -51,7 +51,7 @@ class LossHistory(NamedTuple):
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class LossSecondMoment:
-    """Discrete times t = (i + 1) / T drawn in proportion to sqrt(E[loss_i^2]): improved DDPM (arXiv:2102.09672, eq. 18).
+    """Discrete times t = (i + 1) / T in proportion to sqrt(E[loss_i^2]): improved DDPM (arXiv:2102.09672, eq. 18).
 
     The expectation is over the latest losses of each step. Until every step has had so many, times are uniform. It
     stands in for DiscreteUniform(T), and lowers the variance of a loss whose size differs between steps, such as the
@@ -105,9 +105,7 @@ class LossSecondMoment:
         is_kept = rank >= is_same.sum(1) - self.history_length
         place = (counts[index] + rank) % self.history_length
         row = jnp.where(is_kept, index, self.num_steps)  # beyond the last row: dropped
-        return LossHistory(
-            past.at[row, place].set(losses.astype(past.dtype), mode="drop"), counts.at[index].add(1)
-        )
+        return LossHistory(past.at[row, place].set(losses.astype(past.dtype), mode="drop"), counts.at[index].add(1))
 
     def _index(self, t: Times) -> Int[jax.Array, " batch"]:
         return jnp.clip(jnp.round(t * self.num_steps).astype(jnp.int32) - 1, 0, self.num_steps - 1)

@@ -1,8 +1,8 @@
 """Steps of the reverse process as a chain of Gaussians, and what each adds to the variational bound.
 
 A chain has noise levels t_N > ... > t_1 at which the denoiser is evaluated. Step n goes from t_n to t_(n-1), the last
-one from t_1 to data. Its Gaussian p(x_s | x_t) has the mean of the posterior q(x_s | x_t, x_0) at the predicted x_0, and
-one of the variances
+one from t_1 to data. Its Gaussian p(x_s | x_t) has the mean of the posterior q(x_s | x_t, x_0) at the predicted x_0,
+and one of the variances
 
   small    that of q(x_s | x_t, x_0), DDPM's beta-tilde
   large    that of q(x_t | x_s), DDPM's beta
@@ -187,8 +187,8 @@ def _log_variance(steps: ReverseSteps, prediction: Prediction, x_0: Sample, vari
     fraction = prediction.log_variance_fraction
     if fraction is None:
         raise ValueError(
-            "variance = 'learned' needs a denoiser whose prediction has a log_variance_fraction, that of a network with "
-            "a learned variance; for this one use 'small' or 'large'"
+            "variance = 'learned' needs a denoiser whose prediction has a log_variance_fraction, that of a network "
+            "with a learned variance; for this one use 'small' or 'large'"
         )
     fraction = fraction.astype(x_0.dtype)
     return (1 - fraction) * small + fraction * large

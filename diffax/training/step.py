@@ -73,7 +73,7 @@ def make_loss(
             apply_fn, params, schedule, parameterization, time_input=time_input, condition=condition
         )
         reference = hyperparameters.reference
-        target = {} if reference is None else {"teacher": denoisers.empirical(schedule, reference)}
+        target: dict[str, Any] = {} if reference is None else {"teacher": denoisers.empirical(schedule, reference)}
         return loss(
             loss_keys,
             predict,
@@ -144,12 +144,11 @@ def _value_and_grad(
     loss: BatchLoss, state: TrainState, batch: Batch, keys: jax.Array, num_parts: int
 ) -> tuple[jax.Array, Any, Any]:
     """The mean loss of a batch, its gradient, and the history of training times after it."""
-    density = state.hyperparameters.time_density
-    is_adaptive = isinstance(density, Adaptive)
-    density = density.with_history(state.history) if is_adaptive else density
+    density, schedule = state.hyperparameters.time_density, state.hyperparameters.schedule
+    adaptive = density.with_history(state.history) if isinstance(density, Adaptive) else None
     # Drawn here: a time may depend on the example's place in the whole batch.
-    t = draw_times(density, state.hyperparameters.schedule, keys).astype(arrays.at_least_float32(batch["x"]).dtype)
-    weight = density.importance_weight(t) if is_adaptive else None
+    t = draw_times(density if adaptive is None else adaptive, schedule, keys)
+    weight = None if adaptive is None else adaptive.importance_weight(t)
 
     def mean_loss(params: Any, *examples: Any) -> tuple[jax.Array, jax.Array]:
         *rest, weight = examples
@@ -157,7 +156,7 @@ def _value_and_grad(
         return (each if weight is None else weight * each).mean(), each
 
     (value, each), grads = accumulation.value_and_grad(mean_loss, state.params, (batch, keys, t, weight), num_parts)
-    return value, grads, density.updated(t, each) if is_adaptive else state.history
+    return value, grads, state.history if adaptive is None else adaptive.updated(t, each)
 
 
 def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> TrainState:

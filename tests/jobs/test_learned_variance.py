@@ -1,4 +1,4 @@
-"""A model with a learned variance from the command line: trained by importance sampling, stopped, continued, sampled."""
+"""A model with a learned variance from the command line: trained at adaptive times, stopped, continued, sampled."""
 
 import pathlib
 import shutil

@@ -121,8 +121,8 @@ def test_points_have_nats_per_dimension_those_of_a_gaussian_where_the_network_ou
     ("arguments", "said"),
     [
         (
-            ("--config.sampler.guidance=classifier_free",),
-            "there is no likelihood of samples drawn with guidance (classif",
+            ("--config.sampler.guidance=classifier_free", "--config.sampler.guidance.scale=2"),
+            "there is no likelihood of samples drawn with guidance (classifier_free)",
         ),
         (("--config.sampler.thresholding=thresholded",), "samples drawn with thresholding (thresholded)"),
         (("--config.sampler.epsilon_scale=1.01",), "samples drawn with epsilon scaling (1.01)"),

@@ -151,9 +151,11 @@ def test_times_are_rounded_up_to_the_chain(num):
 
 
 def test_what_cannot_be_is_refused(unchecked):
-    with pytest.raises(ValueError, match="loss.decoder = 'discretized' is for images of discrete levels, and these data"):
+    with pytest.raises(
+        ValueError, match=r"loss.decoder = 'discretized' is for images of discrete levels, and these data"
+    ):
         loss_of(losses.hybrid, num_levels=None)
-    with pytest.raises(ValueError, match="loss.decoder must be one of discretized, gaussian, got 'tanh'"):
+    with pytest.raises(ValueError, match=r"loss.decoder must be one of discretized, gaussian, got 'tanh'"):
         losses.decoder_levels("tanh", 17)
     with pytest.raises(ValueError, match="a chain needs num_steps >= 2, got 1"):
         loss_of(losses.hybrid, num_steps=1)

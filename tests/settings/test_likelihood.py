@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diffax import build, build_likelihood, schedules
+from diffax.denoisers import time_inputs
 from diffax.likelihood.dequantization import Bins
 from tests.settings.changed import assert_complete, changed, chosen
 
@@ -52,3 +53,11 @@ def test_the_chain_of_the_bound_has_all_steps_of_a_discrete_schedule_or_so_many(
     np.testing.assert_allclose(times("cosine", num_steps=4), [1, 0.75, 0.5, 0.25])
     with pytest.raises(ValueError, match="num_steps must be >= 1 and <= 1000, got 1001"):
         times("discrete_linear", num_steps=1001)
+
+
+def test_the_index_of_an_ode_is_not_rounded():
+    schedule, t = schedules.Discrete.linear(100), np.array([0.0, 0.01, 0.125, 1.0])
+    np.testing.assert_allclose(time_inputs.fractional_index(schedule, t), [0, 0, 11.5, 99], atol=1e-4)
+    assert (np.diff(time_inputs.fractional_index(schedule, np.linspace(0.02, 1, 200))) > 0).all()
+    with pytest.raises(ValueError, match="needs a Discrete schedule, got Flow"):
+        time_inputs.fractional_index(schedules.Flow(), t)

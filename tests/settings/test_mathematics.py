@@ -207,7 +207,9 @@ def test_options_of_times_that_follow_the_losses():
     assert history.losses.shape == (2, 3)
     density = density.with_history(density.with_history(history).updated(t, jnp.asarray([3.0, 1, 3, 1, 3, 1])))
     np.testing.assert_allclose(density.probabilities(), [0.9 * 0.75 + 0.05, 0.9 * 0.25 + 0.05], rtol=1e-5)
-    with pytest.raises(ValueError, match="loss.stratified is for densities that stay as they are, and 'loss_second_mo"):
+    with pytest.raises(
+        ValueError, match=r"loss.stratified is for densities that stay as they are, and 'loss_second_mo"
+    ):
         build.time_density(chosen("loss.time_density", "loss_second_moment", {}, loss__stratified=True))
 
 

@@ -212,7 +212,11 @@ def test_loss(name, options, function):
 
 
 REFUSED_LOSSES = [
-    ({"loss": "hybrid"}, {}, "loss.decoder = 'discretized' is for images of discrete levels, and these data are points"),
+    (
+        {"loss": "hybrid"},
+        {},
+        "loss.decoder = 'discretized' is for images of discrete levels, and these data are points",
+    ),
     ({"loss": "hybrid", "model": "tests.tiny:Network"}, {"num_levels": 17}, "has 2 for 2: use a network with out_chan"),
     ({"loss": "hybrid", "data.dequantize": True}, {"num_levels": 17}, "these data are points or dequantised"),
     (
@@ -284,7 +288,13 @@ def test_clipping_is_by_the_global_norm():
 
 @pytest.mark.parametrize(
     ("path", "cases"),
-    [("optimizer.decay", DECAYS), ("ema", AVERAGES), ("optimizer", OPTIMIZERS), ("data.augment", AUGMENTATIONS), ("loss", LOSSES)],
+    [
+        ("optimizer.decay", DECAYS),
+        ("ema", AVERAGES),
+        ("optimizer", OPTIMIZERS),
+        ("data.augment", AUGMENTATIONS),
+        ("loss", LOSSES),
+    ],
 )
 def test_every_name_and_option_is_here(path, cases):
     assert_complete(path, [case[:2] for case in cases])
