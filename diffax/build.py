@@ -49,6 +49,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "discrete_cosine": schedules.Discrete.cosine,
     "discrete_sigmoid": schedules.Discrete.sigmoid,
     "shifted": schedules.Shifted,
+    "learned": schedules.Learned.initial,
 }
 PARAMETERIZATIONS: dict[str, Callable[..., processes.Parameterization]] = {
     "eps": processes.Eps,
@@ -70,6 +71,7 @@ WEIGHTINGS = {
     "velocity": losses.weighting.Velocity,
     "flow": losses.weighting.Flow,
     "variational": losses.weighting.Variational,
+    "learned": losses.weighting.Learned.initial,
 }
 TIME_DENSITIES = {
     "uniform": time_sampling.Uniform,

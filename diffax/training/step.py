@@ -11,7 +11,7 @@ import optax
 from diffax import arrays, denoisers, losses, streams
 from diffax.data.device_dataset import DeviceDataset
 from diffax.denoisers.network import ApplyFn, TimeInput
-from diffax.training import accumulation, ema
+from diffax.training import accumulation, ema, learned
 from diffax.training.learning_rate import LearningRateShape
 from diffax.training.state import Hyperparameters, TrainState, sample_keys
 
@@ -117,9 +117,10 @@ def make_train_step(
         keys = sample_keys(state.key, state.step, len(batch["x"]))
         batch = preprocessed(batch, keys, preprocess)
 
-        value, grads = _value_and_grad(loss, state, batch, keys, accumulate)
+        value, (grads, learned_grads) = _value_and_grad(loss, state, batch, keys, accumulate)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        learning_rate = state.hyperparameters.learning_rate * jnp.asarray(shape(state.step), jnp.float32)
+        fraction = jnp.asarray(shape(state.step), jnp.float32)
+        learning_rate = state.hyperparameters.learning_rate * fraction
         params = jax.tree.map(lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates)
         averages = tuple(
             ema.update(average, params, averaging.share(state.step, len(keys)))
@@ -127,7 +128,12 @@ def make_train_step(
         )
         updated = dataclasses.replace(state, params=params, opt_state=opt_state, ema=averages)
         grad_norm = optax.tree.norm(grads)
-        state = _advanced(state, updated, jnp.isfinite(value) & jnp.isfinite(grad_norm))
+        finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
+        if state.learned:
+            now = learned.updated(state.hyperparameters, state.learned, learned_grads, fraction)
+            updated = dataclasses.replace(updated, learned=now)
+            finite &= jnp.isfinite(optax.tree.norm(learned_grads))
+        state = _advanced(state, updated, finite)
         metrics = {"loss": value, "grad_norm": grad_norm, "learning_rate": learning_rate}
         return state, metrics | {"skipped": state.skipped, "skipped_in_a_row": state.skipped_in_a_row}
 
@@ -136,17 +142,33 @@ def make_train_step(
 
 def _value_and_grad(
     loss: BatchLoss, state: TrainState, batch: Batch, keys: jax.Array, num_parts: int
-) -> tuple[jax.Array, Any]:
-    """The mean loss of a batch and its gradient."""
+) -> tuple[jax.Array, tuple[Any, Any]]:
+    """The mean loss of a batch, and the gradients of the network's parameters and of what is learned beside them."""
+    parameters = state.learned.get("parameters", {})
 
-    def mean_loss(params: Any, *examples: Any) -> jax.Array:
-        return loss(params, state.hyperparameters, *examples).mean()
+    def mean_loss(trained: tuple[Any, Any], batch: Batch, keys: jax.Array, t: jax.Array | None) -> jax.Array:
+        params, parameters = trained
+        hyperparameters = learned.applied(state.hyperparameters, jax.lax.stop_gradient(state.learned))
+        mean = loss(params, hyperparameters, batch, keys, t).mean()
+        if not parameters:
+            return mean
 
-    if num_parts == 1:
-        return jax.value_and_grad(mean_loss)(state.params, batch, keys)
+        # The same numbers as above, which the compiler computes once: only gradients are added.
+        def losses(hyperparameters: Hyperparameters) -> jax.Array:
+            return loss(jax.lax.stop_gradient(params), hyperparameters, batch, keys, t)
+
+        extra = learned.objective(losses, state.hyperparameters, parameters, t)
+        return mean + extra - jax.lax.stop_gradient(extra)
+
     # A time may depend on the example's place in the whole batch.
-    t = draw_times(state.hyperparameters, keys).astype(batch["x"].dtype)
-    return accumulation.value_and_grad(mean_loss, state.params, (batch, keys, t), num_parts)
+    t = None
+    if num_parts > 1 or parameters:
+        current = learned.applied(state.hyperparameters, state.learned)
+        t = draw_times(current, keys).astype(batch["x"].dtype)
+    trained, examples = (state.params, parameters), (batch, keys, t)
+    if num_parts == 1:
+        return jax.value_and_grad(mean_loss)(trained, *examples)
+    return accumulation.value_and_grad(mean_loss, trained, examples, num_parts)
 
 
 def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> TrainState:
@@ -162,6 +184,7 @@ def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> Tra
         params=choose(updated.params, before.params),
         opt_state=choose(updated.opt_state, before.opt_state),
         ema=choose(updated.ema, before.ema),
+        learned=choose(updated.learned, before.learned),
         skipped=before.skipped + (~finite).astype(jnp.int32),
         skipped_in_a_row=jnp.where(finite, 0, before.skipped_in_a_row + 1),
     )
