@@ -60,7 +60,7 @@ PARAMETERIZATIONS: dict[str, Callable[..., processes.Parameterization]] = {
     "edm": processes.Edm,
     "edm_gaussian": processes.edm_gaussian,
 }
-WEIGHTINGS = {
+WEIGHTINGS: dict[str, Callable[..., losses.weighting.Weighting]] = {
     "uniform": losses.weighting.Uniform,
     "snr": losses.weighting.Snr,
     "truncated_snr": losses.weighting.TruncatedSnr,

@@ -150,7 +150,7 @@ def _value_and_grad(
         params, parameters = trained
         hyperparameters = learned.applied(state.hyperparameters, jax.lax.stop_gradient(state.learned))
         mean = loss(params, hyperparameters, batch, keys, t).mean()
-        if not parameters:
+        if not parameters or t is None:
             return mean
 
         # The same numbers as above, which the compiler computes once: only gradients are added.
