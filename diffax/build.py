@@ -50,6 +50,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "discrete_cosine": schedules.Discrete.cosine,
     "discrete_sigmoid": schedules.Discrete.sigmoid,
     "shifted": schedules.Shifted,
+    "learned": schedules.Learned.initial,
 }
 PARAMETERIZATIONS: dict[str, Callable[..., processes.Parameterization]] = {
     "eps": processes.Eps,
@@ -60,7 +61,7 @@ PARAMETERIZATIONS: dict[str, Callable[..., processes.Parameterization]] = {
     "edm": processes.Edm,
     "edm_gaussian": processes.edm_gaussian,
 }
-WEIGHTINGS = {
+WEIGHTINGS: dict[str, Callable[..., losses.weighting.Weighting]] = {
     "uniform": losses.weighting.Uniform,
     "snr": losses.weighting.Snr,
     "truncated_snr": losses.weighting.TruncatedSnr,
@@ -71,6 +72,7 @@ WEIGHTINGS = {
     "velocity": losses.weighting.Velocity,
     "flow": losses.weighting.Flow,
     "variational": losses.weighting.Variational,
+    "learned": losses.weighting.Learned.initial,
 }
 TIME_DENSITIES = {
     "uniform": time_sampling.Uniform,

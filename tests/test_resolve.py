@@ -167,7 +167,7 @@ def with_network(schedule, parameterization, **more):
 
 @pytest.mark.parametrize("schedule", build.SCHEDULES)
 def test_a_tiny_step_of_every_schedule_with_every_parameterization(schedule):
-    more = {"schedule.shift": "-1.4"} if schedule == "shifted" else {}
+    more = {"shifted": {"schedule.shift": "-1.4"}, "learned": {"loss.weighting": "variational"}}.get(schedule, {})
     for name in build.PARAMETERIZATIONS:
         config = with_network(schedule, name, **more)
         examples = build_data.dataset(config, "train")

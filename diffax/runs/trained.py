@@ -333,11 +333,14 @@ def open_with(directory: pathlib.Path, config: ConfigDict, *, step: int | None =
         model = Model.build(config, description)
     mesh = mesh_for(config)
     packed = jax.eval_shape(lambda key: packing.pack(model.init_params(key)), jax.random.key(0))
+    learned = jax.eval_shape(lambda: _learned_parameters(model))
     paths, found = run_directory.checkpoints(directory), dict[int, Any]()
 
-    def restore(index: int, step: int | None) -> int:
-        """Reads one average of a checkpoint, the newest unless told; returns its step."""
+    def restore(index: int, step: int | None) -> tuple[int, Any]:
+        """Reads one average of a checkpoint, the newest unless told; its step, and what is learned beside it."""
         like = {"ema": {str(index): sharding.placed(mesh, packed)}}
+        if learned:
+            like["learned"] = {"parameters": sharding.placed(mesh, learned)}
         with Checkpoints(paths) as checkpoints, for_people():
             if step is None:
                 restored = checkpoints.restore_newest(like, partial=True)
@@ -346,12 +349,13 @@ def open_with(directory: pathlib.Path, config: ConfigDict, *, step: int | None =
         if restored is None:
             raise UserError(f"--workdir {directory} has no checkpoint yet: train it first (--mode train)")
         found[index] = packing.unpack(restored[1]["ema"][str(index)])
-        return restored[0]
+        return restored[0], restored[1].get("learned")
 
     # The one that is most likely to be used also tells which checkpoint is the newest that can be read.
     averages = tuple(config.ema)
     chosen = averages.index(config.sampler.average) if config.sampler.average in averages else 0
-    newest = restore(chosen, step)
+    newest, beside = restore(chosen, step)
+    model = _with_learned(model, beside)
 
     def load(index: int) -> Any:
         if index not in found:
@@ -363,7 +367,19 @@ def open_with(directory: pathlib.Path, config: ConfigDict, *, step: int | None =
 
 def live(model: Model, state: training.TrainState, step: int, mesh: Mesh) -> Trained:
     """The model in training, at a step."""
+    model = _with_learned(model, state.learned)
     return Trained(model, step, lambda index: packing.unpack(state.ema[index]), mesh)
+
+
+def _learned_parameters(model: Model) -> training.learned.Parameters:
+    """The initial parameters of what is learned beside the network."""
+    parts = training.learned.parts(model.hyperparameters)
+    return {name: jax.tree.map(lambda leaf: jnp.asarray(leaf, float), part.parameters) for name, part in parts.items()}
+
+
+def _with_learned(model: Model, learned: dict[str, Any] | None) -> Model:
+    """The model with the parameters of a training state's `learned`, in NumPy: tables are built of them."""
+    return model.with_learned(jax.tree.map(sharding.to_host, learned["parameters"])) if learned else model
 
 
 def mesh_for(config: ConfigDict) -> Mesh:

@@ -1,6 +1,6 @@
 """Training: state, step, loop, optimizers, EMA and checkpoints."""
 
-from diffax.training import accumulation, ema, learning_rate, posthoc, roles
+from diffax.training import accumulation, ema, learned, learning_rate, posthoc, roles
 from diffax.training.learning_rate import LearningRateShape
 from diffax.training.loop import PeriodicCallback, fit, run_callbacks
 from diffax.training.optimizer import adam, muon
@@ -22,6 +22,7 @@ __all__ = [
     "evaluation_keys",
     "fit",
     "init_state",
+    "learned",
     "learning_rate",
     "make_loss",
     "make_train_step",

@@ -13,7 +13,7 @@ from diffax.data.device_dataset import DeviceDataset
 from diffax.denoisers.network import ApplyFn, TimeInput
 from diffax.processes.importance_sampling import Adaptive
 from diffax.processes.time_sampling import TimeDensity
-from diffax.training import accumulation, ema
+from diffax.training import accumulation, ema, learned
 from diffax.training.learning_rate import LearningRateShape
 from diffax.training.state import Hyperparameters, TrainState, sample_keys
 from diffax.typing import Schedule
@@ -123,9 +123,10 @@ def make_train_step(
         keys = sample_keys(state.key, state.step, len(batch["x"]))
         batch = preprocessed(batch, keys, preprocess)
 
-        value, grads, history = _value_and_grad(loss, state, batch, keys, accumulate)
+        value, (grads, learned_grads), history = _value_and_grad(loss, state, batch, keys, accumulate)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        learning_rate = state.hyperparameters.learning_rate * jnp.asarray(shape(state.step), jnp.float32)
+        fraction = jnp.asarray(shape(state.step), jnp.float32)
+        learning_rate = state.hyperparameters.learning_rate * fraction
         params = jax.tree.map(lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates)
         averages = tuple(
             ema.update(average, params, averaging.share(state.step, len(keys)))
@@ -133,7 +134,12 @@ def make_train_step(
         )
         updated = dataclasses.replace(state, params=params, opt_state=opt_state, ema=averages, history=history)
         grad_norm = optax.tree.norm(grads)
-        state = _advanced(state, updated, jnp.isfinite(value) & jnp.isfinite(grad_norm))
+        finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
+        if state.learned:
+            now = learned.updated(state.hyperparameters, state.learned, learned_grads, fraction)
+            updated = dataclasses.replace(updated, learned=now)
+            finite &= jnp.isfinite(optax.tree.norm(learned_grads))
+        state = _advanced(state, updated, finite)
         metrics = {"loss": value, "grad_norm": grad_norm, "learning_rate": learning_rate}
         return state, metrics | {"skipped": state.skipped, "skipped_in_a_row": state.skipped_in_a_row}
 
@@ -142,20 +148,35 @@ def make_train_step(
 
 def _value_and_grad(
     loss: BatchLoss, state: TrainState, batch: Batch, keys: jax.Array, num_parts: int
-) -> tuple[jax.Array, Any, Any]:
-    """The mean loss of a batch, its gradient, and the history of training times after it."""
-    density, schedule = state.hyperparameters.time_density, state.hyperparameters.schedule
+) -> tuple[jax.Array, tuple[Any, Any], Any]:
+    """The mean loss of a batch, gradients, and the history of training times after it.
+
+    The gradients are those of the network's parameters, and of what is learned beside it.
+    """
+    hyperparameters = learned.applied(state.hyperparameters, state.learned)
+    density = hyperparameters.time_density
     adaptive = density.with_history(state.history) if isinstance(density, Adaptive) else None
     # Drawn here: a time may depend on the example's place in the whole batch.
-    t = draw_times(density if adaptive is None else adaptive, schedule, keys)
+    t = draw_times(density if adaptive is None else adaptive, hyperparameters.schedule, keys)
     weight = None if adaptive is None else adaptive.importance_weight(t)
 
-    def mean_loss(params: Any, *examples: Any) -> tuple[jax.Array, jax.Array]:
-        *rest, weight = examples
-        each = loss(params, state.hyperparameters, *rest)
-        return (each if weight is None else weight * each).mean(), each
+    def mean_loss(
+        trained: tuple[Any, Any], batch: Batch, keys: jax.Array, t: jax.Array, weight: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
+        params, beside = trained
+        each = loss(params, hyperparameters, batch, keys, t)
+        mean = (each if weight is None else weight * each).mean()
+        if beside:
+            # The same numbers as above, which the compiler computes once: only gradients are added.
+            fixed = jax.lax.stop_gradient(params)
+            extra = learned.objective(
+                lambda current: loss(fixed, current, batch, keys, t), state.hyperparameters, beside, t
+            )
+            mean = mean + extra - jax.lax.stop_gradient(extra)
+        return mean, each
 
-    (value, each), grads = accumulation.value_and_grad(mean_loss, state.params, (batch, keys, t, weight), num_parts)
+    trained, examples = (state.params, state.learned.get("parameters", {})), (batch, keys, t, weight)
+    (value, each), grads = accumulation.value_and_grad(mean_loss, trained, examples, num_parts)
     return value, grads, state.history if adaptive is None else adaptive.updated(t, each)
 
 
@@ -173,6 +194,7 @@ def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> Tra
         opt_state=choose(updated.opt_state, before.opt_state),
         ema=choose(updated.ema, before.ema),
         history=choose(updated.history, before.history),
+        learned=choose(updated.learned, before.learned),
         skipped=before.skipped + (~finite).astype(jnp.int32),
         skipped_in_a_row=jnp.where(finite, 0, before.skipped_in_a_row + 1),
     )

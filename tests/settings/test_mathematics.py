@@ -44,6 +44,15 @@ def falling_sigmoid(start, end, tau):
     return preserving((high - sigmoid((start + T * (end - start)) / tau)) / (high - low))
 
 
+def learned_at_first(start, end, num):
+    """log_snr of monotone features before training: t + sum_k 0.1 / num tanh(10 (t - (k + 1/2) / num)), scaled."""
+
+    def g(t):
+        return t + sum(0.1 / num * math.tanh(10 * (t - (k + 0.5) / num)) for k in range(num))
+
+    return start + (end - start) * (g(T) - g(0)) / (g(1) - g(0))
+
+
 LINEAR = np.linspace(0.001, 0.3, STEPS)
 SCALED = np.linspace(0.001**0.5, 0.3**0.5, STEPS) ** 2
 LOGISTIC = 0.001 + 0.299 * sigmoid(np.linspace(-6, 6, STEPS))
@@ -86,6 +95,12 @@ SCHEDULES = [
     ("discrete_cosine", COSINE_OPTIONS, schedules.Discrete, discrete(COSINE)),
     ("discrete_cosine", COSINE_OPTIONS | ZERO, schedules.Discrete, zero_terminal(COSINE)),
     ("shifted", {"base": "flow", "shift": -2 * math.log(3)}, schedules.Shifted, (1 - SD3_TIME, SD3_TIME)),
+    (
+        "learned",
+        {"log_snr_start": 8.0, "log_snr_end": -3.0, "num_features": 9, "learning_rate": 0.02},
+        schedules.Learned,
+        preserving(sigmoid(learned_at_first(8.0, -3.0, 9))),
+    ),
 ]
 
 
@@ -146,6 +161,12 @@ WEIGHTINGS = [
     ("velocity", {}, losses.weighting.Velocity, 1 + 1 / SNR),
     ("flow", {}, losses.weighting.Flow, (1 + SNR**-0.5) ** 2),
     ("variational", {}, losses.weighting.Variational, 0.5 / DENSITY),
+    (
+        "learned",
+        {"sigma_data": 0.3, "num_features": 4, "learning_rate": 0.02},
+        losses.weighting.Learned,
+        1 + 1 / (SNR * 0.09),
+    ),
 ]
 
 
