@@ -31,6 +31,7 @@ def denoising(
     *,
     weighting: Weighting,
     time_density: TimeDensity,
+    noise: processes.Noise = processes.NORMAL,
     eps: Sample | None = None,
     t: PerSample | None = None,
     teacher: Denoiser | None = None,
@@ -49,6 +50,7 @@ def denoising(
       x_0: the data, (batch, *dims).
       weighting: the loss weighting, see losses.weighting.
       time_density: the distribution of training times, see processes.time_sampling.
+      noise: the law of eps, see processes.noise.
       eps: noise of x_0's shape to use instead of drawing it, for stored pairs and couplings.
       t: times (batch,) to use instead of drawing them, for parts of a batch whose times were drawn together.
       teacher: a denoiser whose prediction at x_t is the target, instead of the (x_0, eps) that x_t was made of. With
@@ -66,7 +68,7 @@ def denoising(
     x_0 = arrays.at_least_float32(x_0)
     _, noise_keys, network_keys = arrays.split_keys(keys, 3)
     t = (draw_times(keys, schedule, time_density) if t is None else t).astype(x_0.dtype)
-    eps = arrays.normal_like(noise_keys, x_0) if eps is None else eps.astype(x_0.dtype)
+    eps = noise.sample(noise_keys, x_0) if eps is None else eps.astype(x_0.dtype)
     x_t = processes.diffuse(schedule, x_0, eps, t)
     if teacher is not None:
         x_0, eps = (half.astype(x_t.dtype) for half in jax.lax.stop_gradient(teacher(x_t, t))[:2])

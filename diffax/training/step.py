@@ -67,7 +67,7 @@ def make_loss(
         predict = denoisers.raw_network(
             apply_fn, params, schedule, parameterization, time_input=time_input, condition=condition
         )
-        reference = hyperparameters.reference
+        reference, noise = hyperparameters.reference, hyperparameters.noise
         return losses.denoising(
             loss_keys,
             predict,
@@ -76,8 +76,9 @@ def make_loss(
             batch["x"],
             weighting=hyperparameters.weighting,
             time_density=hyperparameters.time_density,
+            noise=noise,
             t=t,
-            teacher=None if reference is None else denoisers.empirical(schedule, reference),
+            teacher=None if reference is None else denoisers.empirical(schedule, reference, noise=noise),
         )
 
     return loss
