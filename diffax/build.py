@@ -61,6 +61,7 @@ PARAMETERIZATIONS: dict[str, Callable[..., processes.Parameterization]] = {
     "edm": processes.Edm,
     "edm_gaussian": processes.edm_gaussian,
 }
+NOISES = {"normal": processes.NormalNoise, "pfgmpp": processes.PoissonFlowNoise}
 WEIGHTINGS: dict[str, Callable[..., losses.weighting.Weighting]] = {
     "uniform": losses.weighting.Uniform,
     "snr": losses.weighting.Snr,
@@ -133,6 +134,7 @@ SLOTS: dict[str, Slot] = {
     ),
     "model.time_input": Slot(TIME_INPUTS, is_function=True),
     "schedule": _SCHEDULE,
+    "noise": Slot(NOISES),
     "parameterization": Slot(PARAMETERIZATIONS, passed=("moments",)),
     "loss": build_training.LOSS_SLOT,
     "loss.weighting": Slot(WEIGHTINGS),
@@ -178,6 +180,11 @@ def parameterization(config: ConfigDict, moments: processes.Moments | None) -> p
     """What the network predicts, config.parameterization; moments: of the data, where `needs_moments`."""
     slot = SLOTS["parameterization"]
     return _pytree(choices.make("parameterization", config.parameterization, slot, moments=moments))
+
+
+def noise(config: ConfigDict) -> processes.Noise:
+    """The law of the noise, config.noise."""
+    return _pytree(choices.make("noise", config.noise, SLOTS["noise"]))
 
 
 def weighting(config: ConfigDict) -> losses.weighting.Weighting:
@@ -244,6 +251,11 @@ def sampler_table(
     table = choices.make("sampler", options, SLOTS["sampler"], schedule=schedule, times=times, churn_steps=num_steps)
     table = samplers.to_data(table, times[-1]) if ends_above_zero else table
     processes.refuse_singular(parameterization, schedule, table.times)
+    if table.is_stochastic and config.noise.name != "normal":
+        raise ValueError(
+            f"sampler {options.name!r} adds normal noise, and noise = {config.noise.name!r} can only be sampled by the "
+            "ODE: use a deterministic sampler, such as ddim or heun"
+        )
     return table
 
 

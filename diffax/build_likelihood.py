@@ -75,6 +75,8 @@ def check_likelihood(config: ConfigDict) -> None:
             f"there is no likelihood of samples drawn with {has[0]}: its prediction is not that of any density. "
             f"--config.{has[1]} gives the likelihood of the model itself"
         )
+    if config.noise.name != "normal":
+        raise ValueError(f"likelihoods are of models of normal noise, and this one has noise {config.noise.name!r}")
     if options.split not in ("train", "held_out"):
         raise ValueError(f"likelihood.split must be train or held_out, got {options.split!r}")
     if options.num_examples < 2:

@@ -32,7 +32,9 @@ AVERAGES: dict[str, Callable[..., training.ema.Averaging]] = {
     "half_life": training.ema.HalfLife,
     "power": training.ema.Power.of_length,
 }
-LOSS_SLOT = Slot(LOSSES, passed=("weighting", "time_density", "eps", "t", "teacher", "num_levels"), is_function=True)
+LOSS_SLOT = Slot(
+    LOSSES, passed=("weighting", "time_density", "noise", "eps", "t", "teacher", "num_levels"), is_function=True
+)
 OPTIMIZER_SLOT = Slot(OPTIMIZERS)
 DECAY_SLOT = Slot(DECAYS, passed=("num_steps",))
 AVERAGE_SLOT = Slot(AVERAGES)
@@ -118,6 +120,8 @@ def check_loss(config: ConfigDict, num_levels: int | None, channels: int, out_ch
         losses.decoder_levels(config.loss.decoder, None if config.data.dequantize else num_levels)
     if config.loss.stable_targets and "teacher" not in choices.parameters(chosen):
         raise ValueError(f"loss.stable_targets is for losses with a regression target, and {name!r} has none")
+    if config.noise.name != "normal" and "noise" not in choices.parameters(chosen):
+        raise ValueError(f"loss {name!r} is of normal noise, got noise {config.noise.name!r}: use loss 'denoising'")
     if learns_variance(config) and out_channels != 2 * channels:
         raise ValueError(
             f"loss {name!r} trains a variance, for which a network has twice the channels of the data; this one has "

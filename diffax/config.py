@@ -48,6 +48,7 @@ def default() -> ConfigDict:
             # it has a `name`. `drop` is the probability of training without the condition, for guidance.
             "conditions": {},
             "schedule": choice("cosine"),
+            "noise": choice("normal"),  # what eps is drawn from; pfgmpp for Poisson flow
             "parameterization": choice("v"),
             "loss": {
                 "name": "denoising",  # or hybrid, variational_bound, which train the variance of reverse steps

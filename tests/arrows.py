@@ -11,7 +11,7 @@ ARROWS = {
     "typing": (),
     "arrays": ("typing",),
     "schedules": ("arrays",),
-    "processes": ("schedules",),
+    "processes": ("schedules", "streams"),
     "denoisers": ("processes",),
     "losses": ("denoisers",),
     "samplers": ("denoisers",),

@@ -124,6 +124,7 @@ class Model:
     network: Network
     schedule: Schedule
     parameterization: processes.Parameterization
+    noise: processes.Noise
     time_input: denoisers.TimeInput
 
     @classmethod
@@ -141,6 +142,7 @@ class Model:
             network=build.network(config, data.sample_shape, data.kinds),
             schedule=schedule,
             parameterization=build.parameterization(config, data.moments),
+            noise=build.noise(config),
             time_input=build.time_input(config, schedule),
         )
         model.check_sampler()
@@ -175,6 +177,7 @@ class Model:
             parameterization=self.parameterization,
             weighting=build.weighting(self.config),
             time_density=build.time_density(self.config),
+            noise=self.noise,
         )
         build_training.check_learned(hyperparameters)
         return hyperparameters

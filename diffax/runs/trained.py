@@ -197,7 +197,7 @@ class Trained:
             by_label = asked.of_labels(self.model, labels)
             values = None if by_label is None else by_label.values
         denoiser = trained.denoiser(average, values)
-        return _draw(trained.model.sampler_table(), denoiser, keys, trained.sample_shape, None)
+        return _draw(trained.model.sampler_table(), denoiser, self.model.noise, keys, trained.sample_shape, None)
 
     def draw(
         self,
@@ -253,7 +253,8 @@ class Trained:
             placed, told = self._placed(split, index, wanted)
             with for_people():
                 denoiser = self.model.denoiser(params, **told)
-            x = sharding.to_host(_draw(table, denoiser, sample_keys(seed, placed), self.sample_shape, split))
+            keys = sample_keys(seed, placed)
+            x = sharding.to_host(_draw(table, denoiser, self.model.noise, keys, self.sample_shape, split))
             x = x[max(start - first, 0) : stop - first]
             _check_finite(x, max(start, first), table.name)
             yield x
@@ -419,11 +420,13 @@ def _check_finite(samples: np.ndarray, first: int, sampler: str) -> None:
         )
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _draw(table: Any, denoiser: Any, keys: jax.Array, shape: tuple[int, ...], sharding: Any) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _draw(
+    table: Any, denoiser: Any, noise: processes.Noise, keys: jax.Array, shape: tuple[int, ...], sharding: Any
+) -> jax.Array:
     """One sample per key. Table and denoiser are arguments: another step's parameters compile nothing anew."""
     prior_keys, noise_keys = arrays.split_keys(keys, 2)
-    x = samplers.prior(prior_keys, table, shape)
+    x = samplers.prior(prior_keys, table, shape, noise=noise)
     x = samplers.run(noise_keys, denoiser, table, x)
     return x if sharding is None else jax.lax.with_sharding_constraint(x, sharding)
 

@@ -10,7 +10,7 @@ import optax
 
 from diffax import arrays, streams
 from diffax.losses.weighting import Weighting
-from diffax.processes import Parameterization
+from diffax.processes import NORMAL, Noise, Parameterization
 from diffax.processes.importance_sampling import Adaptive
 from diffax.processes.time_sampling import TimeDensity
 from diffax.training import ema, learned
@@ -22,7 +22,8 @@ from diffax.typing import Array, Numeric, Schedule
 class Hyperparameters:
     """The numbers of a run that the compiled step takes as arguments: changing or batching them recompiles nothing.
 
-    schedule, parameterization, weighting, time_density and averagings are pytrees whose leaves are their numbers.
+    schedule, parameterization, weighting, time_density, noise and averagings are pytrees whose leaves are their
+      numbers.
     averagings: the rules of the exponential moving averages, in the order of their names.
     reference: the training data (n, *dims) in the network's range, whose exact denoiser is the regression target
       (stable targets, arXiv:2302.00670); None for the usual target.
@@ -34,6 +35,7 @@ class Hyperparameters:
     parameterization: Parameterization
     weighting: Weighting
     time_density: TimeDensity
+    noise: Noise = NORMAL
     reference: Array | None = None
 
 

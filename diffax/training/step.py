@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from diffax import arrays, denoisers, losses, streams
+from diffax import arrays, denoisers, losses, processes, streams
 from diffax.data.device_dataset import DeviceDataset
 from diffax.denoisers.network import ApplyFn, TimeInput
 from diffax.processes.importance_sampling import Adaptive
@@ -72,8 +72,10 @@ def make_loss(
         predict = denoisers.raw_network(
             apply_fn, params, schedule, parameterization, time_input=time_input, condition=condition
         )
-        reference = hyperparameters.reference
-        target: dict[str, Any] = {} if reference is None else {"teacher": denoisers.empirical(schedule, reference)}
+        reference, noise = hyperparameters.reference, hyperparameters.noise
+        options: dict[str, Any] = {} if noise == processes.NORMAL else {"noise": noise}
+        if reference is not None:
+            options["teacher"] = denoisers.empirical(schedule, reference, noise=noise)
         return loss(
             loss_keys,
             predict,
@@ -83,7 +85,7 @@ def make_loss(
             weighting=hyperparameters.weighting,
             time_density=hyperparameters.time_density,
             t=t,
-            **target,
+            **options,
         )
 
     return batch_loss

@@ -111,6 +111,22 @@ def test_schedule(name, options, kind, expected):
     np.testing.assert_allclose([schedule.alpha(np.float64(T)), schedule.sigma(np.float64(T))], expected, rtol=1e-9)
 
 
+NOISES = [("normal", {}, processes.NormalNoise()), ("pfgmpp", {"dim": 64.0}, processes.PoissonFlowNoise(64.0))]
+
+
+@pytest.mark.parametrize(("name", "options", "expected"), NOISES)
+def test_noise(name, options, expected):
+    assert build.noise(chosen("noise", name, options)) == expected
+
+
+def test_samplers_that_add_noise_are_refused_where_it_is_not_normal():
+    config = chosen("noise", "pfgmpp", {"dim": 64.0}, sampler="ddpm")
+    with pytest.raises(ValueError, match="sampler 'ddpm' adds normal noise, and noise = 'pfgmpp' can only be sampled"):
+        build.sampler_table(config, build.schedule(config), processes.V())
+    config = chosen("noise", "pfgmpp", {"dim": 64.0}, sampler="ddim")
+    assert not build.sampler_table(config, build.schedule(config), processes.V()).is_stochastic
+
+
 ALPHA, SIGMA = math.cos(math.pi / 2 * T), math.sin(math.pi / 2 * T)  # the default schedule's
 X, OUT = np.array([[0.3, -1.2]], np.float32), np.array([[0.8, 0.1]], np.float32)
 ROOT = math.sqrt(SIGMA**2 + (ALPHA * 0.3) ** 2)
@@ -263,6 +279,7 @@ def test_time_input(name, schedule, expected):
     ("path", "cases"),
     [
         ("schedule", SCHEDULES),
+        ("noise", NOISES),
         ("parameterization", PARAMETERIZATIONS),
         ("loss.weighting", WEIGHTINGS),
         ("loss.time_density", TIME_DENSITIES),
