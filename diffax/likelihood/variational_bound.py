@@ -74,6 +74,8 @@ def bound(
         have, num_draws < 2.
       TypeError: legacy keys, an x_0 of integers.
     """
+    if num_draws is not None and num_draws < 2:
+        raise ValueError(f"num_draws must be >= 2, for a standard error, got {num_draws}")
     x_0, steps = _checked(keys, schedule, x_0, times, num_levels)
     prior = reverse_steps.prior_term(schedule, x_0, float(np.asarray(times)[0]))
     decoder = _decoder_term(keys, denoiser, steps, x_0, variance, num_levels)
@@ -81,8 +83,6 @@ def bound(
     if num_draws is None or num_kl == 0:
         kl = _kl_terms(keys, denoiser, steps, x_0, _every(num_kl, x_0), variance).sum(0)
         return Bound(prior, kl, decoder, jnp.zeros_like(prior))
-    if num_draws < 2:
-        raise ValueError(f"num_draws must be >= 2, for a standard error, got {num_draws}")
 
     log_share = jax.nn.log_softmax((steps.log_large - 2 * jnp.log(steps.sigma))[:-1])
 

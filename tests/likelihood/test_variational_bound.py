@@ -71,17 +71,22 @@ def test_every_term_in_numpy(x64, num_levels):
             arrays.normal_like(jax.vmap(lambda key: jax.random.fold_in(key, stream))(keys), jnp.asarray(x_0))
         )
 
+    def terms(x_0, **options):
+        return jax.jit(lambda x_0: variational_bound.terms(keys, denoiser, DISCRETE, x_0, **options))(x_0)
+
     betas = np.linspace(1e-3, 0.3, 50)
     for steps in (np.arange(50, 0, -1), np.array([50, 33, 8, 3, 1])):
         alpha_bar = np.cumprod(1 - betas)[steps - 1]
         streams = [*range(2, len(steps) + 1), 1]  # of the KL divergences, then of the decoder
         noisy = [bar**0.5 * x_0 + (1 - bar) ** 0.5 * noise(n) for bar, n in zip(alpha_bar, streams, strict=True)]
-        for variance in ("small", "large", "learned"):
+        for variance in ("small", "large", "learned") if len(steps) < 50 else ("learned",):
             options = {"times": steps / 50, "variance": variance, "num_levels": num_levels}
-            found = variational_bound.terms(keys, denoiser, DISCRETE, jnp.asarray(x_0), **options)
+            found = terms(jnp.asarray(x_0), **options)
             expected = ddpm_terms(alpha_bar, x_0, noisy, functools.partial(predict, np), variance, num_levels)
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
-        whole = variational_bound.bound(keys, denoiser, DISCRETE, jnp.asarray(x_0), **options)
+        whole = jax.jit(lambda x_0, options=options: variational_bound.bound(keys, denoiser, DISCRETE, x_0, **options))(
+            jnp.asarray(x_0)
+        )
         np.testing.assert_allclose(whole.kl, expected[:-1].sum(0), rtol=1e-9)
         np.testing.assert_allclose(whole.decoder, expected[-1], rtol=1e-9)
         prior = alpha_bar[0] * x_0**2 / (1 - alpha_bar[0]) / 2
@@ -102,23 +107,23 @@ MIXTURE = denoisers.gaussian_mixture(schedules.Cosine(), [0.4, 0.6], [[-0.5, 0.2
 
 
 def excess(denoiser, oracle, num, times, **options):
-    """The bound less -log q(x_0) for data of an oracle: (mean, its standard error, standard errors of the examples)."""
-    keys = jax.random.split(jax.random.key(0), num)
-    x_0 = oracle.sample(jax.random.split(jax.random.key(1), num))
+    """The bound less -log q(x_0) for data of an oracle: (mean, its standard error)."""
 
     @jax.jit
-    def run(keys, denoiser, x_0):
-        return variational_bound.bound(keys, denoiser, oracle.schedule, x_0, times=times, **options)
+    def run(keys, denoiser):
+        data_keys, keys = arrays.split_keys(keys, 2)
+        x_0 = oracle.sample(data_keys)
+        found = variational_bound.bound(keys, denoiser, oracle.schedule, x_0, times=times, **options)
+        return found.total + oracle.log_density(x_0, 0.0)
 
-    found = run(keys, denoiser, x_0)
-    values = np.asarray(found.total + oracle.log_density(x_0, 0.0), np.float64)
-    return values.mean(), values.std() / num**0.5, np.asarray(found.standard_error)
+    values = np.asarray(run(jax.random.split(jax.random.key(0), num), denoiser), np.float64)
+    return values.mean(), values.std() / num**0.5
 
 
 def test_the_bound_falls_to_the_likelihood_of_a_mixture_as_steps_grow():
     found = [excess(MIXTURE, MIXTURE, 1500, np.arange(num, 0, -1) / num, variance="large") for num in (10, 50, 500)]
-    (coarse, error, _), (fine, _, _), (finest, last_error, _) = found
-    assert coarse > 10 * error and coarse - fine > 6 * error
+    (coarse, error), (fine, _), (finest, last_error) = found
+    assert coarse > 5 * error and coarse - fine > 5 * error
     assert abs(finest) < 4 * last_error
 
 
@@ -126,7 +131,7 @@ def test_drawn_steps_are_unbiased_with_their_standard_error():
     """Against all steps, example by example; and far better than steps drawn uniformly would be."""
     num, draws, times = 300, 20, np.arange(100, 0, -1) / 100
     keys = jax.random.split(jax.random.key(2), num)
-    x_0 = MIXTURE.sample(keys)
+    x_0 = jax.jit(MIXTURE.sample)(keys)
 
     @functools.partial(jax.jit, static_argnums=2)
     def run(keys, x_0, num_draws):
@@ -140,7 +145,8 @@ def test_drawn_steps_are_unbiased_with_their_standard_error():
     assert abs(difference.mean()) < 4 * difference.std() / num**0.5
     expected = np.sqrt(np.mean(difference**2))
     assert 0.8 < np.sqrt(np.mean(some.standard_error**2.0)) / expected < 1.2
-    steps = variational_bound.terms(keys, MIXTURE, MIXTURE.schedule, x_0, times=times, variance="large")[:-1]
+    options = {"times": times, "variance": "large"}
+    steps = jax.jit(lambda x_0: variational_bound.terms(keys, MIXTURE, MIXTURE.schedule, x_0, **options))(x_0)[:-1]
     uniformly = len(steps) * np.asarray(steps).std(0) / draws**0.5
     assert expected < 0.7 * np.sqrt(np.mean(uniformly**2))
 
@@ -166,14 +172,14 @@ def test_the_exact_variance_makes_the_bound_of_four_steps_the_likelihood(name):
         v = jnp.asarray(fractions, x.dtype)[jnp.argmin(jnp.abs(jnp.asarray(times, x.dtype)[None] - t[:, None]), axis=1)]
         return oracle(x, t)._replace(log_variance_fraction=v[:, None])
 
-    found, error, _ = excess(jax.tree_util.Partial(exact), oracle, 20_000, times, variance="learned")
+    found, error = excess(jax.tree_util.Partial(exact), oracle, 5_000, times, variance="learned")
     alpha, sigma = float(schedule.alpha(0.98)), float(schedule.sigma(0.98))
     ratio = (alpha**2 * STD**2 + sigma**2) / sigma**2
     expected = (ratio - 1 - np.log(ratio) + (alpha * MEAN / sigma) ** 2) / 2
     assert abs(found - expected) < 4 * error
     # The two fixed variances are far from it.
-    for variance in ("small", "large"):
-        other, _, _ = excess(oracle, oracle, 2_000, times, variance=variance)
+    for variance in ("small", "large") if name == "cosine" else ():
+        other, _ = excess(oracle, oracle, 2_000, times, variance=variance)
         assert other > expected + 0.05
 
 
@@ -199,16 +205,19 @@ def test_the_optimal_denoiser_of_the_digits_has_one_of_them_to_guess():
 
 def test_what_cannot_be_is_refused():
     keys, x_0 = jax.random.split(jax.random.key(0), 2), jnp.full((2, 2), 0.3)
-    arguments = (keys, MIXTURE, MIXTURE.schedule, x_0)
+
+    def bound(keys=keys, **options):
+        jax.eval_shape(lambda: variational_bound.bound(keys, MIXTURE, MIXTURE.schedule, x_0, **options))
+
     with pytest.raises(ValueError, match="variance = 'learned' needs a denoiser whose prediction has a log_variance"):
-        variational_bound.bound(*arguments, times=[1.0, 0.5], variance="learned")
-    with pytest.raises(ValueError, match=r"for data of 256 levels from -1 to 1, got 0.3: for points and dequantised"):
-        variational_bound.bound(*arguments, times=[1.0, 0.5], num_levels=256)
+        bound(times=[1.0, 0.5], variance="learned")
+    with pytest.raises(ValueError, match=r"needs data of 256 levels from -1 to 1, got 0.3: for points and dequantised"):
+        bound(times=[1.0, 0.5], num_levels=256)
     with pytest.raises(ValueError, match="must be a vector that decreases strictly"):
-        variational_bound.bound(*arguments, times=[0.5, 1.0])
+        bound(times=[0.5, 1.0])
     with pytest.raises(ValueError, match="times must hold a noise level"):
-        variational_bound.bound(*arguments, times=[0.0])
+        bound(times=[0.0])
     with pytest.raises(ValueError, match="num_draws must be >= 2"):
-        variational_bound.bound(*arguments, times=[1.0, 0.5], num_draws=1)
+        bound(times=[1.0, 0.5], num_draws=1)
     with pytest.raises(ValueError, match="one key per sample"):
-        variational_bound.bound(keys[:1], *arguments[1:], times=[1.0, 0.5])
+        bound(keys[:1], times=[1.0, 0.5])
