@@ -116,7 +116,8 @@ class Likelihood:
             placed = sharding.from_copies(split, self._inputs(batch) | {"index": index.astype(np.int32)})
             found: Values = {}
             for way in ways:
-                found |= {name: sharding.to_host(value) for name, value in self._compiled(way)(params, placed, seed).items()}
+                values = self._compiled(way)(params, placed, seed)
+                found |= {name: sharding.to_host(value) for name, value in values.items()}
             count = min(size, len(rows) - first)
             parts.append({name: value[:count] for name, value in found.items()})
             _check_finite(parts[-1], rows[first : first + count], ways)
@@ -225,5 +226,5 @@ def _check_finite(values: Values, rows: np.ndarray, ways: Sequence[str]) -> None
         if not finite.all():
             raise FloatingPointError(
                 f"{int((~finite).sum())} of {len(rows)} likelihoods ({way}) are not finite, the first is that of example "
-                f"{rows[int(np.argmin(finite))]}: the parameters or the network diverge"
+                f"{rows[int(np.argmin(finite))]}: the parameters diverge, or likelihood.tolerance is too small"
             )
