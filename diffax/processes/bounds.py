@@ -70,7 +70,6 @@ def check_levels(x_0: Sample, num_levels: int) -> None:
     wrong = (np.abs(index - np.round(index)) > 1e-2) | (index < -0.5) | (index > num_levels - 0.5)
     if wrong.any():
         raise ValueError(
-            f"a discretised decoder is for data of {num_levels} levels from -1 to 1, got "
-            f"{np.asarray(x_0)[wrong][0]:g}: for points and dequantised data leave num_levels out, which makes the "
-            "decoder a Gaussian density"
+            f"a discretised decoder needs data of {num_levels} levels from -1 to 1, got {np.asarray(x_0)[wrong][0]:g}: "
+            "for points and dequantised data leave num_levels out, for a Gaussian density"
         )

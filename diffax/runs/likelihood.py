@@ -54,10 +54,12 @@ class Likelihood:
         config, num_levels = model.config, model.data.num_levels
         build_likelihood.check_likelihood(config)
         is_learned = model.output_shape[-1] == 2 * model.data.sample_shape[-1]
-        variance = config.likelihood.variance or ("learned" if is_learned else "small")
+        is_dequantized = config.data.dequantize and num_levels is not None
+        # With the small variance the bound of a density stays a constant above it, however many steps there are.
+        fixed = "large" if num_levels is None or is_dequantized else "small"
+        variance = config.likelihood.variance or ("learned" if is_learned else fixed)
         if variance == "learned" and not is_learned:
             raise ValueError("likelihood.variance = 'learned' needs a model with a learned variance: use small or large")
-        is_dequantized = config.data.dequantize and num_levels is not None
         bins = None if num_levels is None else (Bins.filling if is_dequantized else Bins.of_levels)(num_levels)
         return cls(
             model=model,

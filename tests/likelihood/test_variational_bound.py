@@ -202,7 +202,7 @@ def test_what_cannot_be_is_refused():
     arguments = (keys, MIXTURE, MIXTURE.schedule, x_0)
     with pytest.raises(ValueError, match="variance = 'learned' needs a denoiser whose prediction has a log_variance"):
         variational_bound.bound(*arguments, times=[1.0, 0.5], variance="learned")
-    with pytest.raises(ValueError, match=r"for data of 256 levels from -1 to 1, got 0.3: for points and dequantised"):
+    with pytest.raises(ValueError, match=r"needs data of 256 levels from -1 to 1, got 0.3: for points and dequantised"):
         variational_bound.bound(*arguments, times=[1.0, 0.5], num_levels=256)
     with pytest.raises(ValueError, match="must be a vector that decreases strictly"):
         variational_bound.bound(*arguments, times=[0.5, 1.0])

@@ -84,7 +84,7 @@ def test_data_off_the_levels_are_refused():
     bounds.check_levels(jnp.asarray(levels(17), jnp.float32)[None], 17)
     bounds.check_levels(jnp.asarray(levels(256), jnp.float32)[None], 256)
     for x in ([[0.3, 0.0]], [[1.125, 0.0]]):
-        with pytest.raises(ValueError, match=r"for data of 17 levels from -1 to 1, got (0.3|1.125): for points"):
+        with pytest.raises(ValueError, match=r"needs data of 17 levels from -1 to 1, got (0.3|1.125): for points"):
             bounds.check_levels(jnp.asarray(x), 17)
     with pytest.raises(ValueError, match="at least two levels, got 1"):
         bounds.discretized_log_likelihood(jnp.zeros((1, 1)), jnp.zeros((1, 1)), 0.0, 1)
