@@ -98,7 +98,8 @@ def default() -> ConfigDict:
                 "dequantization": choice("truncated_normal"),
                 "divergence": choice("rademacher"),  # or gaussian, with num_probes; or exact
                 "tolerance": 1e-4,  # relative and absolute, of the ODE solver
-                "variance": placeholder(str),  # of the bound's steps: small, large, learned; None: learned or small
+                # Of the bound: small, large or learned; None: learned where it is; small of images, large of points.
+                "variance": placeholder(str),
                 "num_steps": placeholder(int),  # of the bound; None: those of a discrete schedule, or 1,000
                 "num_draws": 50,  # steps drawn for each example; 0 for all of them
             },

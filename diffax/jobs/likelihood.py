@@ -63,12 +63,13 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
                 report=lambda count, before=done: bar.update(before + count),
             )
             done += len(rows)
-    results = likelihood_results.summarized(how, examples, rows, measured)
+    labels = None if examples.num_classes is None else examples.batch(rows)["label"]
+    results = likelihood_results.summarized(how, examples, labels, measured)
     results["run"] = {"step": model.step, "average": model.average_name(args.ema), "seed": args.seed}
     results["environment"] = devices.describe()
     directory = workdir / FOLDER / likelihood_results.name(results)
     if first:
-        likelihood_results.write(directory, results, examples, rows, measured)
+        likelihood_results.write(directory, results, rows, labels, measured)
         print(likelihood_results.text(results), flush=True)
         print(f"written to {directory}", flush=True)
     return directory

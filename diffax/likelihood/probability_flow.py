@@ -23,7 +23,7 @@ DrawProbes = Callable[[Keys, Sample], divergence.Probes | None]
 class LogDensity(NamedTuple):
     """Log-densities of a batch.
 
-    nats: log q(x), the mean over the probes.
+    nats: log q(x), the mean over the probes; NaN where the solver took more than its max_steps.
     standard_error: of nats, over the probes; 0 where the divergence is exact, NaN for a single probe.
     num_evaluations: of the denoiser, by example; each also takes its derivatives along the probes.
     """
@@ -63,7 +63,6 @@ def log_density(
 
     Raises:
       ValueError: start not before end, where they are plain numbers.
-      RuntimeError (at run time): more than max_steps steps.
     """
     if isinstance(start, float | int) and isinstance(end, float | int) and not 0 <= start < end <= 1:
         raise ValueError(f"start and end must be 0 <= start < end <= 1, got {start} and {end}")

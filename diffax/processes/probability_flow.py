@@ -66,6 +66,7 @@ def solve(
     rtol: Numeric,
     atol: Numeric,
     max_steps: int,
+    throw: bool = False,
 ) -> Solution:
     """Solves dy / dlambda = slope(y, lambda) adaptively, by Tsitouras' method of order 5.
 
@@ -78,9 +79,10 @@ def solve(
       start, end: log-SNRs, in either order.
       rtol, atol: the error of a step is kept below atol + rtol |y|: the root mean square over each array of y, and the
         largest of the arrays.
+      throw: whether a sample that takes more than max_steps steps is a RuntimeError; otherwise its state is NaN.
 
     Raises:
-      RuntimeError (at run time): more than max_steps steps.
+      RuntimeError (at run time): more than max_steps steps, where throw.
     """
     import diffrax  # imported here because it is slow to import and no table needs it
 
@@ -104,8 +106,10 @@ def solve(
             stepsize_controller=controller,
             max_steps=max_steps,
             adjoint=diffrax.ForwardMode(),
+            throw=throw,
         )
-        return jax.tree.map(lambda leaf: leaf[-1], solution.ys), solution.stats["num_steps"]
+        ended = solution.result == diffrax.RESULTS.successful
+        return jax.tree.map(lambda leaf: jnp.where(ended, leaf[-1], jnp.nan), solution.ys), solution.stats["num_steps"]
 
     ends, steps = jax.vmap(one)(y)
     # Each step, accepted or not, has six new evaluations; one stage is reused from the step before. One comes first.

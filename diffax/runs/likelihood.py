@@ -54,10 +54,12 @@ class Likelihood:
         config, num_levels = model.config, model.data.num_levels
         build_likelihood.check_likelihood(config)
         is_learned = model.output_shape[-1] == 2 * model.data.sample_shape[-1]
-        variance = config.likelihood.variance or ("learned" if is_learned else "small")
+        is_dequantized = config.data.dequantize and num_levels is not None
+        # With the small variance the bound of a density stays a constant above it, however many steps there are.
+        fixed = "large" if num_levels is None or is_dequantized else "small"
+        variance = config.likelihood.variance or ("learned" if is_learned else fixed)
         if variance == "learned" and not is_learned:
             raise ValueError("likelihood.variance = 'learned' needs a model with a learned variance: use small or large")
-        is_dequantized = config.data.dequantize and num_levels is not None
         bins = None if num_levels is None else (Bins.filling if is_dequantized else Bins.of_levels)(num_levels)
         return cls(
             model=model,
@@ -116,7 +118,8 @@ class Likelihood:
             placed = sharding.from_copies(split, self._inputs(batch) | {"index": index.astype(np.int32)})
             found: Values = {}
             for way in ways:
-                found |= {name: sharding.to_host(value) for name, value in self._compiled(way)(params, placed, seed).items()}
+                values = self._compiled(way)(params, placed, seed)
+                found |= {name: sharding.to_host(value) for name, value in values.items()}
             count = min(size, len(rows) - first)
             parts.append({name: value[:count] for name, value in found.items()})
             _check_finite(parts[-1], rows[first : first + count], ways)
@@ -225,5 +228,5 @@ def _check_finite(values: Values, rows: np.ndarray, ways: Sequence[str]) -> None
         if not finite.all():
             raise FloatingPointError(
                 f"{int((~finite).sum())} of {len(rows)} likelihoods ({way}) are not finite, the first is that of example "
-                f"{rows[int(np.argmin(finite))]}: the parameters or the network diverge"
+                f"{rows[int(np.argmin(finite))]}: the parameters diverge, or likelihood.tolerance is too small"
             )

@@ -20,24 +20,24 @@ _PROBE_ERRORS = {"ode": "ode_probe_error", "bound": "bound_draw_error"}
 
 
 def summarized(
-    how: Likelihood, examples: Examples, rows: np.ndarray, measured: Mapping[str, Values]
+    how: Likelihood, examples: Examples, labels: np.ndarray | None, measured: Mapping[str, Values]
 ) -> dict[str, Any]:
     """All but the values of the single examples, as values of JSON.
 
     Args:
+      labels: of the examples that were measured; None for data without.
       measured: values of `Likelihood.measure` by the name of the examples: DATA, noise, shifted.
     """
     config = how.model.config.likelihood
     results: dict[str, Any] = {
-        "data": f"{examples.name}, {len(rows):,} of {len(examples):,} examples",
+        "data": f"{examples.name}, {len(measured[DATA][_ways(measured[DATA])[0]]):,} of {len(examples):,} examples",
         "unit": f"{how.unit} per dimension",
         "settings": json.loads(json.dumps(config.to_dict())) | {"variance": how.variance, "num_steps": len(how.times)},
         "bins": None if how.bins is None else {"num_levels": how.bins.num_levels, "width": how.bins.width},
         "trained_on_dequantized_data": how.is_dequantized,
-        "conditions": sorted(name for name in how.model.network.conditions if name in examples.batch(rows[:1])),
+        "conditions": sorted(name for name in how.model.network.conditions if name in examples.batch(np.arange(1))),
         "all": _summary(measured[DATA]),
     }
-    labels = _labels(examples, rows)
     if labels is not None:
         results["by_class"] = {
             _class_name(examples, label): _summary({name: v[labels == label] for name, v in measured[DATA].items()})
@@ -45,7 +45,7 @@ def summarized(
         }
     results["against"] = {
         name: _summary(values)
-        | {f"{way}_auroc": detection.auroc(measured[DATA][way], values[way]) for way in WAYS if way in values}
+        | {f"{way}_auroc": detection.auroc(measured[DATA][way], values[way]) for way in _ways(values)}
         for name, values in measured.items()
         if name != DATA
     }
@@ -73,7 +73,7 @@ def _summary(values: Values) -> dict[str, Any]:
 def name(results: Mapping[str, Any]) -> str:
     """A name that differs for all that was asked for: dequantization, number of examples, and a hash."""
     asked = {key: results[key] for key in ("data", "settings", "run")} | {"against": sorted(results["against"])}
-    asked["ways"] = [way for way in WAYS if way in results["all"]]
+    asked["ways"] = _ways(results["all"])
     content = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:6]
     kind = "points" if results["bins"] is None else results["settings"]["dequantization"]["name"].replace(":", "-")
     return f"{kind}_{results['all']['num_examples']}_{content}"
@@ -82,13 +82,12 @@ def name(results: Mapping[str, Any]) -> str:
 def write(
     directory: pathlib.Path,
     results: Mapping[str, Any],
-    examples: Examples,
     rows: np.ndarray,
+    labels: np.ndarray | None,
     measured: Mapping[str, Values],
 ) -> None:
     """Writes results.json and examples.npz."""
     arrays = {"row": rows}
-    labels = _labels(examples, rows)
     arrays |= {} if labels is None else {"label": labels}
     for of_set, values in measured.items():
         prefix = "" if of_set == DATA else f"{of_set}_"
@@ -101,7 +100,7 @@ def write(
 
 def text(results: Mapping[str, Any]) -> str:
     """A table for a terminal, and how its values came about."""
-    ways = [way for way in WAYS if way in results["all"]]
+    ways = _ways(results["all"])
     has_auroc = bool(results["against"])
     header = ["examples", "number", *(f"{_NAMES[way]}, {results['unit']}" for way in ways)]
     header += [f"AUROC by {_NAMES[way]}" for way in ways] if has_auroc else []
@@ -125,6 +124,11 @@ def _notes(results: Mapping[str, Any]) -> Iterator[str]:
     yield f"{results['data']}{under}; step {run['step']}, average {run['average']}; ± is over examples."
     if "ode" in total:
         yield _ode_note(results)
+        is_uniform, with_noise = settings["dequantization"]["name"] == "uniform", results["trained_on_dequantized_data"]
+        if results["bins"] is not None and is_uniform != with_noise:
+            how = "on uniformly dequantized data" if with_noise else "on the levels themselves"
+            better = "uniform" if with_noise else "truncated_normal"
+            yield f"The model was trained {how}: dequantization {better} gives a tighter bound."
     if "bound" in total:
         drawn = settings["num_draws"]
         how_many = f"{drawn} of its steps drawn for each example" if drawn else "all of its steps"
@@ -154,8 +158,8 @@ def _ode_note(results: Mapping[str, Any]) -> str:
     )
 
 
-def _labels(examples: Examples, rows: np.ndarray) -> np.ndarray | None:
-    return examples.batch(rows)["label"] if examples.num_classes is not None else None
+def _ways(values: Mapping[str, Any]) -> list[str]:
+    return [way for way in WAYS if way in values]
 
 
 def _class_name(examples: Examples, label: Any) -> str:

@@ -55,5 +55,6 @@ def probability_flow(
         rtol=rtol,
         atol=atol,
         max_steps=max_steps,
+        throw=True,
     )
     return Solution(solution.y * flow.norm(schedule, end), solution.num_evaluations)

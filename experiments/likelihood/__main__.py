@@ -29,15 +29,15 @@ SCHEDULES = {
     "flow": schedules.Flow(),
 }
 MIXTURE = ([0.5, 0.2, 0.3], [[1.0, -0.5], [-1.5, 0.5], [0.0, 2.0]], [0.4, 0.1, 0.25])
-TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6)
 STEPS = (10, 30, 100, 300, 1000, 3000, 10_000)
-NUM_EXAMPLES, NUM_PROBES = 1000, (1, 4, 16)
+NUM_EXAMPLES, NUM_OF_BOUND, NUM_PROBES = 1000, 10_000, (1, 4, 16)
 
 
-def oracle_and_points(schedule: Any) -> tuple[denoisers.GaussianMixture, jax.Array]:
+def oracle_and_points(schedule: Any, num: int = NUM_EXAMPLES) -> tuple[denoisers.GaussianMixture, jax.Array]:
     """The exact denoiser, and points of the process at t = 0."""
     oracle = denoisers.gaussian_mixture(schedule, *map(np.array, MIXTURE))
-    return oracle, oracle.sample(jax.random.split(jax.random.key(0), NUM_EXAMPLES), 0.0)
+    return oracle, oracle.sample(jax.random.split(jax.random.key(0), num), 0.0)
 
 
 def by_ode() -> dict[str, Any]:
@@ -89,23 +89,24 @@ def by_probes() -> dict[str, Any]:
 def by_bound() -> dict[str, Any]:
     """How far the bound is above the true negative log-density, in nats per dimension, by schedule and variance."""
     results: dict[str, Any] = {}
-    keys = jax.random.split(jax.random.key(2), NUM_EXAMPLES)
-    for name in ("cosine", "linear_beta"):
-        oracle, x = oracle_and_points(SCHEDULES[name])
-        truth = -oracle.log_density(x, 0.0)
-        for variance in ("small", "large"):
-            gaps = results[f"{name}, {variance}"] = {}
-            for num in STEPS:
-                times = np.arange(num, 0, -1) / num
-                bound = jax.jit(
-                    lambda keys, x: variational_bound.bound(
-                        keys, oracle, oracle.schedule, x, times=times, variance=variance
-                    )
-                )(keys, x)
-                gap = np.asarray(bound.total - truth) / 2
-                gaps[str(num)] = {"gap": float(gap.mean()), "standard_error": float(gap.std() / NUM_EXAMPLES**0.5)}
-                print(f"{name}, {variance}, {num} steps: {gaps[str(num)]}", flush=True)
+    for name, variance in (("cosine", "small"), ("cosine", "large"), ("linear_beta", "small")):
+        gaps = results[f"{name}, {variance}"] = {}
+        for num in STEPS:
+            gap = gap_of(SCHEDULES[name], variance, np.arange(num, 0, -1) / num)
+            gaps[str(num)] = {"gap": float(gap.mean()), "standard_error": float(gap.std() / len(gap) ** 0.5)}
+            print(f"{name}, {variance}, {num} steps: {gaps[str(num)]}", flush=True)
     return results
+
+
+def gap_of(schedule: Any, variance: Any, times: np.ndarray) -> np.ndarray:
+    """The bound minus the true negative log-density of every example, in nats per dimension."""
+    oracle, x = oracle_and_points(schedule, NUM_OF_BOUND)
+
+    @jax.jit
+    def solve(keys: jax.Array, x: jax.Array) -> jax.Array:
+        return variational_bound.bound(keys, oracle, schedule, x, times=times, variance=variance).total
+
+    return np.asarray(solve(jax.random.split(jax.random.key(2), NUM_OF_BOUND), x) + oracle.log_density(x, 0.0)) / 2
 
 
 def plot(ode: dict[str, Any], bound: dict[str, Any]) -> None:
@@ -134,7 +135,11 @@ def main() -> None:
         ode, probes, bound = by_ode(), by_probes(), by_bound()
     if not args.no_write:
         plot(ode, bound)
-        sizes = {"examples": NUM_EXAMPLES, "seconds": round(time.monotonic() - begun, 1)}
+        sizes = {
+            "examples": NUM_EXAMPLES,
+            "examples_of_bound": NUM_OF_BOUND,
+            "seconds": round(time.monotonic() - begun, 1),
+        }
         common.write(HERE / "results.json", {"ode": ode, "probes": probes, "bound": bound} | sizes)
 
 

@@ -1,5 +1,6 @@
 """--mode likelihood: both ways on digits and points, examples out of distribution, and what is refused."""
 
+import dataclasses
 import json
 import shutil
 
@@ -115,6 +116,9 @@ def test_points_have_nats_per_dimension_those_of_a_gaussian_where_the_network_ou
     assert not values["ode_probe_error"].any()
     error = np.sqrt(np.square(values["bound_draw_error"]).sum()) / 30
     assert abs(values["bound"].mean() - exact.mean()) < 4 * error + 0.05
+    diverged = jax.tree.map(lambda leaf: np.nan * leaf, params)
+    with pytest.raises(FloatingPointError, match=r"30 of 30 likelihoods \(ode\) are not finite, the first is that of"):
+        dataclasses.replace(trained, load=lambda index: diverged).likelihoods(points, 30)
 
 
 @pytest.mark.parametrize(
