@@ -8,12 +8,13 @@ import jax.numpy as jnp
 
 
 def value_and_grad(
-    mean_loss: Callable[..., jax.Array], params: Any, examples: tuple[Any, ...], num_parts: int
+    of_part: Callable[..., tuple[jax.Array, Any]], params: Any, examples: tuple[Any, ...], num_parts: int
 ) -> tuple[jax.Array, Any]:
-    """mean_loss(params, *examples) and its gradient in params, with the memory of a batch num_parts times smaller.
+    """of_part(params, *examples), a mean loss and gradients, with the memory of a batch num_parts times smaller.
 
     Args:
-      mean_loss: the mean of a loss of every example by itself: means of equal parts are then averaged exactly.
+      of_part: (params, *examples) to (the mean of a loss of every example by itself, gradients of such means, of the
+        structure of params): means of equal parts are then averaged exactly.
       examples: pytrees whose leaves have a batch axis.
 
     Raises:
@@ -23,7 +24,7 @@ def value_and_grad(
     check_divides(num_parts, batch_size)
 
     def add_part(total: Any, part: tuple[Any, ...]) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, jax.value_and_grad(mean_loss)(params, *_after(total, part))), None
+        return jax.tree.map(jnp.add, total, of_part(params, *_after(total, part))), None
 
     total = jax.tree.map(jnp.zeros_like, (jnp.zeros((), jnp.result_type(*jax.tree.leaves(params))), params))
     parts = jax.tree.map(lambda leaf: _cut(leaf, num_parts), examples)

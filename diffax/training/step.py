@@ -144,31 +144,29 @@ def _value_and_grad(
     loss: BatchLoss, state: TrainState, batch: Batch, keys: jax.Array, num_parts: int
 ) -> tuple[jax.Array, tuple[Any, Any]]:
     """The mean loss of a batch, and the gradients of the network's parameters and of what is learned beside them."""
-    parameters = state.learned.get("parameters", {})
+    hyperparameters, parameters = state.hyperparameters, state.learned.get("parameters", {})
+    current = learned.applied(hyperparameters, state.learned)
 
-    def mean_loss(trained: tuple[Any, Any], batch: Batch, keys: jax.Array, t: jax.Array | None) -> jax.Array:
-        params, parameters = trained
-        hyperparameters = learned.applied(state.hyperparameters, jax.lax.stop_gradient(state.learned))
-        mean = loss(params, hyperparameters, batch, keys, t).mean()
+    def of_part(trained: Any, batch: Batch, keys: jax.Array, t: jax.Array | None) -> tuple[jax.Array, Any]:
+        def losses(params: Any, parameters: learned.Parameters) -> jax.Array:
+            return loss(params, learned.applied(hyperparameters, {"parameters": parameters}), batch, keys, t)
+
         if not parameters or t is None:
-            return mean
-
-        # The same numbers as above, which the compiler computes once: only gradients are added.
-        def losses(hyperparameters: Hyperparameters) -> jax.Array:
-            return loss(jax.lax.stop_gradient(params), hyperparameters, batch, keys, t)
-
-        extra = learned.objective(losses, state.hyperparameters, parameters, t)
-        return mean + extra - jax.lax.stop_gradient(extra)
+            value, grads = jax.value_and_grad(lambda params: loss(params, current, batch, keys, t).mean())(trained[0])
+            return value, (grads, {})
+        # Several gradients, of one forward pass.
+        values, pull_back = jax.vjp(losses, *trained)
+        grads, _ = pull_back(jnp.full_like(values, 1 / len(values)))
+        beside = learned.gradients(hyperparameters, trained[1], values, lambda weights: pull_back(weights)[1], t)
+        return values.mean(), (grads, beside)
 
     # A time may depend on the example's place in the whole batch.
-    t = None
-    if num_parts > 1 or parameters:
-        current = learned.applied(state.hyperparameters, state.learned)
-        t = draw_times(current, keys).astype(batch["x"].dtype)
+    is_given = num_parts > 1 or parameters
+    t = draw_times(current, keys).astype(batch["x"].dtype) if is_given else None
     trained, examples = (state.params, parameters), (batch, keys, t)
     if num_parts == 1:
-        return jax.value_and_grad(mean_loss)(trained, *examples)
-    return accumulation.value_and_grad(mean_loss, trained, examples, num_parts)
+        return of_part(trained, *examples)
+    return accumulation.value_and_grad(of_part, trained, examples, num_parts)
 
 
 def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> TrainState:

@@ -79,8 +79,10 @@ def test_every_device_has_a_share_of_every_part():
     """Example i is on device i // 4 of two: each part of four has one example of each."""
     seen = []
     accumulation.value_and_grad(
-        lambda params, x: (
-            jax.debug.callback(lambda part: seen.append(part.tolist()), x, ordered=True) or params * x.sum()
+        jax.value_and_grad(
+            lambda params, x: (
+                jax.debug.callback(lambda part: seen.append(part.tolist()), x, ordered=True) or params * x.sum()
+            )
         ),
         jnp.ones(()),
         (jnp.arange(8.0),),
