@@ -7,7 +7,8 @@ EDM's preconditioning, log-normal noise levels, loss weighting and augmentation 
 (35 evaluations). It is EDM's CIFAR-10 recipe (configs/cifar_edm.py) except for the sizes of network and batch, the
 number of steps, labels, of which it is told none, and sigma_data, the standard deviation of the digits' pixels.
 
-Cost: 2,800 steps of 32 images. Score: SCORE
+Cost: 2,800 steps of 32 images. Score: pixel Frechet distance of 2,000 samples to all digits 0.64 +- 0.03 (mean and
+standard deviation of three seeds), where digits_ddpm.py has 0.23.
 """
 
 from ml_collections import ConfigDict

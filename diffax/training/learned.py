@@ -51,23 +51,31 @@ def applied(hyperparameters: Any, learned: dict[str, Any]) -> Any:
     return _with_parameters(hyperparameters, learned["parameters"]) if learned else hyperparameters
 
 
-def objective(
-    losses: Callable[[Any], jax.Array], hyperparameters: Any, parameters: Parameters, t: jax.Array
-) -> jax.Array:
-    """The sum of the mean objectives of all parts: a scalar to differentiate in `parameters`.
-
-    Each part gets the gradient of its own objective alone.
+def gradients(
+    hyperparameters: Any,
+    parameters: Parameters,
+    losses: jax.Array,
+    pull_back: Callable[[jax.Array], Parameters],
+    t: jax.Array,
+) -> Parameters:
+    """The gradient of the mean objective of each part in its own parameters.
 
     Args:
-      losses: hyperparameters to the losses of a batch, (batch,); not differentiated in anything else.
+      losses: of a batch, (batch,).
+      pull_back: the derivative of `losses` in `parameters`: maps the gradient of a function of them, (batch,), to its
+        gradient in the parameters.
       t: the times of the batch, (batch,).
     """
-    total = jnp.zeros((), t.dtype)
-    for name in parameters:
-        own = {key: value if key == name else jax.lax.stop_gradient(value) for key, value in parameters.items()}
-        current = _with_parameters(hyperparameters, own)
-        total += parts(current)[name].objective(losses(current), current.schedule.log_snr(t)).mean()
-    return total
+    current, result = _with_parameters(hyperparameters, parameters), {}
+    log_snr = current.schedule.log_snr(t)
+    for name, part in parts(current).items():
+
+        def objective(own: Any, losses: jax.Array, part: Any = part) -> jax.Array:
+            return dataclasses.replace(part, parameters=own).objective(losses, log_snr).mean()
+
+        direct, by_losses = jax.grad(objective, argnums=(0, 1))(part.parameters, losses)
+        result[name] = jax.tree.map(jnp.add, direct, pull_back(by_losses)[name])
+    return result
 
 
 def updated(hyperparameters: Any, learned: dict[str, Any], grads: Parameters, shape: jax.Array) -> dict[str, Any]:

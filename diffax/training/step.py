@@ -162,23 +162,22 @@ def _value_and_grad(
     t = draw_times(density if adaptive is None else adaptive, hyperparameters.schedule, keys)
     weight = None if adaptive is None else adaptive.importance_weight(t)
 
-    def mean_loss(
+    def of_part(
         trained: tuple[Any, Any], batch: Batch, keys: jax.Array, t: jax.Array, weight: jax.Array | None
-    ) -> tuple[jax.Array, jax.Array]:
-        params, beside = trained
-        each = loss(params, hyperparameters, batch, keys, t)
-        mean = (each if weight is None else weight * each).mean()
-        if beside:
-            # The same numbers as above, which the compiler computes once: only gradients are added.
-            fixed = jax.lax.stop_gradient(params)
-            extra = learned.objective(
-                lambda current: loss(fixed, current, batch, keys, t), state.hyperparameters, beside, t
-            )
-            mean = mean + extra - jax.lax.stop_gradient(extra)
-        return mean, each
+    ) -> tuple[Any, jax.Array]:
+        def each_loss(params: Any, beside: learned.Parameters) -> jax.Array:
+            current = learned.applied(state.hyperparameters, {"parameters": beside})
+            return loss(params, current, batch, keys, t)
+
+        # Several gradients, of one forward pass.
+        each, pull_back = jax.vjp(each_loss, *trained)
+        weighted = each if weight is None else weight * each
+        grads, _ = pull_back(jnp.full_like(each, 1 / len(each)) if weight is None else weight / len(each))
+        beside = learned.gradients(state.hyperparameters, trained[1], each, lambda by: pull_back(by)[1], t)
+        return (weighted.mean(), (grads, beside)), each
 
     trained, examples = (state.params, state.learned.get("parameters", {})), (batch, keys, t, weight)
-    (value, each), grads = accumulation.value_and_grad(mean_loss, trained, examples, num_parts)
+    (value, grads), each = accumulation.in_parts(of_part, trained, examples, num_parts)
     return value, grads, state.history if adaptive is None else adaptive.updated(t, each)
 
 
