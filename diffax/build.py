@@ -74,6 +74,7 @@ WEIGHTINGS = {
 TIME_DENSITIES = {
     "uniform": time_sampling.Uniform,
     "discrete_uniform": time_sampling.DiscreteUniform,
+    "fixed": time_sampling.Fixed,
     "logit_normal": time_sampling.LogitNormal,
     "log_normal_sigma": time_sampling.LogNormalSigma,
 }
@@ -132,6 +133,7 @@ SLOTS: dict[str, Slot] = {
     "parameterization": Slot(PARAMETERIZATIONS, passed=("moments",)),
     "loss.weighting": Slot(WEIGHTINGS),
     "loss.time_density": Slot(TIME_DENSITIES),
+    "train.coupling": build_data.COUPLING_SLOT,
     "optimizer": build_training.OPTIMIZER_SLOT,
     "optimizer.decay": build_training.DECAY_SLOT,
     "evaluation.features": _FEATURES,

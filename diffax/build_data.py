@@ -23,6 +23,7 @@ SOURCES: dict[str, Callable[..., Dataset | Source]] = {
     "folder": data.folder.open_folder,
     "arrays": data.files.load_arrays,
     "huggingface": data.huggingface.open_huggingface,
+    "pairs": data.pairs.load_pairs,
     **data.tfds.OFFICIAL,
 }
 
@@ -44,6 +45,18 @@ SOURCE_SLOT = Slot(
     fallback=lambda name: functools.partial(data.tfds.open_tfds, name=name),
 )
 AUGMENT_SLOT = Slot(AUGMENTATIONS, is_function=True)
+
+
+def _independent() -> None:
+    return None
+
+
+COUPLINGS: dict[str, Callable[..., training.coupling.Coupling | None]] = {
+    "none": _independent,
+    "exact": training.coupling.Exact,
+    "sinkhorn": training.coupling.Sinkhorn,
+}
+COUPLING_SLOT = Slot(COUPLINGS)
 # A data set is kept on the device where it takes no more than this share of its memory; where that is unknown, on a CPU
 # for one, where it is in that memory anyway, up to so many bytes.
 _DEVICE_SHARE, _DEVICE_BYTES = 0.25, 4e9
@@ -118,7 +131,8 @@ def preprocess(config: ConfigDict, examples: Examples, *, augment: bool = True) 
         raise ValueError(f"data.augment = {kind!r} is for images, and {examples.name} has examples of {examples.shape}")
     if dequantize and num_levels is None:
         raise ValueError(f"data.dequantize is for images, and {examples.name} has none")
-    augmented = choices.make("data.augment", config.data.augment, AUGMENT_SLOT)
+    augmented, coupled = choices.make("data.augment", config.data.augment, AUGMENT_SLOT), _coupled(config, examples)
+    check_pairs(config, examples)
 
     def run(batch: training.Batch, keys: jax.Array) -> training.Batch:
         if dequantize and num_levels is not None:
@@ -131,9 +145,57 @@ def preprocess(config: ConfigDict, examples: Examples, *, augment: bool = True) 
             result = augmented(keys, x)
             x, done = result if isinstance(result, tuple) else (result, None)
             told |= {} if done is None else {build_conditions.AUGMENTATION: done}
-        return told | {"x": x}
+        batch = told | {"x": x}
+        return batch if coupled is None else batch | {"eps": coupled(conditions.own_keys(keys, "coupling"), batch)}
 
     return run
+
+
+def _coupled(config: ConfigDict, examples: Examples) -> Callable[[jax.Array, training.Batch], jax.Array] | None:
+    """The noise that config.train.coupling pairs with every example of a batch; None for independent noise."""
+    coupling = choices.make("train.coupling", config.train.coupling, COUPLING_SLOT)
+    if coupling is None:
+        return None
+    name, kinds = config.train.coupling.name, build_conditions.kinds(config, examples)
+    other = [key for key, kind in kinds.items() if not isinstance(kind, conditions.Classes)]
+    if other:
+        raise ValueError(
+            f"train.coupling = {name!r} exchanges noise within a class, and the condition {other[0]!r} is no class: its "
+            "noise would depend on it, and samples start from N(0, I); set train.coupling=none"
+        )
+    if config.loss.stable_targets:
+        raise ValueError(
+            f"loss.stable_targets is the target of independent pairs, and train.coupling = {name!r} pairs them: set one "
+            "of them off"
+        )
+
+    def run(keys: jax.Array, batch: training.Batch) -> jax.Array:
+        noise_keys, own_keys = arrays.split_keys(keys, 2)
+        x = arrays.at_least_float32(batch["x"])
+        same = [batch[key][:, None] == batch[key][None] for key in kinds]
+        allowed = functools.reduce(jax.numpy.logical_and, same) if same else None
+        return coupling(own_keys, x, arrays.normal_like(noise_keys, x), allowed)
+
+    return run
+
+
+def check_pairs(config: ConfigDict, examples: Examples) -> None:
+    """Raises ValueError for settings that break stored pairs of noise and sample, or that need such pairs."""
+    if not data.pairs.have_noise(examples):
+        if config.loss.time_density.name == "fixed":
+            raise ValueError(
+                "loss.time_density = 'fixed' trains one step from noise to data, which needs pairs: make them by --mode "
+                "reflow, and train with data.name=pairs"
+            )
+        return
+    for setting, is_set in {
+        f"data.augment = {config.data.augment.name!r}": config.data.augment.name != "none",
+        "data.dequantize": config.data.dequantize,
+        "loss.stable_targets": config.loss.stable_targets,
+        f"train.coupling = {config.train.coupling.name!r}": config.train.coupling.name != "none",
+    }.items():
+        if is_set:
+            raise ValueError(f"{setting} would break the pairs of {examples.name}, noise and sample of one ODE: unset it")
 
 
 def batches(config: ConfigDict, examples: Examples, start_step: int, mesh: Mesh | None = None) -> Iterator[Any]:
@@ -181,6 +243,7 @@ def is_on_device(config: ConfigDict, examples: Examples) -> bool:
     if config.data.on_device is not None:
         return config.data.on_device
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    return in_memory("data.on_device", examples).examples.nbytes <= (
+    whole = in_memory("data.on_device", examples)
+    return whole.examples.nbytes + (0 if whole.eps is None else whole.eps.nbytes) <= (
         _DEVICE_BYTES if limit is None else _DEVICE_SHARE * limit
     )

@@ -50,6 +50,9 @@ def make_loss(
 ) -> BatchLoss:
     """The denoising loss of batch["x"] under its own condition, as a BatchLoss.
 
+    A batch that has its noise, batch["eps"], is one of pairs: stored ones (data.pairs), or of a coupling. Otherwise the
+    noise is drawn by the keys.
+
     Args:
       condition_names: the entries of a batch that are the network's conditions, such as "label"; one that a batch does
         not have is null.
@@ -76,6 +79,7 @@ def make_loss(
             batch["x"],
             weighting=hyperparameters.weighting,
             time_density=hyperparameters.time_density,
+            eps=batch.get("eps"),
             t=t,
             teacher=None if reference is None else denoisers.empirical(schedule, reference),
         )
