@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from diffax import (
     build_conditions,
     build_data,
+    build_pairing,
     build_training,
     choices,
     conditions,
@@ -49,6 +50,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "discrete_cosine": schedules.Discrete.cosine,
     "discrete_sigmoid": schedules.Discrete.sigmoid,
     "shifted": schedules.Shifted,
+    "shifted_for_resolution": schedules.Shifted.for_resolution,
 }
 PARAMETERIZATIONS: dict[str, Callable[..., processes.Parameterization]] = {
     "eps": processes.Eps,
@@ -133,7 +135,7 @@ SLOTS: dict[str, Slot] = {
     "parameterization": Slot(PARAMETERIZATIONS, passed=("moments",)),
     "loss.weighting": Slot(WEIGHTINGS),
     "loss.time_density": Slot(TIME_DENSITIES),
-    "train.coupling": build_data.COUPLING_SLOT,
+    "train.coupling": build_pairing.COUPLING_SLOT,
     "optimizer": build_training.OPTIMIZER_SLOT,
     "optimizer.decay": build_training.DECAY_SLOT,
     "evaluation.features": _FEATURES,

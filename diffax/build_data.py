@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import arrays, build_conditions, choices, conditions, data, sharding, training
+from diffax import arrays, build_conditions, build_pairing, choices, conditions, data, sharding, training
 from diffax.choices import Slot
 from diffax.conditions import Kind
 from diffax.data.dataset import Dataset, in_memory
@@ -131,8 +131,9 @@ def preprocess(config: ConfigDict, examples: Examples, *, augment: bool = True) 
         raise ValueError(f"data.augment = {kind!r} is for images, and {examples.name} has examples of {examples.shape}")
     if dequantize and num_levels is None:
         raise ValueError(f"data.dequantize is for images, and {examples.name} has none")
-    augmented, coupled = choices.make("data.augment", config.data.augment, AUGMENT_SLOT), _coupled(config, examples)
-    check_pairs(config, examples)
+    augmented = choices.make("data.augment", config.data.augment, AUGMENT_SLOT)
+    build_pairing.check_pairs(config, examples)
+    coupled = build_pairing.coupling(config, examples)
 
     def run(batch: training.Batch, keys: jax.Array) -> training.Batch:
         if dequantize and num_levels is not None:
@@ -149,53 +150,6 @@ def preprocess(config: ConfigDict, examples: Examples, *, augment: bool = True) 
         return batch if coupled is None else batch | {"eps": coupled(conditions.own_keys(keys, "coupling"), batch)}
 
     return run
-
-
-def _coupled(config: ConfigDict, examples: Examples) -> Callable[[jax.Array, training.Batch], jax.Array] | None:
-    """The noise that config.train.coupling pairs with every example of a batch; None for independent noise."""
-    coupling = choices.make("train.coupling", config.train.coupling, COUPLING_SLOT)
-    if coupling is None:
-        return None
-    name, kinds = config.train.coupling.name, build_conditions.kinds(config, examples)
-    other = [key for key, kind in kinds.items() if not isinstance(kind, conditions.Classes)]
-    if other:
-        raise ValueError(
-            f"train.coupling = {name!r} exchanges noise within a class, and the condition {other[0]!r} is no class: its "
-            "noise would depend on it, and samples start from N(0, I); set train.coupling=none"
-        )
-    if config.loss.stable_targets:
-        raise ValueError(
-            f"loss.stable_targets is the target of independent pairs, and train.coupling = {name!r} pairs them: set one "
-            "of them off"
-        )
-
-    def run(keys: jax.Array, batch: training.Batch) -> jax.Array:
-        noise_keys, own_keys = arrays.split_keys(keys, 2)
-        x = arrays.at_least_float32(batch["x"])
-        same = [batch[key][:, None] == batch[key][None] for key in kinds]
-        allowed = functools.reduce(jax.numpy.logical_and, same) if same else None
-        return coupling(own_keys, x, arrays.normal_like(noise_keys, x), allowed)
-
-    return run
-
-
-def check_pairs(config: ConfigDict, examples: Examples) -> None:
-    """Raises ValueError for settings that break stored pairs of noise and sample, or that need such pairs."""
-    if not data.pairs.have_noise(examples):
-        if config.loss.time_density.name == "fixed":
-            raise ValueError(
-                "loss.time_density = 'fixed' trains one step from noise to data, which needs pairs: make them by --mode "
-                "reflow, and train with data.name=pairs"
-            )
-        return
-    for setting, is_set in {
-        f"data.augment = {config.data.augment.name!r}": config.data.augment.name != "none",
-        "data.dequantize": config.data.dequantize,
-        "loss.stable_targets": config.loss.stable_targets,
-        f"train.coupling = {config.train.coupling.name!r}": config.train.coupling.name != "none",
-    }.items():
-        if is_set:
-            raise ValueError(f"{setting} would break the pairs of {examples.name}, noise and sample of one ODE: unset it")
 
 
 def batches(config: ConfigDict, examples: Examples, start_step: int, mesh: Mesh | None = None) -> Iterator[Any]:

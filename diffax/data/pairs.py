@@ -1,4 +1,4 @@
-"""Pairs of noise and sample that `--mode reflow` made of a trained model, as a dataset: data of reflow and distillation.
+"""Pairs of noise and sample, made of a trained model by `--mode reflow`, as a dataset for reflow and distillation.
 
 Each example x comes with the noise eps that the deterministic sampler started from, in units of the standard normal
 distribution. Trained on them, a rectified flow learns the straight paths between the two ends of the curved ones

@@ -32,9 +32,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     """Makes pairs by config.sampler with an average of the parameters; returns the directory of the set of pairs.
 
     The set, pairs/NAME of the run, holds shards of `samples` and `noise`, float32, and `labels` if the model is
-    class-conditional; the data source `pairs` reads it. Pairs that are there already are not made again. A model that is
-    told more than classes is told the conditions of random training examples, which are kept too; otherwise no training
-    data are read.
+    class-conditional; the data source `pairs` reads it. Pairs that are there already are not made again. A model with
+    other conditions than classes gets those of random training examples, which are kept in the set. For all others no
+    training data are read.
 
     Raises:
       UserError: no checkpoint, another run's config, a sampler that adds noise, or an average that does not exist.
@@ -73,7 +73,9 @@ def _conditions(model: Trained, args: argparse.Namespace) -> asked.Asked | None:
         return None
     other = [name for name in told if isinstance(kinds[name], Classes) and name != class_condition]
     if other:
-        raise UserError(f"--mode reflow keeps labels, vectors and tokens, and the condition {other[0]} is another class")
+        raise UserError(
+            f"--mode reflow keeps labels, vectors and tokens, and the condition {other[0]} is another class"
+        )
     with for_people():
         examples = build_data.dataset(model.config, "train", report=downloads())
     return asked.of_examples(model.model, examples, args.num_samples, seed=args.seed)
