@@ -3,8 +3,8 @@
     python launch.py --config configs/spiral_flow.py
     python launch.py --config configs/spiral_flow.py --config.data.name=two_moons --config.train.coupling=exact
 
-A residual MLP predicts the velocity of the straight paths between noise and data (arXiv:2209.03003), with weight 1 on its
-error and stratified uniform times, Adam with cosine decay and EMA; sampling by Euler's method with 100 evaluations.
+A residual MLP predicts the velocity of the straight paths between noise and data (arXiv:2209.03003), with weight 1 on
+its error and stratified uniform times, Adam with cosine decay and EMA; sampling by Euler's method with 100 evaluations.
 Straighter flows, by --mode reflow or coupling: experiments/rectified_flow/README.md.
 
 Cost: 4,500 steps of 512 points, a minute of two CPU cores. Score: experiments/rectified_flow/README.md.

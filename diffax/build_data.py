@@ -45,18 +45,6 @@ SOURCE_SLOT = Slot(
     fallback=lambda name: functools.partial(data.tfds.open_tfds, name=name),
 )
 AUGMENT_SLOT = Slot(AUGMENTATIONS, is_function=True)
-
-
-def _independent() -> None:
-    return None
-
-
-COUPLINGS: dict[str, Callable[..., training.coupling.Coupling | None]] = {
-    "none": _independent,
-    "exact": training.coupling.Exact,
-    "sinkhorn": training.coupling.Sinkhorn,
-}
-COUPLING_SLOT = Slot(COUPLINGS)
 # A data set is kept on the device where it takes no more than this share of its memory; where that is unknown, on a CPU
 # for one, where it is in that memory anyway, up to so many bytes.
 _DEVICE_SHARE, _DEVICE_BYTES = 0.25, 4e9

@@ -1,4 +1,4 @@
-"""Which noise goes with which example: couplings of a batch and stored pairs, from their configuration; part of build."""
+"""Pairs of noise and example: couplings of a batch and stored pairs, from their configuration; part of build."""
 
 import functools
 from collections.abc import Callable

@@ -70,7 +70,7 @@ class Dataset:
         return batch if batch.dtype != np.uint8 or self.num_levels is None else to_network_range(batch, self.num_levels)
 
     def batch(self, rows: Int64[np.ndarray, " rows"]) -> dict[str, np.ndarray]:
-        """Gathers {'x': (rows, *shape), 'label': int32 (rows,)}, 'label' only if there are labels; and 'eps' of pairs."""
+        """Gathers {'x': (rows, *shape), 'label': int32 (rows,)}, 'label' if there are labels, 'eps' of pairs."""
         batch = {"x": self.examples[rows]} | ({} if self.eps is None else {"eps": self.eps[rows]})
         return batch if self.labels is None else batch | {"label": self.labels[rows]}
 

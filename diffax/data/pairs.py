@@ -16,6 +16,8 @@ from diffax.data.array_columns import ArrayColumns
 from diffax.data.columns import Columns
 from diffax.data.examples import Examples
 
+# Of the pairs of a run, in its directory.
+FOLDER = "pairs"
 _NOISE, _KNOWN = "noise", ("samples", "noise", "labels")
 
 
@@ -27,12 +29,12 @@ def load_pairs(split: str, *, path: str = "") -> dataset.Dataset:
 
     Args:
       split: train or test; or all.
-      path: the directory that `--mode reflow` printed.
+      path: the directory that `--mode reflow` printed, or that of a run with one set of pairs.
 
     Raises:
       ValueError: no path, no such set, or a set of samples without their noise.
     """
-    directory = paths.required(path, "pairs")
+    directory = _found(paths.required(path, "pairs"))
     description, parts = describe(directory), list(shards.read(directory))
     if not parts:
         raise ValueError(f"data.path = {path!r} has no pairs yet: the command that began it draws them")
@@ -60,9 +62,8 @@ def describe(path: str | pathlib.Path) -> dict[str, Any]:
     Raises:
       ValueError: no such set, or a set of samples without their noise.
     """
-    file = pathlib.Path(path).expanduser() / shards.DESCRIPTION
     try:
-        description = json.loads(file.read_text())
+        description = json.loads((_found(pathlib.Path(path).expanduser()) / shards.DESCRIPTION).read_text())
     except (OSError, ValueError):
         description = None
     if not isinstance(description, dict):
@@ -73,6 +74,15 @@ def describe(path: str | pathlib.Path) -> dict[str, Any]:
             "reflow"
         )
     return description
+
+
+def _found(path: pathlib.Path) -> pathlib.Path:
+    """The directory of the set of pairs at a path, or of the only one of the run at that path."""
+    sets = sorted(file.parent for file in (path / FOLDER).glob(f"*/{shards.DESCRIPTION}"))
+    if len(sets) > 1:
+        names = dataset.listed([one.name for one in sets])
+        raise ValueError(f"data.path = {str(path)!r} has several sets of pairs, choose one in {path / FOLDER}: {names}")
+    return sets[0] if sets else path
 
 
 def have_noise(examples: Examples) -> bool:

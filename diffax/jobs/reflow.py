@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from diffax import build_data, distributed
 from diffax.conditions import Classes
+from diffax.data import pairs
 from diffax.jobs.sample import check_at_least_one
 from diffax.reporting.progress import Progress, downloads
 from diffax.runs import asked, sample_sets, trained
@@ -48,7 +49,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     with Progress(args.num_samples, description="reflow", unit="pairs", enabled=first) as progress:
         path = sample_sets.fill(
             model,
-            workdir / sample_sets.PAIRS,
+            workdir / pairs.FOLDER,
             args.num_samples,
             seed=args.seed,
             labels=args.labels or sample_sets.EQUAL,

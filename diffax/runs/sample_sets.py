@@ -32,7 +32,7 @@ from diffax.runs.errors import UserError, for_people
 from diffax.runs.trained import Trained
 
 FORMAT = 1
-FOLDER, PAIRS = "generated", "pairs"  # of the sample sets of a run, and of its pairs of noise and sample
+FOLDER = "generated"  # of the sample sets of a run
 # Of how the labels of a class-conditional model are chosen; or the number of one class.
 EQUAL, DRAWN = "equal", "drawn"
 _SHARD = 1000  # samples, about

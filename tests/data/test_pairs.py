@@ -89,6 +89,18 @@ def test_what_are_no_pairs_is_refused_with_the_reason(pairs, tmp_path):
         data.pairs.load_pairs("train", path=str(pairs))
 
 
+def test_a_run_with_one_set_of_pairs_stands_for_it(pairs, tmp_path):
+    run = tmp_path / "run"
+    for name in ("one", "other"):
+        (run / "pairs" / name).mkdir(parents=True)
+        for file in pairs.glob("*.*"):
+            (run / "pairs" / name / file.name).write_bytes(file.read_bytes())
+        if name == "one":
+            np.testing.assert_array_equal(data.pairs.load_pairs("all", path=str(run)).eps, EPS)
+    with pytest.raises(ValueError, match=r"has several sets of pairs, choose one in .*run/pairs: one, other"):
+        data.pairs.load_pairs("all", path=str(run))
+
+
 def test_a_dataset_of_pairs_is_checked():
     with pytest.raises(
         ValueError, match=r"eps must be float32 of the examples' shape \(120, 4, 4, 1\), got float32 of"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax import runs, samplers
+from diffax import data, runs, samplers
 from diffax.data import shards
 from diffax.runs import sample_sets
 from tests.jobs.test_launch import POINTS, config
@@ -32,8 +32,8 @@ def pairs_of(command, run, *arguments):
 
 
 def on(pairs, workdir, *arguments):
-    data = ("--config.data.name=pairs", f"--config.data.path={pairs}")
-    return (*FLOW, "--workdir", workdir, *data, *arguments)
+    settings = ("--config.data.name=pairs", f"--config.data.path={pairs}")
+    return (*FLOW, "--workdir", workdir, *settings, *arguments)
 
 
 def test_reflow_is_repeated_and_distilled_and_pairs_of_another_model_are_refused(command, tmp_path):
@@ -53,6 +53,9 @@ def test_reflow_is_repeated_and_distilled_and_pairs_of_another_model_are_refused
     code, out, err = command(*on(pairs, second, "--init_from", first, *distill))
     assert code == 0 and "of 60" in out and "parameter arrays" in out, err
     again = pairs_of(command, second)
+    np.testing.assert_array_equal(
+        data.pairs.load_pairs("all", path=str(second)).eps, runs.sample_set(again).examples.eps
+    )
     assert runs.sample_set(again).description["sampler"]["num_steps"] == 1
     code, _, err = command(*on(again, tmp_path / "third", "--init_from", first))
     assert code == 2 and "were made by another model (step 2): make pairs of this one" in err and err.count("\n") == 1

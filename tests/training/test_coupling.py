@@ -156,7 +156,10 @@ def test_the_noise_of_a_batch_is_drawn_by_its_keys_and_coupled_within_its_classe
 def test_what_a_coupling_would_break_is_refused_in_one_line(monkeypatch):
     for overrides, said in (
         ({"conditions.place": "vector"}, r"exchanges noise within a class, and the condition 'place' is no class"),
-        ({"loss.stable_targets": True}, r"loss.stable_targets is the target of independent pairs, and train.coupling"),
+        (
+            {"loss.stable_targets": True},
+            r"loss.stable_targets is the target of independent pairs, which train.coupling",
+        ),
     ):
         config = config_of(**{"train.coupling": "sinkhorn"} | overrides)
         examples = build_data.dataset(config, "train")
