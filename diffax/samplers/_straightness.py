@@ -6,7 +6,7 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from diffax import arrays
-from diffax.samplers.table import check_times, in_float64
+from diffax.samplers.table import check_times
 from diffax.typing import Denoiser, Schedule
 
 
@@ -36,7 +36,7 @@ def straightness(
     Raises:
       ValueError: times not strictly monotone in [0, 1], or not one per state.
     """
-    schedule, times = in_float64(schedule), check_times(times)
+    times = check_times(times)
     if len(times) != len(states):
         raise ValueError(f"expected one time per state, got {len(times)} times and {len(states)} states")
     states = arrays.at_least_float32(states)
@@ -52,4 +52,4 @@ def straightness(
 
     errors = jax.lax.map(squared_error, (jnp.asarray(times, states.dtype), states))
     total = jnp.trapezoid(errors, jnp.asarray(flow_time, states.dtype)[:, None], axis=0)
-    return total if flow_time[-1] > flow_time[0] else -total
+    return total if times[-1] > times[0] else -total
