@@ -3,6 +3,7 @@
     SET/set.json            what made the samples
         00000000-00000768.npz   samples (n, *sample_shape), uint8 for images and float32 for points, and labels (n,)
 
+A set of pairs (data.pairs) has float32 samples and the noise (n, *sample_shape) that each of them started from.
 Sample i is a function of (parameters, sampler, seed, i) and the label policy alone. So a set that was interrupted
 continues where it stopped, and one of 1,000 samples becomes one of 50,000 by drawing the other 49,000. Its bits are the
 same for the same number of samples a device draws at once; for another number pixels differ by one grey level at most.

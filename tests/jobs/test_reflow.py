@@ -1,5 +1,6 @@
 """Reflow: pairs of a trained run by its ODE, resumed and exact; training on them, again, and into one step."""
 
+import argparse
 import json
 
 import jax
@@ -7,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax import data, runs, samplers
+from diffax import build_conditions, build_data, data, resolve, runs, samplers, sharding
+from diffax import config as settings
 from diffax.data import shards
-from diffax.runs import sample_sets
+from diffax.jobs import reflow
+from diffax.runs import DataDescription, Model, sample_sets, trained
 from tests.jobs.test_launch import POINTS, config
 from tests.runs.test_sample_sets import Killed, killed_at
 
@@ -101,3 +104,27 @@ def test_pairs_of_images_are_floats_with_labels_and_a_killed_set_goes_on(command
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 3), i))(jnp.arange(20))
     prior_keys = jax.vmap(lambda key: jax.random.split(key, 2)[0])(keys)
     np.testing.assert_allclose(first.eps, samplers.prior(prior_keys, model.model.sampler_table(), (8, 8, 1)), atol=1e-6)
+
+
+def test_the_conditions_of_a_pair_are_kept_with_it(tmp_path):
+    """Labels and vectors of random training examples; training on the pairs is told the same, of the same kinds."""
+    overrides = {"data": "tests.told:points", "model": "mlp", "model.hidden": "8", "model.depth": "1"}
+    overrides |= {"schedule": "flow", "parameterization": "flow", "sampler.num_steps": "2"}
+    overrides |= {"conditions.label.drop": "0", "conditions.place": "vector"}
+    before = resolve.resolve(resolve.override(settings.default(), overrides.items()))
+    model = Model.build(before, DataDescription.of(before, build_data.dataset(before, "train")))
+    params = jax.jit(model.init_params)(jax.random.key(0))
+    one = trained.Trained(model, 0, lambda index: params, sharding.make_mesh(devices=jax.devices()[:1]))
+    asked = reflow._conditions(one, argparse.Namespace(num_samples=60, seed=0))
+    path = sample_sets.fill(one, tmp_path, 60, batch_size=60, wanted=asked, with_noise=True)
+
+    after = resolve.resolve(resolve.override(before, {"data": "pairs", "data.path": str(path)}.items()))
+    pairs = build_data.dataset(after, "train")
+    assert build_conditions.kinds(after, pairs) == dict(model.network.conditions)
+    batch = pairs.batch(np.arange(49))
+    for name in ("label", "place"):
+        np.testing.assert_array_equal(batch[name], asked.values[name][:49])
+    told = {name: jnp.asarray(batch[name]) for name in ("label", "place")}
+    table = model.sampler_table()
+    expected = samplers.run(None, one.denoiser(condition=told), table, jnp.asarray(batch["eps"]))
+    np.testing.assert_allclose(batch["x"], expected, atol=1e-5)
