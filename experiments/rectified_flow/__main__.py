@@ -5,6 +5,7 @@ data, with optimal-transport coupling, and twice and three times rectified. Meas
 of their samples to real points by the number of Euler steps. Writes results.json, trajectories.png and one_step.png.
 """
 
+import dataclasses
 import json
 import pathlib
 import time
@@ -42,21 +43,21 @@ SETTINGS = (
     "--config.evaluators.samples=None",
     "--config.evaluators.held_out_loss.every=2000",
 )
-NUM_PAIRS, NUM_POINTS, NUM_STEPS, EVALUATIONS = 20_000, 4096, 100, (1, 2, 5, 100)
+NUM_PAIRS, NUM_POINTS, NUM_STEPS, EVALUATIONS = 20_000, 2048, 100, (1, 2, 5, 100)
 
 
 def main() -> None:
     args = common.make_parser(__doc__).parse_args()
     devices.enable_compilation_cache()
     results: dict[str, Any] = {"num_pairs": NUM_PAIRS, "num_points": NUM_POINTS, "cpu_seconds": {}}
-    models = {}
+    models: dict[tuple[str, str], runs.Trained] = {}
     for name in DATA:
         found: dict[str, list[dict[str, float]]] = {model: [] for model in MODELS}
         for seed in SEEDS:
             folder = args.runs / "rectified_flow" / f"{name}-{seed}"
             for model in MODELS:
                 results["cpu_seconds"][f"{name}, {model}, seed {seed}"] = train(folder, name, model, seed)
-                opened = runs.open(folder / slug(model))
+                opened = alike(runs.open(folder / slug(model)), models)
                 found[model].append(measure(opened, name, seed))
                 if seed == SEEDS[0]:
                     models[name, model] = opened
@@ -91,32 +92,46 @@ def train(folder: pathlib.Path, name: str, model: str, seed: int) -> float:
     return seconds
 
 
+def alike(model: runs.Trained, models: dict[tuple[str, str], runs.Trained]) -> runs.Trained:
+    """The model with the network object of those before it, so that one compiled program serves all."""
+    for other in models.values():
+        same = dataclasses.replace(model.model, network=other.model.network, time_input=other.model.time_input)
+        return dataclasses.replace(model, model=same)
+    return model
+
+
 def command(*arguments: object) -> None:
     """launch.py in this process."""
     if code := launch.main(["launch.py", *map(str, arguments)]):
         raise SystemExit(code)
 
 
-def trajectories(model: runs.Trained, num_points: int, num_steps: int, seed: int) -> tuple[np.ndarray, jax.Array]:
-    """The times and states (times, points, 2) of Euler's method from the noise of a seed on."""
+def trajectories(model: runs.Trained, num_points: int, num_steps: int, seed: int) -> jax.Array:
+    """The states (num_steps + 1, points, 2) of Euler's method from the noise of a seed on."""
     times = samplers.grids.uniform(num_steps)
     keys = trained_models.sample_keys(seed, np.arange(num_points, dtype=np.int32))
-    start, euler = (
-        samplers.prior(keys, samplers.euler(model.schedule, times), (2,)),
-        samplers.euler(model.schedule, times),
-    )
-    run = jax.jit(lambda denoiser, x: samplers.run(None, denoiser, euler, x, save_every=1)[1])
-    return times, jnp.concatenate([start[None], run(model.denoiser(), start)])
+    euler = samplers.euler(model.schedule, times)
+    start = samplers.prior(keys, euler, (2,))
+    return jnp.concatenate([start[None], _states(model.denoiser(), euler, start)])
+
+
+@jax.jit
+def _states(denoiser: Any, table: samplers.SamplerTable, x: jax.Array) -> jax.Array:
+    return samplers.run(None, denoiser, table, x, save_every=1)[1]
+
+
+@jax.jit
+def _straightness(denoiser: Any, schedule: Any, x: jax.Array) -> jax.Array:
+    return samplers.straightness(denoiser, schedule, samplers.grids.uniform(len(x) - 1), x)
 
 
 def measure(model: runs.Trained, name: str, seed: int) -> dict[str, float]:
     """Straightness, and two distances to real points for each number of Euler steps."""
-    times, states = trajectories(model, 1024, NUM_STEPS, seed)
-    straightness = jax.jit(lambda denoiser, x: samplers.straightness(denoiser, model.schedule, times, x))
-    values = {"straightness": float(straightness(model.denoiser(), states).mean())}
+    states = trajectories(model, NUM_POINTS, NUM_STEPS, seed)
+    values = {"straightness": float(_straightness(model.denoiser(), model.schedule, states).mean())}
     real = data.toy.load(name, "test", num_points=NUM_POINTS, seed=100 + seed).examples
     for num_steps in EVALUATIONS:
-        points = np.asarray(trajectories(model, NUM_POINTS, num_steps, seed)[1][-1])
+        points = np.asarray(trajectories(model, NUM_POINTS, num_steps, seed)[-1])
         values[f"energy@{num_steps}"] = energy.distance(points, real)
         values[f"sliced Wasserstein@{num_steps}"] = sliced_wasserstein.distance(points, real)
     return values
@@ -155,12 +170,11 @@ def table(results: dict[str, Any]) -> str:
 
 
 def draw_trajectories(models: dict[tuple[str, str], runs.Trained]) -> None:
-    """Writes trajectories.png: the paths from noise (grey dots) to samples (blue dots) of four models."""
-    shown = list(MODELS)[:4]
-    figure, panels = plt.subplots(len(DATA), len(shown), figsize=(14, 7.4), layout="constrained")
+    """Writes trajectories.png: the paths from noise (grey dots) to samples (red dots) of the models."""
+    figure, panels = plt.subplots(len(DATA), len(MODELS), figsize=(14, 7.4), layout="constrained")
     for row, name in zip(panels, DATA, strict=True):
-        for axes, model in zip(row, shown, strict=True):
-            states = np.asarray(trajectories(models[name, model], 120, NUM_STEPS, 0)[1])
+        for axes, model in zip(row, MODELS, strict=True):
+            states = np.asarray(trajectories(models[name, model], 120, NUM_STEPS, 0))
             axes.plot(states[..., 0], states[..., 1], color="tab:blue", alpha=0.35, lw=0.7)
             axes.scatter(*states[0].T, s=5, color="0.5", zorder=3, label="noise, t = 1")
             axes.scatter(*states[-1].T, s=6, color="tab:red", zorder=3, label="sample, t = 0")
@@ -174,10 +188,10 @@ def draw_trajectories(models: dict[tuple[str, str], runs.Trained]) -> None:
 
 def draw_one_step(models: dict[tuple[str, str], runs.Trained]) -> None:
     """Writes one_step.png: samples of one Euler step of every model."""
-    figure, panels = plt.subplots(len(DATA), len(MODELS), figsize=(15, 6.4), layout="constrained")
+    figure, panels = plt.subplots(len(DATA), len(MODELS), figsize=(12, 6.4), layout="constrained")
     for row, name in zip(panels, DATA, strict=True):
         for axes, model in zip(row, MODELS, strict=True):
-            points = np.asarray(trajectories(models[name, model], 2000, 1, 0)[1][-1])
+            points = np.asarray(trajectories(models[name, model], 2000, 1, 0)[-1])
             axes.scatter(*points.T, s=2, alpha=0.5, linewidths=0)
             axes.set(title=f"{name}: {model}", aspect="equal", xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
     figure.supxlabel("first coordinate (standardised)")
