@@ -166,15 +166,9 @@ def fill(
       UserError: another process fills the same set; or pairs by a sampler that adds noise.
       FloatingPointError: a sample that is not finite, naming it; those before it are kept.
     """
-    table = trained.model.sampler_table()
-    if with_noise and table.is_stochastic:
-        raise UserError(
-            f"pairs need a sampler that makes each sample of its initial noise alone, and {table.name} adds noise: use "
-            "euler, heun or another deterministic one"
-        )
-    description = describe(
-        trained, seed=seed, labels=labels, average=average, wanted=wanted, with_noise=with_noise
-    )
+    if with_noise:
+        _check_deterministic(trained)
+    description = describe(trained, seed=seed, labels=labels, average=average, wanted=wanted, with_noise=with_noise)
     directory, first = root / directory_name(description), distributed.is_first()
     have = shards.count(directory)
     distributed.meet("counted")
@@ -221,6 +215,16 @@ def sample_labels(trained: Trained, num_samples: int, labels: str | int, seed: i
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, np.arange(num_samples, dtype=np.int32))
     drawn = jax.vmap(lambda key: jax.random.randint(key, (), 0, num_classes))(keys)
     return np.asarray(drawn, np.int32)
+
+
+def _check_deterministic(trained: Trained) -> None:
+    """Raises UserError for a sampler that adds noise."""
+    table = trained.model.sampler_table()
+    if table.is_stochastic:
+        raise UserError(
+            f"pairs need a sampler that makes each sample of its initial noise alone, and {table.name} adds noise: use "
+            "euler, heun or another deterministic one"
+        )
 
 
 def _beside_pairs(trained: Trained, index: np.ndarray, seed: int, told: Asked | None) -> dict[str, np.ndarray]:
