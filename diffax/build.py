@@ -21,6 +21,7 @@ from diffax import (
     build_conditions,
     build_data,
     build_likelihood,
+    build_pairing,
     build_training,
     choices,
     conditions,
@@ -51,6 +52,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "discrete_sigmoid": schedules.Discrete.sigmoid,
     "shifted": schedules.Shifted,
     "learned": schedules.Learned.initial,
+    "shifted_for_resolution": schedules.Shifted.for_resolution,
 }
 PARAMETERIZATIONS: dict[str, Callable[..., processes.Parameterization]] = {
     "eps": processes.Eps,
@@ -78,6 +80,7 @@ WEIGHTINGS: dict[str, Callable[..., losses.weighting.Weighting]] = {
 TIME_DENSITIES = {
     "uniform": time_sampling.Uniform,
     "discrete_uniform": time_sampling.DiscreteUniform,
+    "fixed": time_sampling.Fixed,
     "logit_normal": time_sampling.LogitNormal,
     "log_normal_sigma": time_sampling.LogNormalSigma,
     "loss_second_moment": processes.importance_sampling.LossSecondMoment,
@@ -139,6 +142,7 @@ SLOTS: dict[str, Slot] = {
     "loss": build_training.LOSS_SLOT,
     "loss.weighting": Slot(WEIGHTINGS),
     "loss.time_density": Slot(TIME_DENSITIES, passed=("history",)),
+    "train.coupling": build_pairing.COUPLING_SLOT,
     "optimizer": build_training.OPTIMIZER_SLOT,
     "optimizer.decay": build_training.DECAY_SLOT,
     "evaluation.features": _FEATURES,

@@ -180,5 +180,9 @@ def check_learned(hyperparameters: training.Hyperparameters) -> None:
 def mesh(config: ConfigDict, devices: Any = None) -> Mesh:
     """config.mesh over all devices or these, refused where they cannot share config.train.batch_size evenly."""
     result = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, devices=devices)
+    if result.size > 1 and config.train.coupling.name == "exact":
+        raise ValueError(
+            f"train.coupling = 'exact' is computed on the host of one device, and there are {result.size}: use sinkhorn"
+        )
     sharding.check_batch(result, config.train.batch_size, config.train.accumulate)
     return result

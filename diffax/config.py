@@ -68,6 +68,7 @@ def default() -> ConfigDict:
             "ema": {"constant": choice("constant")},
             "train": {
                 "batch_size": 128,
+                "coupling": choice("none"),  # which noise goes with which example: optimal transport in the batch
                 "accumulate": 1,  # gradient accumulation: parts that a batch is worked through in
                 "num_steps": 100_000,
                 "log_every": 100,

@@ -259,6 +259,15 @@ class Trained:
             _check_finite(x, max(start, first), table.name)
             yield x
 
+    def initial_noise(self, index: np.ndarray, *, seed: int = 0) -> np.ndarray:
+        """The standard normal noise that the samples of these numbers start from in `draw`, (n, *sample_shape).
+
+        The sampler multiplies it by the standard deviation of its prior, which is 1 for most schedules.
+        """
+        prior_keys, _ = arrays.split_keys(sample_keys(seed, np.asarray(index, np.int32)), 2)
+        table = dataclasses.replace(self.model.sampler_table(), prior_std=1.0)
+        return np.asarray(samplers.prior(prior_keys, table, self.sample_shape))
+
     def _placed(
         self, split: NamedSharding, index: np.ndarray, wanted: Asked | None
     ) -> tuple[jax.Array, dict[str, Any]]:

@@ -20,6 +20,7 @@ from diffax.samplers._langevin import annealed_langevin, langevin, predictor_cor
 from diffax.samplers._repaint import repaint
 from diffax.samplers._restart import Restart, restart
 from diffax.samplers._sa_solver import sa_solver
+from diffax.samplers._straightness import straightness
 from diffax.samplers._unipc import unipc
 from diffax.samplers.adaptive import probability_flow
 from diffax.samplers.latents import Inversion, invert, lerp, slerp
@@ -92,6 +93,7 @@ __all__ = [
     "run",
     "sa_solver",
     "slerp",
+    "straightness",
     "to_data",
     "unipc",
 ]

@@ -13,9 +13,9 @@ def in_parts(
     """of_part(params, *examples), with the memory of a batch num_parts times smaller.
 
     Args:
-      of_part: (params, *examples) to (means, each). means: a pytree of means over examples, such as the mean loss and its
-        gradient; means of equal parts are averaged exactly. each: anything of every example by itself, a pytree whose
-        leaves have a batch axis.
+      of_part: (params, *examples) to (means, each). means: a pytree of means over examples, such as the mean loss and
+        its gradient; means of equal parts are averaged exactly. each: anything of every example by itself, a pytree
+        whose leaves have a batch axis.
       examples: pytrees whose leaves have a batch axis.
 
     Raises:

@@ -54,6 +54,9 @@ def make_loss(
 ) -> BatchLoss:
     """The loss of a network on batch["x"] under its own condition, as a BatchLoss.
 
+    A batch that has its noise, batch["eps"], is one of pairs: stored ones (data.pairs), or of a coupling. Otherwise the
+    noise is drawn by the keys.
+
     Args:
       loss: one of losses, with its options set.
       condition_names: the entries of a batch that are the network's conditions, such as "label"; one that a batch does
@@ -74,6 +77,8 @@ def make_loss(
         )
         reference, noise = hyperparameters.reference, hyperparameters.noise
         options: dict[str, Any] = {} if noise == processes.NORMAL else {"noise": noise}
+        if "eps" in batch:
+            options["eps"] = batch["eps"]
         if reference is not None:
             options["teacher"] = denoisers.empirical(schedule, reference, noise=noise)
         return loss(

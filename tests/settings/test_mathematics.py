@@ -101,6 +101,12 @@ SCHEDULES = [
         schedules.Learned,
         preserving(sigmoid(learned_at_first(8.0, -3.0, 9))),
     ),
+    (
+        "shifted_for_resolution",
+        {"base": "flow", "side": 96, "reference_side": 32},
+        schedules.Shifted,
+        (1 - SD3_TIME, SD3_TIME),
+    ),
 ]
 
 
@@ -202,6 +208,7 @@ STRATA = np.array([statistics.NormalDist().inv_cdf(u) for u in (np.arange(64) + 
 TIME_DENSITIES = [
     ("uniform", {"low": 0.1, "high": 0.6}, time_sampling.Uniform, 0.1 + 0.5 * U),
     ("discrete_uniform", {"num_steps": 7}, time_sampling.DiscreteUniform, (np.floor(7 * U) + 1) / 7),
+    ("fixed", {"t": 0.75}, time_sampling.Fixed, np.full(64, 0.75)),
     ("logit_normal", {"mean": 0.4, "std": 0.6}, time_sampling.LogitNormal, sigmoid(0.4 + 0.6 * NORMAL)),
     (
         "log_normal_sigma",
