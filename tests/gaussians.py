@@ -19,7 +19,11 @@ def images(split):
     pixels = np.clip(np.rint(127.5 * (MEANS[labels] + STDS * rng.standard_normal((30, *SHAPE)) + 1)), 0, 255)
     names = ("ant", "bee", "cow")
     return data.dataset.Dataset(
-        name=f"gaussians/{split}", examples=pixels.astype(np.uint8), labels=labels, num_classes=NUM, num_levels=256,
+        name=f"gaussians/{split}",
+        examples=pixels.astype(np.uint8),
+        labels=labels,
+        num_classes=NUM,
+        num_levels=256,
         class_names=names,
     )
 

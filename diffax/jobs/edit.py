@@ -22,8 +22,11 @@ def flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this mode."""
     parser.add_argument("--input", metavar="PATH", required=True, help="an image, a folder of images or a .npz file")
     parser.add_argument(
-        "--from", dest="source", metavar="LABEL", help="what the images are, a class or a text; by default the classes "
-        "of the folders they lie in or of the file, else nothing"
+        "--from",
+        dest="source",
+        metavar="LABEL",
+        help="what the images are, a class or a text; by default the classes "
+        "of the folders they lie in or of the file, else nothing",
     )
     parser.add_argument("--to", dest="target", metavar="LABEL", required=True, help="what they become")
     parser.add_argument(
@@ -38,8 +41,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     """Edits the images of --input; returns the directory of the results, edits/NAME of the run.
 
     Inverts them under --from without guidance, reconstructs them, and generates them under --to with the run's
-    guidance. By the sampler `unipc` of order 2 unless another is given; `runs.editing.edit` is what does it. Reads no training
-    data.
+    guidance, by the sampler `unipc` of order 2 unless another is given (runs.editing). Reads no training data.
 
     Raises:
       UserError: no checkpoint, images of another size or number of channels or that cannot be read, a label that the

@@ -39,6 +39,8 @@ SMALL = {
     "digits": [*MATRIX, *SHORT],
     "own_parts": ["--config.train.num_steps=2", "--config.sampler.num_steps=2"],
     "sample": ["--num_samples=2", "--num_steps=3"],
+    "edit": ["--num_steps=3"],
+    "interpolate": ["--num_steps=3", "--num=3"],
     "evaluate": ["--num_samples=20", "--config.evaluation.reference_size=20", "--metrics=energy"],
     "context": ["--config.model.channels=8", "--config.model.groups=4", "--config.train.batch_size=4", *SHORT],
     "plan": MATRIX,
