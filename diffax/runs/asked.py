@@ -84,7 +84,7 @@ def encoded(model: Model, name: str, texts: Sequence[str]) -> Any:
 
 
 def of_word(model: Model, flag: str, word: str) -> Conditions:
-    """What one word asks for, values of one row: a class by its name or number, or for a model without classes a text.
+    """What one word asks for, values of one row: a class by its name or number, or a text of a model that is told texts.
 
     Args:
       flag: what gave the word, for error messages.
@@ -92,12 +92,14 @@ def of_word(model: Model, flag: str, word: str) -> Conditions:
     Raises:
       UserError: a class that the model does not have, or a model that is told neither classes nor texts.
     """
-    label = model.class_condition
+    label, texts = model.class_condition, build_conditions.texts(model.config)
     if label is not None and model.num_classes is not None:
-        with for_people():
-            number = dataset.class_number(flag, word, model.num_classes, model.class_names)
-        return {label: np.array([number], np.int32)}
-    if not build_conditions.texts(model.config):
+        try:
+            return {label: np.array([dataset.class_number(flag, word, model.num_classes, model.class_names)], np.int32)}
+        except ValueError as error:
+            if not texts:
+                raise UserError(str(error)) from error
+    if not texts:
         raise UserError(f"{flag} {word} needs a model that is told classes or texts; this one is told {_told(model)}")
     text = text_condition(model)
     return {text: encoded(model, text, [word])}

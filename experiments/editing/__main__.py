@@ -1,6 +1,6 @@
 """Editing digits and photographs by inversion: python -m experiments.editing
 
-Inverts 200 held-out digits under their own labels and generates them under others, by the network of
+Inverts 100 held-out digits under their own labels and generates them under others, by the network of
 configs/digits_conditional.py (under the cosine schedule, whose inversion is DDIM's) and by its sibling on the flow
 schedule that predicts the flow velocity. Both are trained first if --runs does not have them. Measures the
 reconstruction, how often a classifier reads the new label, and how much of slant and stroke is kept, over strengths.
@@ -27,7 +27,7 @@ from experiments.editing import study
 from experiments.editing.study import Study
 
 HERE = pathlib.Path(__file__).parent
-STRENGTHS, SHOWN = (0.3, 0.5, 0.7, 1.0), 1.0
+STRENGTHS, SHOWN = (0.4, 0.7, 1.0), 1.0
 # The recipe of digits_conditional.py for a flow; its loss is the plain error of the velocity, at logit-normal times.
 FLOW = (
     *("--config.schedule=flow", "--config.parameterization=flow", "--config.loss.weighting=flow"),
@@ -38,7 +38,7 @@ FLOW = (
 def main() -> None:
     parser = common.make_parser(__doc__)
     parser.add_argument("--photographs", nargs="+", metavar="RUN", help="edit photographs by these runs instead")
-    parser.add_argument("--num", type=int, default=200, help="how many images (default 200)")
+    parser.add_argument("--num", type=int, default=100, help="how many images (default 100)")
     args = parser.parse_args()
     devices.enable_compilation_cache()
     if args.photographs:

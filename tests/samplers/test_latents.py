@@ -61,7 +61,7 @@ ANY = [COSINE, schedules.Flow(), schedules.VarianceExploding(0.002, 80.0), sched
 
 @pytest.mark.parametrize("schedule", ANY, ids=lambda one: type(one).__name__)
 def test_an_edit_between_gaussians_is_an_affine_map(x64, schedule):
-    """The ODE of N(mean, covariance) is linear: it scales each principal axis by the standard deviation of x_t there."""
+    """The ODE of N(mean, covariance) is linear: it scales every principal axis like the standard deviation of x_t."""
     rng, stds = np.random.default_rng(1), np.array([0.1, 0.4, 1.0])
     axes = [np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(2)]
     means = rng.normal(size=(2, 3))
