@@ -82,7 +82,7 @@ def edit(
     up, down = tables(plain, strength)
     size = -(-min(batch_size or len(x), len(x)) // model.mesh.size) * model.mesh.size
     values = np.asarray(x, np.float32), rows(source, len(x)), rows(target, len(x))
-    save_every, parts = -(-down.num_evaluations // (num_states + 1)), []
+    save_every, parts = -(-down.num_evaluations // (num_states + 1)), list[list[np.ndarray]]()
     for start in range(0, len(x), size):
         batch, own_values, other_values = _placed(model, values, start, size)
         with for_people():
@@ -91,8 +91,8 @@ def edit(
         made = _edited(up, down, own, other, batch, save_every, sharding.replicated(model.mesh))
         parts.append([sharding.to_host(array) for array in made])
         report(min(start + size, len(x)))
-    latents, reconstruction = (np.concatenate(part)[: len(x)] for part in list(zip(*parts, strict=True))[:2])
-    states = np.concatenate([states for *_, states in parts], axis=1)[:, : len(x)]
+    latents, reconstruction = (np.concatenate([part[i] for part in parts])[: len(x)] for i in (0, 1))
+    states = np.concatenate([part[2] for part in parts], axis=1)[:, : len(x)]
     _check_finite(down.name, latents, reconstruction, states)
     states = np.concatenate([latents[None], states]) / _scale(model, down, save_every).reshape(-1, *(1,) * x.ndim)
     return Edit(values[0], reconstruction, latents, states)
@@ -119,9 +119,10 @@ def between(
     """
     plain = without_guidance(model)
     up, down = tables(plain)
+    x, told = sharding.from_copies(sharding.replicated(model.mesh), (np.asarray(ends), rows(condition, 2)))
     with for_people():
-        denoiser = plain.denoiser(average, rows(condition, 2) or None)
-    latents = _run(up, denoiser, sharding.from_copies(sharding.replicated(model.mesh), np.asarray(ends)))
+        denoiser = plain.denoiser(average, told or None)
+    latents = _run(up, denoiser, x)
     return _generated(plain, down, latents, num, condition, average)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from diffax import build_data, data, devices, runs
-from diffax.evaluation import features
+from diffax.evaluation.features.classifier import classifier
 from diffax.reporting import images, plots
 from diffax.runs import Trained
 from experiments import common
@@ -59,7 +59,7 @@ def digit_models(directory: pathlib.Path) -> dict[str, Trained]:
 def digits(num: int) -> Study:
     """Held-out digits, each edited to one other label, so that all pairs of labels are about as frequent."""
     train, test = data.digits.load("train"), data.digits.load("test")
-    classifier = common.digit_classifier()
+    svm = common.digit_classifier()
 
     def style(x: np.ndarray) -> np.ndarray:
         stroke, slant, _ = measured(np.clip((x + 1) / 2, 0, 1)).T
@@ -71,7 +71,7 @@ def digits(num: int) -> Study:
         x=np.asarray(x),
         labels=labels,
         targets=(labels + 1 + np.arange(len(labels)) % 9) % 10,
-        classify=lambda x: classifier.predict(x.reshape(len(x), -1).astype(np.float64)),
+        classify=lambda x: svm.predict(x.reshape(len(x), -1).astype(np.float64)),
         styles=("slant", "stroke"),
         style=style,
         of_class=study.of_classes(real, np.asarray(train.labels), 10),
@@ -83,7 +83,7 @@ def photographs(model: Trained, num: int) -> Study:
     train, test = build_data.splits(model.config)
     classes = int(model.num_classes or 0)
     whole = data.dataset.in_memory("the classifier", train)
-    extractor = features.classifier(whole.examples, np.asarray(whole.labels))
+    extractor = classifier(whole.examples, np.asarray(whole.labels))
     rows = np.random.default_rng(0).permutation(len(test))[:num]
     batch = test.batch(rows)
 
@@ -119,7 +119,7 @@ def compare(models: dict[str, Trained], images_of: Study, args: argparse.Namespa
         rows.append(shown.reshape(-1, *shown.shape[2:]))
     if args.no_write:
         return
-    is_digits, scale = kind == "digits", 3 if kind == "digits" else 2
+    is_digits, scale = kind == "digits", 5 if kind == "digits" else 2
     columns = 1 + int(next(iter(models.values())).num_classes or 0)
     images.save_png(HERE / f"{kind}.png", study.side_by_side(grids, columns), scale=scale)
     strengths = "strengths.png" if is_digits else f"{kind}_strengths.png"
