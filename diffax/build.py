@@ -252,7 +252,7 @@ def sampler_table(
         if num_steps < 2:
             raise ValueError("sampler.num_steps must be >= 2 where the last step goes from sigma_min to 0, got 1")
         times = _times(options, schedule, num_steps - 1)
-    table = choices.make("sampler", options, SLOTS["sampler"], schedule=schedule, times=times, churn_steps=num_steps)
+    table = _table_on(config, schedule, times)
     table = samplers.to_data(table, times[-1]) if ends_above_zero else table
     processes.refuse_singular(parameterization, schedule, table.times)
     if table.is_stochastic and config.noise.name != "normal":
@@ -261,6 +261,29 @@ def sampler_table(
             "ODE: use a deterministic sampler, such as ddim or heun"
         )
     return table
+
+
+def inversion_tables(
+    config: ConfigDict, schedule: Schedule, parameterization: processes.Parameterization, strength: float = 1.0
+) -> tuple[samplers.SamplerTable, samplers.SamplerTable]:
+    """config.sampler from data to noise and from there back, num_steps steps each on samplers.inversion_times.
+
+    config.sampler.grid is not used: the times of inversion keep away from both ends.
+    """
+    times = samplers.inversion_times(schedule, config.sampler.num_steps, strength=strength)
+    back = _table_on(config, schedule, times[::-1])
+    if back.is_stochastic:
+        raise ValueError(f"inversion needs a deterministic sampler, and {back.name} adds noise: use unipc or ddim")
+    tables = _table_on(config, schedule, times), back
+    for table in tables:
+        processes.refuse_singular(parameterization, schedule, table.times)
+    return tables
+
+
+def _table_on(config: ConfigDict, schedule: Schedule, times: np.ndarray) -> samplers.SamplerTable:
+    """config.sampler on given times."""
+    passed = {"schedule": schedule, "times": times, "churn_steps": config.sampler.num_steps}
+    return choices.make("sampler", config.sampler, SLOTS["sampler"], **passed)
 
 
 def check_denoiser(config: ConfigDict, network: Network) -> None:

@@ -29,8 +29,9 @@ class Loss(Protocol):
     """A training loss of each sample, (batch,). Keyword arguments that a loss has beside these are its options.
 
     A loss with a regression target also takes `teacher`: a denoiser whose prediction at x_t is the target, instead of
-    the (x_0, eps) that x_t was made of. One that can be trained on pairs takes `eps`, their noise. One that depends on the levels of discrete data takes `num_levels`. One that
-    holds for other noise than normal takes `noise`, its law.
+    the (x_0, eps) that x_t was made of. One that can be trained on pairs takes `eps`, their noise. One that depends
+    on the levels of discrete data takes `num_levels`. One that holds for other noise than normal takes `noise`, its
+    law.
 
     keys: (batch,) typed keys: all that is random of sample i depends on keys[i] alone, and on i and the batch size
       where the time density is stratified.

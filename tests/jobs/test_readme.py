@@ -41,6 +41,8 @@ SMALL = {
     "flow": [*MATRIX, *SHORT],
     "reflow": ["--num_samples=60"],
     "sample": ["--num_samples=2", "--num_steps=3"],
+    "edit": ["--num_steps=3"],
+    "interpolate": ["--num_steps=3", "--num=3"],
     "evaluate": ["--num_samples=20", "--config.evaluation.reference_size=20", "--metrics=energy"],
     "likelihood": [
         "--config.likelihood.num_examples=2",
