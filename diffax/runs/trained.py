@@ -266,7 +266,7 @@ class Trained:
         """
         prior_keys, _ = arrays.split_keys(sample_keys(seed, np.asarray(index, np.int32)), 2)
         table = dataclasses.replace(self.model.sampler_table(), prior_std=1.0)
-        return np.asarray(samplers.prior(prior_keys, table, self.sample_shape))
+        return np.asarray(samplers.prior(prior_keys, table, self.sample_shape, noise=self.model.noise))
 
     def _placed(
         self, split: NamedSharding, index: np.ndarray, wanted: Asked | None
