@@ -13,6 +13,7 @@ from diffax import build_conditions, choices, denoisers, losses, sharding, train
 from diffax.choices import Slot
 from diffax.data.dataset import in_memory
 from diffax.data.examples import Examples
+from diffax.processes import time_sampling
 from diffax.typing import Network
 
 LOSSES: dict[str, losses.Loss] = {
@@ -31,7 +32,9 @@ AVERAGES: dict[str, Callable[..., training.ema.Averaging]] = {
     "half_life": training.ema.HalfLife,
     "power": training.ema.Power.of_length,
 }
-LOSS_SLOT = Slot(LOSSES, passed=("weighting", "time_density", "eps", "t", "teacher", "num_levels"), is_function=True)
+LOSS_SLOT = Slot(
+    LOSSES, passed=("weighting", "time_density", "noise", "eps", "t", "teacher", "num_levels"), is_function=True
+)
 OPTIMIZER_SLOT = Slot(OPTIMIZERS)
 DECAY_SLOT = Slot(DECAYS, passed=("num_steps",))
 AVERAGE_SLOT = Slot(AVERAGES)
@@ -117,6 +120,8 @@ def check_loss(config: ConfigDict, num_levels: int | None, channels: int, out_ch
         losses.decoder_levels(config.loss.decoder, None if config.data.dequantize else num_levels)
     if config.loss.stable_targets and "teacher" not in choices.parameters(chosen):
         raise ValueError(f"loss.stable_targets is for losses with a regression target, and {name!r} has none")
+    if config.noise.name != "normal" and "noise" not in choices.parameters(chosen):
+        raise ValueError(f"loss {name!r} is of normal noise, got noise {config.noise.name!r}: use loss 'denoising'")
     if learns_variance(config) and out_channels != 2 * channels:
         raise ValueError(
             f"loss {name!r} trains a variance, for which a network has twice the channels of the data; this one has "
@@ -154,8 +159,30 @@ def check_learning_rate(config: ConfigDict) -> None:
         raise ValueError(f"optimizer.learning_rate must be > 0, got {config.optimizer.learning_rate}")
 
 
+def check_learned(hyperparameters: training.Hyperparameters) -> None:
+    """Raises ValueError for a learned schedule under a loss whose mean depends on it: it would learn to hide errors."""
+    weighting, density = hyperparameters.weighting, hyperparameters.time_density
+    density = density.density if isinstance(density, time_sampling.Stratified) else density
+    if not any(name.startswith("schedule") for name in training.learned.parts(hyperparameters)):
+        return
+    if not isinstance(weighting, losses.weighting.Variational | losses.weighting.Sigmoid):
+        raise ValueError(
+            "schedule 'learned' needs a loss that does not depend on the schedule between its ends: set "
+            f"loss.weighting to variational or sigmoid, got {type(weighting).__name__}"
+        )
+    if isinstance(density, time_sampling.LogNormalSigma):
+        raise ValueError(
+            "schedule 'learned' has no influence on noise levels that loss.time_density = 'log_normal_sigma' draws: "
+            "set it to uniform"
+        )
+
+
 def mesh(config: ConfigDict, devices: Any = None) -> Mesh:
     """config.mesh over all devices or these, refused where they cannot share config.train.batch_size evenly."""
     result = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, devices=devices)
+    if result.size > 1 and config.train.coupling.name == "exact":
+        raise ValueError(
+            f"train.coupling = 'exact' is computed on the host of one device, and there are {result.size}: use sinkhorn"
+        )
     sharding.check_batch(result, config.train.batch_size, config.train.accumulate)
     return result

@@ -1,11 +1,18 @@
 """What the tests of the mathematics go through: schedules and parameterizations by name, and times."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffax import processes, schedules
 
+_PARAMETERS = {
+    "height": np.log([0.5, 0.1, 2.0]),
+    "steepness": np.log([3.0, 9.0, 1.5]),
+    "centre": np.array([0.2, 0.6, 1.1]),
+}
 CONTINUOUS = {
     "cosine": schedules.Cosine(),
     "linear_beta": schedules.LinearBeta(),
@@ -15,6 +22,7 @@ CONTINUOUS = {
     "edm": schedules.VarianceExploding(0.002, 80.0),
     "sub_vp": schedules.SubVP(),
     "flow": schedules.Flow(),
+    "learned": dataclasses.replace(schedules.Learned.initial(), parameters=_PARAMETERS),
 }
 DISCRETE = {
     "linear": schedules.Discrete.linear(),

@@ -19,6 +19,7 @@ def denoising(
     *,
     weighting: Weighting,
     time_density: TimeDensity,
+    noise: processes.Noise = processes.NORMAL,
     eps: Sample | None = None,
     t: PerSample | None = None,
     teacher: Denoiser | None = None,
@@ -37,6 +38,7 @@ def denoising(
       x_0: the data, (batch, *dims).
       weighting: the loss weighting, see losses.weighting.
       time_density: the distribution of training times, see processes.time_sampling.
+      noise: the law of eps, see processes.noise.
       eps: noise of x_0's shape to use instead of drawing it, for stored pairs and couplings.
       t: times (batch,) to use instead of drawing them, for parts of a batch whose times were drawn together.
       teacher: a denoiser whose prediction at x_t is the target, instead of the (x_0, eps) that x_t was made of. With
@@ -50,7 +52,7 @@ def denoising(
       TypeError: an x_0 of integers, legacy keys (jax.random.PRNGKey).
       ValueError: keys not one per sample.
     """
-    at = noised(keys, schedule, x_0, time_density, eps=eps, t=t)
+    at = noised(keys, schedule, x_0, time_density, noise=noise, eps=eps, t=t)
     net_out = predict(at.x_t, at.t, key=at.network_keys)
     return regression(net_out, at, schedule, parameterization, weighting, time_density, teacher)
 

@@ -29,7 +29,9 @@ class Loss(Protocol):
     """A training loss of each sample, (batch,). Keyword arguments that a loss has beside these are its options.
 
     A loss with a regression target also takes `teacher`: a denoiser whose prediction at x_t is the target, instead of
-    the (x_0, eps) that x_t was made of. One that depends on the levels of discrete data takes `num_levels`.
+    the (x_0, eps) that x_t was made of. One that can be trained on pairs takes `eps`, their noise. One that depends
+    on the levels of discrete data takes `num_levels`. One that holds for other noise than normal takes `noise`, its
+    law.
 
     keys: (batch,) typed keys: all that is random of sample i depends on keys[i] alone, and on i and the batch size
       where the time density is stratified.
@@ -73,6 +75,7 @@ def noised(
     x_0: Sample,
     time_density: TimeDensity,
     *,
+    noise: processes.Noise = processes.NORMAL,
     eps: Sample | None = None,
     t: PerSample | None = None,
 ) -> Noised:
@@ -86,7 +89,7 @@ def noised(
     x_0 = arrays.at_least_float32(x_0)
     _, noise_keys, network_keys = arrays.split_keys(keys, 3)
     t = (draw_times(keys, schedule, time_density) if t is None else t).astype(x_0.dtype)
-    eps = arrays.normal_like(noise_keys, x_0) if eps is None else eps.astype(x_0.dtype)
+    eps = noise.sample(noise_keys, x_0) if eps is None else eps.astype(x_0.dtype)
     return Noised(x_0, eps, t, processes.diffuse(schedule, x_0, eps, t), network_keys)
 
 

@@ -12,10 +12,12 @@ and flow velocity,
 """
 
 import dataclasses
-from typing import Protocol, runtime_checkable
+import statistics
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
 from diffax import arrays
@@ -142,3 +144,56 @@ class Sigmoid:
 
     def __call__(self, log_snr: LogSnr, log_density: LogSnr, /) -> LogSnr:
         return -jnp.log(2.0).astype(log_snr.dtype) - jax.nn.softplus(log_snr - self.bias) - log_density
+
+
+@arrays.register_pytree
+@dataclasses.dataclass(frozen=True)
+class Learned:
+    """Learned loss weighting by uncertainty: EDM's weight times exp(-u), u a function of log-SNR learned beside it.
+
+    EDM2 (arXiv:2312.02696, eq. 14 to 16 and 21): with the loss L of EDM's weight, L exp(-u) + u is minimised, so that u
+    tends to the log of the mean L at each noise level, and all levels contribute alike to the network's gradient. u is
+    one linear layer on Fourier features of log(sigma / alpha) / 4, and 0 at first. `initial` makes one.
+
+    learning_rate: of `parameters`, by Adam; times the decay of the network's.
+    frequencies: (num_features / 2,), not learned.
+    parameters: {"weights": (num_features,), "bias": ()}.
+    """
+
+    sigma_data: Numeric
+    learning_rate: Numeric
+    frequencies: Any
+    parameters: Any
+
+    @classmethod
+    def initial(cls, sigma_data: float = 0.5, *, num_features: int = 128, learning_rate: float = 1e-2) -> "Learned":
+        """The weighting before training, which is EDM's.
+
+        num_features: sines and cosines, of as many frequencies as half of them: evenly spaced quantiles of |f|, where
+          EDM2 draws f from a standard normal distribution.
+
+        Raises:
+          ValueError: num_features that is not even and positive.
+        """
+        if num_features < 2 or num_features % 2:
+            raise ValueError(f"num_features must be even and at least 2, got {num_features}")
+        levels = 0.5 + (np.arange(num_features // 2) + 0.5) / num_features
+        frequencies = np.array([statistics.NormalDist().inv_cdf(level) for level in levels])
+        return cls(sigma_data, learning_rate, frequencies, {"weights": np.zeros(num_features), "bias": np.zeros(())})
+
+    def __call__(self, log_snr: LogSnr, log_density: LogSnr, /) -> LogSnr:
+        return Edm(self.sigma_data)(log_snr, log_density) - self.log_loss(log_snr)
+
+    def log_loss(self, log_snr: LogSnr) -> LogSnr:
+        """u, which learns the log of the mean loss under EDM's weight."""
+        frequencies, weights, bias = (
+            jnp.asarray(leaf, log_snr.dtype)
+            for leaf in (self.frequencies, self.parameters["weights"], self.parameters["bias"])
+        )
+        angles = 2 * jnp.pi * (-log_snr / 8)[:, None] * frequencies[None]
+        features = jnp.sqrt(2.0).astype(log_snr.dtype) * jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
+        return (features * weights[None]).mean(axis=1) * len(weights) ** 0.5 + bias
+
+    def objective(self, loss: LogSnr, log_snr: LogSnr) -> LogSnr:
+        """What the parameters minimise, per sample: L exp(-u) + u, with loss = L exp(-u) at log_snr."""
+        return loss + self.log_loss(log_snr)

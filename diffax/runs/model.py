@@ -124,6 +124,7 @@ class Model:
     network: Network
     schedule: Schedule
     parameterization: processes.Parameterization
+    noise: processes.Noise
     time_input: denoisers.TimeInput
 
     @classmethod
@@ -141,6 +142,7 @@ class Model:
             network=build.network(config, data.sample_shape, data.kinds),
             schedule=schedule,
             parameterization=build.parameterization(config, data.moments),
+            noise=build.noise(config),
             time_input=build.time_input(config, schedule),
         )
         model.check_sampler()
@@ -168,14 +170,17 @@ class Model:
     def hyperparameters(self) -> training.Hyperparameters:
         """The hyperparameters of training, with the usual regression target."""
         build_training.check_learning_rate(self.config)
-        return training.Hyperparameters(
+        hyperparameters = training.Hyperparameters(
             learning_rate=self.config.optimizer.learning_rate,
             averagings=tuple(build_training.averagings(self.config).values()),
             schedule=self.schedule,
             parameterization=self.parameterization,
             weighting=build.weighting(self.config),
             time_density=build.time_density(self.config),
+            noise=self.noise,
         )
+        build_training.check_learned(hyperparameters)
+        return hyperparameters
 
     def init_params(self, key: jax.Array) -> Any:
         """Initial parameters. Run it under jit or eval_shape."""
@@ -193,7 +198,23 @@ class Model:
 
     def with_config(self, config: ConfigDict) -> "Model":
         """This model under a configuration that differs in its sampler alone."""
-        return dataclasses.replace(self, config=resolve.resolve(config))
+        return self._with(config=resolve.resolve(config))
+
+    def with_learned(self, parameters: training.learned.Parameters) -> "Model":
+        """This model with the parameters of what is learned beside the network, such as its noise schedule."""
+        hyperparameters = training.learned.applied(self.hyperparameters, {"parameters": parameters})
+        return self._with(
+            schedule=hyperparameters.schedule,
+            parameterization=hyperparameters.parameterization,
+            hyperparameters=hyperparameters,
+        )
+
+    def _with(self, hyperparameters: training.Hyperparameters | None = None, **changes: Any) -> "Model":
+        """A copy with this model's loss and hyperparameters: a loss of its own would be compiled anew."""
+        model = dataclasses.replace(self, **changes)
+        # Where cached_property keeps what it has made.
+        vars(model).update(loss=self.loss, hyperparameters=hyperparameters or self.hyperparameters)
+        return model
 
     def sampler_table(self) -> samplers.SamplerTable:
         """config.sampler as a table."""

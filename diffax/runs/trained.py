@@ -19,8 +19,9 @@ from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from diffax import arrays, processes, resolve, samplers, sharding, streams, training
+from diffax.data.examples import Examples
+from diffax.runs import asked, likelihood, packing
 from diffax.runs import directory as run_directory
-from diffax.runs import asked, packing
 from diffax.runs.asked import Asked
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.model import DataDescription, Model
@@ -196,7 +197,7 @@ class Trained:
             by_label = asked.of_labels(self.model, labels)
             values = None if by_label is None else by_label.values
         denoiser = trained.denoiser(average, values)
-        return _draw(trained.model.sampler_table(), denoiser, keys, trained.sample_shape, None)
+        return _draw(trained.model.sampler_table(), denoiser, self.model.noise, keys, trained.sample_shape, None)
 
     def draw(
         self,
@@ -252,10 +253,20 @@ class Trained:
             placed, told = self._placed(split, index, wanted)
             with for_people():
                 denoiser = self.model.denoiser(params, **told)
-            x = sharding.to_host(_draw(table, denoiser, sample_keys(seed, placed), self.sample_shape, split))
+            keys = sample_keys(seed, placed)
+            x = sharding.to_host(_draw(table, denoiser, self.model.noise, keys, self.sample_shape, split))
             x = x[max(start - first, 0) : stop - first]
             _check_finite(x, max(start, first), table.name)
             yield x
+
+    def initial_noise(self, index: np.ndarray, *, seed: int = 0) -> np.ndarray:
+        """The standard normal noise that the samples of these numbers start from in `draw`, (n, *sample_shape).
+
+        The sampler multiplies it by the standard deviation of its prior, which is 1 for most schedules.
+        """
+        prior_keys, _ = arrays.split_keys(sample_keys(seed, np.asarray(index, np.int32)), 2)
+        table = dataclasses.replace(self.model.sampler_table(), prior_std=1.0)
+        return np.asarray(samplers.prior(prior_keys, table, self.sample_shape, noise=self.model.noise))
 
     def _placed(
         self, split: NamedSharding, index: np.ndarray, wanted: Asked | None
@@ -269,6 +280,29 @@ class Trained:
         scales = [scale for _, scale in rows.others]
         told = {"condition": condition, "negative": negative, "others": tuple(zip(others, scales, strict=True))}
         return noise, told
+
+    def likelihoods(
+        self,
+        examples: Examples,
+        rows: np.ndarray | int,
+        *,
+        ways: Sequence[str] = likelihood.WAYS,
+        average: int | str | None = None,
+        **options: Any,
+    ) -> dict[str, np.ndarray]:
+        """Negative log-likelihoods of examples per dimension, bits of images and nats of points, by config.likelihood.
+
+        Args:
+          rows: the numbers of the examples, or how many random ones.
+          ways: "ode", the probability-flow ODE, and "bound", the variational bound.
+          options: of runs.likelihood.Likelihood.measure, which says what is returned.
+
+        Raises:
+          ValueError: a model with guidance, thresholding or epsilon scaling (config.sampler).
+        """
+        rows = likelihood.random_rows(len(examples), rows) if isinstance(rows, int) else rows
+        params = self.params(average)
+        return likelihood.of(self.model).measure(params, self.mesh, examples, rows, ways=ways, **options)
 
     def losses(self, batch: training.Batch, log_snr: np.ndarray | None = None) -> np.ndarray:
         """The loss of every example of a preprocessed batch, (batch,), with the same noise at every call.
@@ -309,11 +343,14 @@ def open_with(directory: pathlib.Path, config: ConfigDict, *, step: int | None =
         model = Model.build(config, description)
     mesh = mesh_for(config)
     packed = jax.eval_shape(lambda key: packing.pack(model.init_params(key)), jax.random.key(0))
+    learned = jax.eval_shape(lambda: _learned_parameters(model))
     paths, found = run_directory.checkpoints(directory), dict[int, Any]()
 
-    def restore(index: int, step: int | None) -> int:
-        """Reads one average of a checkpoint, the newest unless told; returns its step."""
+    def restore(index: int, step: int | None) -> tuple[int, Any]:
+        """Reads one average of a checkpoint, the newest unless told; its step, and what is learned beside it."""
         like = {"ema": {str(index): sharding.placed(mesh, packed)}}
+        if learned:
+            like["learned"] = {"parameters": sharding.placed(mesh, learned)}
         with Checkpoints(paths) as checkpoints, for_people():
             if step is None:
                 restored = checkpoints.restore_newest(like, partial=True)
@@ -322,12 +359,13 @@ def open_with(directory: pathlib.Path, config: ConfigDict, *, step: int | None =
         if restored is None:
             raise UserError(f"--workdir {directory} has no checkpoint yet: train it first (--mode train)")
         found[index] = packing.unpack(restored[1]["ema"][str(index)])
-        return restored[0]
+        return restored[0], restored[1].get("learned")
 
     # The one that is most likely to be used also tells which checkpoint is the newest that can be read.
     averages = tuple(config.ema)
     chosen = averages.index(config.sampler.average) if config.sampler.average in averages else 0
-    newest = restore(chosen, step)
+    newest, beside = restore(chosen, step)
+    model = _with_learned(model, beside)
 
     def load(index: int) -> Any:
         if index not in found:
@@ -339,7 +377,19 @@ def open_with(directory: pathlib.Path, config: ConfigDict, *, step: int | None =
 
 def live(model: Model, state: training.TrainState, step: int, mesh: Mesh) -> Trained:
     """The model in training, at a step."""
+    model = _with_learned(model, state.learned)
     return Trained(model, step, lambda index: packing.unpack(state.ema[index]), mesh)
+
+
+def _learned_parameters(model: Model) -> training.learned.Parameters:
+    """The initial parameters of what is learned beside the network."""
+    parts = training.learned.parts(model.hyperparameters)
+    return {name: jax.tree.map(lambda leaf: jnp.asarray(leaf, float), part.parameters) for name, part in parts.items()}
+
+
+def _with_learned(model: Model, learned: dict[str, Any] | None) -> Model:
+    """The model with the parameters of a training state's `learned`, in NumPy: tables are built of them."""
+    return model.with_learned(jax.tree.map(sharding.to_host, learned["parameters"])) if learned else model
 
 
 def mesh_for(config: ConfigDict) -> Mesh:
@@ -379,11 +429,13 @@ def _check_finite(samples: np.ndarray, first: int, sampler: str) -> None:
         )
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _draw(table: Any, denoiser: Any, keys: jax.Array, shape: tuple[int, ...], sharding: Any) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _draw(
+    table: Any, denoiser: Any, noise: processes.Noise, keys: jax.Array, shape: tuple[int, ...], sharding: Any
+) -> jax.Array:
     """One sample per key. Table and denoiser are arguments: another step's parameters compile nothing anew."""
     prior_keys, noise_keys = arrays.split_keys(keys, 2)
-    x = samplers.prior(prior_keys, table, shape)
+    x = samplers.prior(prior_keys, table, shape, noise=noise)
     x = samplers.run(noise_keys, denoiser, table, x)
     return x if sharding is None else jax.lax.with_sharding_constraint(x, sharding)
 

@@ -3,6 +3,7 @@
 from diffax.schedules.cosine import Cosine
 from diffax.schedules.discrete import Discrete
 from diffax.schedules.flow import Flow
+from diffax.schedules.learned import Learned
 from diffax.schedules.limits import LOG_SNR_LIMIT
 from diffax.schedules.linear_beta import LinearBeta
 from diffax.schedules.shifted import Shifted
@@ -15,6 +16,7 @@ __all__ = [
     "Cosine",
     "Discrete",
     "Flow",
+    "Learned",
     "LinearBeta",
     "Shifted",
     "Sigmoid",

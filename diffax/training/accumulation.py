@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 
 
-def value_and_grad(
-    mean_loss: Callable[..., tuple[jax.Array, Any]], params: Any, examples: tuple[Any, ...], num_parts: int
-) -> tuple[tuple[jax.Array, Any], Any]:
-    """((loss, each), gradient in params) of mean_loss, with the memory of a batch num_parts times smaller.
+def in_parts(
+    of_part: Callable[..., tuple[Any, Any]], params: Any, examples: tuple[Any, ...], num_parts: int
+) -> tuple[Any, Any]:
+    """of_part(params, *examples), with the memory of a batch num_parts times smaller.
 
     Args:
-      mean_loss: (params, *examples) to the mean of a loss of every example by itself, and to anything of every example,
-        a pytree whose leaves have a batch axis. Means of equal parts are averaged exactly.
+      of_part: (params, *examples) to (means, each). means: a pytree of means over examples, such as the mean loss and
+        its gradient; means of equal parts are averaged exactly. each: anything of every example by itself, a pytree
+        whose leaves have a batch axis.
       examples: pytrees whose leaves have a batch axis.
 
     Raises:
@@ -22,19 +23,18 @@ def value_and_grad(
     """
     batch_size = len(jax.tree.leaves(examples)[0])
     check_divides(num_parts, batch_size)
-    part_of = jax.value_and_grad(mean_loss, has_aux=True)
     if num_parts == 1:
-        return part_of(params, *examples)
+        return of_part(params, *examples)
 
     def add_part(total: Any, part: tuple[Any, ...]) -> tuple[Any, Any]:
-        (value, each), grads = part_of(params, *_after(total, part))
-        return jax.tree.map(jnp.add, total, (value, grads)), each
+        means, each = of_part(params, *_after(total, part))
+        return jax.tree.map(jnp.add, total, means), each
 
-    total = jax.tree.map(jnp.zeros_like, (jnp.zeros((), jnp.result_type(*jax.tree.leaves(params))), params))
     parts = jax.tree.map(lambda leaf: _cut(leaf, num_parts), examples)
+    shapes = jax.eval_shape(of_part, params, *jax.tree.map(lambda leaf: leaf[0], parts))
+    total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[0])
     total, each = jax.lax.scan(add_part, total, parts, unroll=unrolled())
-    value, grads = jax.tree.map(lambda leaf: leaf / num_parts, total)
-    return (value, jax.tree.map(_joined, each)), grads
+    return jax.tree.map(lambda leaf: leaf / num_parts, total), jax.tree.map(_joined, each)
 
 
 def check_divides(num_parts: int, batch_size: int) -> None:

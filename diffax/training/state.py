@@ -10,10 +10,10 @@ import optax
 
 from diffax import arrays, streams
 from diffax.losses.weighting import Weighting
-from diffax.processes import Parameterization
+from diffax.processes import NORMAL, Noise, Parameterization
 from diffax.processes.importance_sampling import Adaptive
 from diffax.processes.time_sampling import TimeDensity
-from diffax.training import ema
+from diffax.training import ema, learned
 from diffax.typing import Array, Numeric, Schedule
 
 
@@ -22,7 +22,8 @@ from diffax.typing import Array, Numeric, Schedule
 class Hyperparameters:
     """The numbers of a run that the compiled step takes as arguments: changing or batching them recompiles nothing.
 
-    schedule, parameterization, weighting, time_density and averagings are pytrees whose leaves are their numbers.
+    schedule, parameterization, weighting, time_density, noise and averagings are pytrees whose leaves are their
+      numbers.
     averagings: the rules of the exponential moving averages, in the order of their names.
     reference: the training data (n, *dims) in the network's range, whose exact denoiser is the regression target
       (stable targets, arXiv:2302.00670); None for the usual target.
@@ -34,6 +35,7 @@ class Hyperparameters:
     parameterization: Parameterization
     weighting: Weighting
     time_density: TimeDensity
+    noise: Noise = NORMAL
     reference: Array | None = None
 
 
@@ -50,6 +52,7 @@ class TrainState:
     skipped: how many of the steps changed nothing, since their loss or gradient was not finite; skipped_in_a_row: the
       latest ones.
     hyperparameters: from the configuration; a checkpoint holds everything else (`saved`).
+    learned: parameters and optimizer state of the hyperparameters' learned parts (training.learned), {} for none.
     """
 
     step: jax.Array
@@ -61,10 +64,12 @@ class TrainState:
     skipped: jax.Array
     skipped_in_a_row: jax.Array
     hyperparameters: Hyperparameters
+    learned: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint holds. Averages are named by their index, so that one can be restored by itself."""
-        without = {"hyperparameters"} if jax.tree.leaves(self.history) else {"hyperparameters", "history"}
+        empty = {name for name in ("history", "learned") if not jax.tree.leaves(getattr(self, name))}
+        without = {"hyperparameters", *empty}
         fields = (field.name for field in dataclasses.fields(self))
         saved = {name: getattr(self, name) for name in fields if name not in without}
         return saved | {"ema": {str(index): average for index, average in enumerate(self.ema)}}
@@ -87,6 +92,7 @@ def init_state(
       init_params: a key to initial parameters.
     """
     key = jax.random.key(seed)
+    hyperparameters = jax.tree.map(lambda number: jnp.asarray(number, jnp.result_type(float)), hyperparameters)
     params = init_params(jax.random.fold_in(key, streams.INIT))
     density = hyperparameters.time_density
     return TrainState(
@@ -98,7 +104,8 @@ def init_state(
         history=density.init_history() if isinstance(density, Adaptive) else (),
         skipped=jnp.zeros((), jnp.int32),
         skipped_in_a_row=jnp.zeros((), jnp.int32),
-        hyperparameters=jax.tree.map(lambda number: jnp.asarray(number, jnp.result_type(float)), hyperparameters),
+        hyperparameters=hyperparameters,
+        learned=learned.initial(hyperparameters),
     )
 
 

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from diffax import arrays, denoisers, losses, streams
+from diffax import arrays, denoisers, losses, processes, streams
 from diffax.data.device_dataset import DeviceDataset
 from diffax.denoisers.network import ApplyFn, TimeInput
 from diffax.processes.importance_sampling import Adaptive
 from diffax.processes.time_sampling import TimeDensity
-from diffax.training import accumulation, ema
+from diffax.training import accumulation, ema, learned
 from diffax.training.learning_rate import LearningRateShape
 from diffax.training.state import Hyperparameters, TrainState, sample_keys
 from diffax.typing import Schedule
@@ -54,6 +54,9 @@ def make_loss(
 ) -> BatchLoss:
     """The loss of a network on batch["x"] under its own condition, as a BatchLoss.
 
+    A batch that has its noise, batch["eps"], is one of pairs: stored ones (data.pairs), or of a coupling. Otherwise the
+    noise is drawn by the keys.
+
     Args:
       loss: one of losses, with its options set.
       condition_names: the entries of a batch that are the network's conditions, such as "label"; one that a batch does
@@ -72,8 +75,12 @@ def make_loss(
         predict = denoisers.raw_network(
             apply_fn, params, schedule, parameterization, time_input=time_input, condition=condition
         )
-        reference = hyperparameters.reference
-        target: dict[str, Any] = {} if reference is None else {"teacher": denoisers.empirical(schedule, reference)}
+        reference, noise = hyperparameters.reference, hyperparameters.noise
+        options: dict[str, Any] = {} if noise == processes.NORMAL else {"noise": noise}
+        if "eps" in batch:
+            options["eps"] = batch["eps"]
+        if reference is not None:
+            options["teacher"] = denoisers.empirical(schedule, reference, noise=noise)
         return loss(
             loss_keys,
             predict,
@@ -83,7 +90,7 @@ def make_loss(
             weighting=hyperparameters.weighting,
             time_density=hyperparameters.time_density,
             t=t,
-            **target,
+            **options,
         )
 
     return batch_loss
@@ -123,9 +130,10 @@ def make_train_step(
         keys = sample_keys(state.key, state.step, len(batch["x"]))
         batch = preprocessed(batch, keys, preprocess)
 
-        value, grads, history = _value_and_grad(loss, state, batch, keys, accumulate)
+        value, (grads, learned_grads), history = _value_and_grad(loss, state, batch, keys, accumulate)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        learning_rate = state.hyperparameters.learning_rate * jnp.asarray(shape(state.step), jnp.float32)
+        fraction = jnp.asarray(shape(state.step), jnp.float32)
+        learning_rate = state.hyperparameters.learning_rate * fraction
         params = jax.tree.map(lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates)
         averages = tuple(
             ema.update(average, params, averaging.share(state.step, len(keys)))
@@ -133,7 +141,12 @@ def make_train_step(
         )
         updated = dataclasses.replace(state, params=params, opt_state=opt_state, ema=averages, history=history)
         grad_norm = optax.tree.norm(grads)
-        state = _advanced(state, updated, jnp.isfinite(value) & jnp.isfinite(grad_norm))
+        finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
+        if state.learned:
+            now = learned.updated(state.hyperparameters, state.learned, learned_grads, fraction)
+            updated = dataclasses.replace(updated, learned=now)
+            finite &= jnp.isfinite(optax.tree.norm(learned_grads))
+        state = _advanced(state, updated, finite)
         metrics = {"loss": value, "grad_norm": grad_norm, "learning_rate": learning_rate}
         return state, metrics | {"skipped": state.skipped, "skipped_in_a_row": state.skipped_in_a_row}
 
@@ -142,20 +155,34 @@ def make_train_step(
 
 def _value_and_grad(
     loss: BatchLoss, state: TrainState, batch: Batch, keys: jax.Array, num_parts: int
-) -> tuple[jax.Array, Any, Any]:
-    """The mean loss of a batch, its gradient, and the history of training times after it."""
-    density, schedule = state.hyperparameters.time_density, state.hyperparameters.schedule
+) -> tuple[jax.Array, tuple[Any, Any], Any]:
+    """The mean loss of a batch, gradients, and the history of training times after it.
+
+    The gradients are those of the network's parameters, and of what is learned beside it.
+    """
+    hyperparameters = learned.applied(state.hyperparameters, state.learned)
+    density = hyperparameters.time_density
     adaptive = density.with_history(state.history) if isinstance(density, Adaptive) else None
     # Drawn here: a time may depend on the example's place in the whole batch.
-    t = draw_times(density if adaptive is None else adaptive, schedule, keys)
+    t = draw_times(density if adaptive is None else adaptive, hyperparameters.schedule, keys)
     weight = None if adaptive is None else adaptive.importance_weight(t)
 
-    def mean_loss(params: Any, *examples: Any) -> tuple[jax.Array, jax.Array]:
-        *rest, weight = examples
-        each = loss(params, state.hyperparameters, *rest)
-        return (each if weight is None else weight * each).mean(), each
+    def of_part(
+        trained: tuple[Any, Any], batch: Batch, keys: jax.Array, t: jax.Array, weight: jax.Array | None
+    ) -> tuple[Any, jax.Array]:
+        def each_loss(params: Any, beside: learned.Parameters) -> jax.Array:
+            current = learned.applied(state.hyperparameters, {"parameters": beside})
+            return loss(params, current, batch, keys, t)
 
-    (value, each), grads = accumulation.value_and_grad(mean_loss, state.params, (batch, keys, t, weight), num_parts)
+        # Several gradients, of one forward pass.
+        each, pull_back = jax.vjp(each_loss, *trained)
+        weighted = each if weight is None else weight * each
+        grads, _ = pull_back(jnp.full_like(each, 1 / len(each)) if weight is None else weight / len(each))
+        beside = learned.gradients(state.hyperparameters, trained[1], each, lambda by: pull_back(by)[1], t)
+        return (weighted.mean(), (grads, beside)), each
+
+    trained, examples = (state.params, state.learned.get("parameters", {})), (batch, keys, t, weight)
+    (value, grads), each = accumulation.in_parts(of_part, trained, examples, num_parts)
     return value, grads, state.history if adaptive is None else adaptive.updated(t, each)
 
 
@@ -173,6 +200,7 @@ def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> Tra
         opt_state=choose(updated.opt_state, before.opt_state),
         ema=choose(updated.ema, before.ema),
         history=choose(updated.history, before.history),
+        learned=choose(updated.learned, before.learned),
         skipped=before.skipped + (~finite).astype(jnp.int32),
         skipped_in_a_row=jnp.where(finite, 0, before.skipped_in_a_row + 1),
     )

@@ -33,7 +33,7 @@ def test_nothing_is_infinite_or_negative_up_to_the_ends(name):
         assert np.all(np.abs(values[2]) <= schedules.LOG_SNR_LIMIT)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"variance_exploding", "edm"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"variance_exploding", "edm", "learned"}))
 def test_time_0_is_data_exactly(name):
     assert SCHEDULES[name].alpha(0.0) == 1
     assert SCHEDULES[name].sigma(0.0) == 0
@@ -121,7 +121,9 @@ def test_derivatives_in_t_are_those_of_differences_and_finite_at_the_ends(name):
     np.testing.assert_allclose(computed[len(ENDS) :], difference, rtol=2e-4)
 
 
-@pytest.mark.parametrize("name", ["linear_beta", "sigmoid", "edm", "sub_vp", "shifted_flow", "shifted_cosine"])
+@pytest.mark.parametrize(
+    "name", ["linear_beta", "sigmoid", "edm", "sub_vp", "learned", "shifted_flow", "shifted_cosine"]
+)
 def test_derivatives_in_parameters_are_those_of_differences_and_finite_at_the_ends(name):
     leaves, structure = jax.tree.flatten(SCHEDULES[name])
 
@@ -135,7 +137,9 @@ def test_derivatives_in_parameters_are_those_of_differences_and_finite_at_the_en
         h = 1e-6
         up, down = ([leaf + sign * h * (i == k) for i, leaf in enumerate(leaves)] for sign in (1, -1))
         difference = (of_leaves(up, t[:2]) - of_leaves(down, t[:2])) / (2 * h)
-        np.testing.assert_allclose(gradient[:2], difference, rtol=2e-3, atol=1e-5)
+        # All numbers of a leaf are moved together.
+        along = np.asarray(gradient, float).reshape(len(t), -1).sum(1)
+        np.testing.assert_allclose(along[:2], difference, rtol=2e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -159,7 +163,7 @@ def test_without_jit_the_same_numbers_come_out(name):
         np.testing.assert_allclose(function(t), compiled, rtol=1e-5, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["cosine", "linear_beta", "sigmoid", "edm", "sub_vp", "flow", "linear"])
+@pytest.mark.parametrize("name", ["cosine", "linear_beta", "sigmoid", "edm", "sub_vp", "flow", "linear", "learned"])
 def test_in_x64_mode_float32_stays_float32_and_float64_is_float64(name, x64):
     schedule, t = SCHEDULES[name], np.linspace(0.01, 0.99, 7)
     assert all(value.dtype == jnp.float32 for value in jax.eval_shape(evaluate, schedule, jnp.asarray(t, jnp.float32)))

@@ -44,6 +44,15 @@ def falling_sigmoid(start, end, tau):
     return preserving((high - sigmoid((start + T * (end - start)) / tau)) / (high - low))
 
 
+def learned_at_first(start, end, num):
+    """log_snr of monotone features before training: t + sum_k 0.1 / num tanh(10 (t - (k + 1/2) / num)), scaled."""
+
+    def g(t):
+        return t + sum(0.1 / num * math.tanh(10 * (t - (k + 0.5) / num)) for k in range(num))
+
+    return start + (end - start) * (g(T) - g(0)) / (g(1) - g(0))
+
+
 LINEAR = np.linspace(0.001, 0.3, STEPS)
 SCALED = np.linspace(0.001**0.5, 0.3**0.5, STEPS) ** 2
 LOGISTIC = 0.001 + 0.299 * sigmoid(np.linspace(-6, 6, STEPS))
@@ -86,6 +95,18 @@ SCHEDULES = [
     ("discrete_cosine", COSINE_OPTIONS, schedules.Discrete, discrete(COSINE)),
     ("discrete_cosine", COSINE_OPTIONS | ZERO, schedules.Discrete, zero_terminal(COSINE)),
     ("shifted", {"base": "flow", "shift": -2 * math.log(3)}, schedules.Shifted, (1 - SD3_TIME, SD3_TIME)),
+    (
+        "learned",
+        {"log_snr_start": 8.0, "log_snr_end": -3.0, "num_features": 9, "learning_rate": 0.02},
+        schedules.Learned,
+        preserving(sigmoid(learned_at_first(8.0, -3.0, 9))),
+    ),
+    (
+        "shifted_for_resolution",
+        {"base": "flow", "side": 96, "reference_side": 32},
+        schedules.Shifted,
+        (1 - SD3_TIME, SD3_TIME),
+    ),
 ]
 
 
@@ -94,6 +115,22 @@ def test_schedule(name, options, kind, expected):
     schedule = build.schedule(chosen("schedule", name, options))
     assert type(schedule) is kind
     np.testing.assert_allclose([schedule.alpha(np.float64(T)), schedule.sigma(np.float64(T))], expected, rtol=1e-9)
+
+
+NOISES = [("normal", {}, processes.NormalNoise()), ("pfgmpp", {"dim": 64.0}, processes.PoissonFlowNoise(64.0))]
+
+
+@pytest.mark.parametrize(("name", "options", "expected"), NOISES)
+def test_noise(name, options, expected):
+    assert build.noise(chosen("noise", name, options)) == expected
+
+
+def test_samplers_that_add_noise_are_refused_where_it_is_not_normal():
+    config = chosen("noise", "pfgmpp", {"dim": 64.0}, sampler="ddpm")
+    with pytest.raises(ValueError, match="sampler 'ddpm' adds normal noise, and noise = 'pfgmpp' can only be sampled"):
+        build.sampler_table(config, build.schedule(config), processes.V())
+    config = chosen("noise", "pfgmpp", {"dim": 64.0}, sampler="ddim")
+    assert not build.sampler_table(config, build.schedule(config), processes.V()).is_stochastic
 
 
 ALPHA, SIGMA = math.cos(math.pi / 2 * T), math.sin(math.pi / 2 * T)  # the default schedule's
@@ -146,6 +183,12 @@ WEIGHTINGS = [
     ("velocity", {}, losses.weighting.Velocity, 1 + 1 / SNR),
     ("flow", {}, losses.weighting.Flow, (1 + SNR**-0.5) ** 2),
     ("variational", {}, losses.weighting.Variational, 0.5 / DENSITY),
+    (
+        "learned",
+        {"sigma_data": 0.3, "num_features": 4, "learning_rate": 0.02},
+        losses.weighting.Learned,
+        1 + 1 / (SNR * 0.09),
+    ),
 ]
 
 
@@ -165,6 +208,7 @@ STRATA = np.array([statistics.NormalDist().inv_cdf(u) for u in (np.arange(64) + 
 TIME_DENSITIES = [
     ("uniform", {"low": 0.1, "high": 0.6}, time_sampling.Uniform, 0.1 + 0.5 * U),
     ("discrete_uniform", {"num_steps": 7}, time_sampling.DiscreteUniform, (np.floor(7 * U) + 1) / 7),
+    ("fixed", {"t": 0.75}, time_sampling.Fixed, np.full(64, 0.75)),
     ("logit_normal", {"mean": 0.4, "std": 0.6}, time_sampling.LogitNormal, sigmoid(0.4 + 0.6 * NORMAL)),
     (
         "log_normal_sigma",
@@ -242,6 +286,7 @@ def test_time_input(name, schedule, expected):
     ("path", "cases"),
     [
         ("schedule", SCHEDULES),
+        ("noise", NOISES),
         ("parameterization", PARAMETERIZATIONS),
         ("loss.weighting", WEIGHTINGS),
         ("loss.time_density", TIME_DENSITIES),

@@ -298,3 +298,19 @@ def test_clipping_is_by_the_global_norm():
 )
 def test_every_name_and_option_is_here(path, cases):
     assert_complete(path, [case[:2] for case in cases])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({}, "schedule 'learned' needs a loss that does not depend on the schedule .* got Velocity"),
+        (
+            {"loss.weighting": "sigmoid", "loss.time_density": "log_normal_sigma"},
+            "schedule 'learned' has no influence on noise levels that loss.time_density = 'log_normal_sigma' draws",
+        ),
+    ],
+)
+def test_a_learned_schedule_that_would_learn_something_else_is_refused(overrides, message):
+    config = changed({"data": "two_moons", "model": "mlp", "schedule": "learned"} | overrides)
+    with pytest.raises(ValueError, match=message):
+        _ = Model.build(config, DataDescription("two_moons", (2,))).hyperparameters

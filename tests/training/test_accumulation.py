@@ -79,11 +79,11 @@ def test_every_device_has_a_share_of_every_part():
     """Example i is on device i // 4 of two: each part of four has one example of each."""
     seen = []
 
-    def mean_loss(params, x):
+    def of_part(params, x):
         jax.debug.callback(lambda part: seen.append(part.tolist()), x, ordered=True)
-        return params * x.mean(), 2 * x
+        return jax.value_and_grad(lambda params: params * x.mean())(params), 2 * x
 
-    (value, each), slope = accumulation.value_and_grad(mean_loss, jnp.ones(()), (jnp.arange(8.0),), 4)
+    (value, slope), each = accumulation.in_parts(of_part, jnp.ones(()), (jnp.arange(8.0),), 4)
     assert seen == [[0, 4], [1, 5], [2, 6], [3, 7]]
     assert float(value) == float(slope) == 3.5
     np.testing.assert_array_equal(each, 2 * np.arange(8))
