@@ -106,7 +106,10 @@ def test_sigma_data_stands_once():
         ({"loss.weighting.gama": "3"}, "loss.weighting 'edm' has no option gama, but sigma_data"),
         ({"loss.weighting.name": "min_snr", "loss.weighting.gama": "3"}, "no option gama, but gamma. Did you mean"),
         ({"loss.weighting.name": "min_snr", "loss.weighting.sigma_data": "1"}, "no option sigma_data, but gamma"),
-        ({"num_steps": "3"}, "there is no setting num_steps. Did you mean sampler.num_steps or train.num_steps?"),
+        (
+            {"num_steps": "3"},
+            "there is no setting num_steps. Did you mean likelihood.num_steps or sampler.num_steps or train.num_steps?",
+        ),
         ({"train.num_stepz": "3"}, 'there is no setting train.num_stepz. Did you mean "num_steps"?'),
         ({"train.num_steps.x": "3"}, "there is no setting train.num_steps.x: train.num_steps is a single value"),
         ({"nothing.at.all": "3"}, "there is no setting nothing"),
