@@ -115,13 +115,14 @@ def plot(ode: dict[str, Any], bound: dict[str, Any]) -> None:
     for name, gaps in bound.items():
         value, error = (np.array([one[key] for one in gaps.values()]) for key in ("gap", "standard_error"))
         left.errorbar([int(num) for num in gaps], value, 2 * error, label=name, marker="o", ms=3, capsize=2)
-    left.set(
-        xscale="log", yscale="log", xlabel="steps of the bound", ylabel="bound above the truth, nats per dimension"
-    )
-    for name, of_tolerance in ode.items():
+    left.axhline(0, color="black", lw=0.8)
+    left.set(xscale="log", xlabel="steps of the bound", ylabel="bound above the truth,\nnats per dimension")
+    left.set_yscale("symlog", linthresh=0.01)
+    # Schedules of one range of log-SNR have one curve.
+    for (name, of_tolerance), style in zip(ode.items(), ("-", "-", "-", "--", "--"), strict=True):
         points = [(one["num_evaluations"], one["largest_error"]) for one in of_tolerance.values()]
-        right.plot(*zip(*points, strict=True), label=name, marker="o", ms=3)
-    right.set(xscale="log", yscale="log", xlabel="evaluations of the ODE", ylabel="largest error, nats per dimension")
+        right.plot(*zip(*points, strict=True), label=name, marker="o", ms=3, ls=style)
+    right.set(yscale="log", xlabel="evaluations of the ODE", ylabel="largest error, nats per dimension")
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=8)
     figure.savefig(HERE / "convergence.png", dpi=110)

@@ -76,11 +76,12 @@ def test_digits_by_both_ways_by_class_and_against_others(command, digits):
     assert examples["num_evaluations"].mean() == pytest.approx(found["all"]["num_evaluations"]["mean"])
     assert found["all"]["num_evaluations"]["least"] > 20
     # Other labels are other likelihoods, and the noise of an example is that of its row.
-    trained, rows = runs.open(digits), examples["row"][[3, 7]]
-    before = trained.likelihoods(held_out, rows, batch_size=2, ways=("bound",))["bound"]
+    trained, rows = runs.open(digits), examples["row"][:4]
+    before = trained.likelihoods(held_out, rows, ways=("bound",))["bound"]
     held_out.labels[rows[0]] = (held_out.labels[rows[0]] + 1) % 10
-    after = trained.likelihoods(held_out, rows[::-1], batch_size=2, ways=("bound",))["bound"]
-    assert after[0] == pytest.approx(before[1], rel=1e-5) and after[1] != pytest.approx(before[0], rel=1e-3)
+    after = trained.likelihoods(held_out, rows[::-1], ways=("bound",))["bound"][::-1]
+    np.testing.assert_allclose(after[1:], before[1:], rtol=1e-5)
+    assert after[0] != pytest.approx(before[0], rel=1e-3)
 
 
 def test_bits_per_dim_are_an_evaluator(digits):
