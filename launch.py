@@ -26,7 +26,20 @@ from diffax import devices
 devices.configure()  # before JAX starts
 
 # A mode is a file of diffax/jobs with flags(parser) and run(config, workdir, args); its docstring is its help.
-MODES = ("train", "sample", "evaluate", "report", "plan", "inspect_data", "encode", "show")
+MODES = (
+    "train",
+    "sample",
+    "edit",
+    "interpolate",
+    "reflow",
+    "evaluate",
+    "likelihood",
+    "report",
+    "plan",
+    "inspect_data",
+    "encode",
+    "show",
+)
 
 PREEMPTED = 75
 EXAMPLES = """examples:

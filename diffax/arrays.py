@@ -12,6 +12,7 @@ from jaxtyping import Float
 from diffax.typing import Array, Keys, Numeric
 
 _Class = TypeVar("_Class")
+_Tree = TypeVar("_Tree")
 
 
 def register_pytree(cls: type[_Class]) -> type[_Class]:
@@ -82,6 +83,14 @@ def at_least_float32(x: Array) -> Array:
             "them first, as x / 127.5 - 1 for pixels 0..255"
         )
     return x if jnp.dtype(x.dtype).itemsize >= 4 else x.astype(jnp.float32)
+
+
+def in_float64(tree: _Tree) -> _Tree:
+    """Casts the numbers of a pytree, such as a noise schedule, to NumPy float64, in which tables are built.
+
+    An object that is not a pytree (a schedule of the user's own class) is returned as it is.
+    """
+    return jax.tree.map(lambda leaf: leaf if leaf is tree else np.asarray(leaf, np.float64), tree)
 
 
 def check_keys(keys: Keys, shape: tuple[int, ...] | None = None) -> None:

@@ -1,9 +1,9 @@
 """Factories of the objects that a configuration names; the only place where a string names a thing.
 
 Tables of what the names stand for, the slots of the configuration where they may stand, and functions that make the
-objects of a resolved configuration (resolve.py). build_data.py and build_training.py are the parts of it that concern
-data and training. Every function raises ValueError with one line that says what was expected, what came and what is
-valid.
+objects of a resolved configuration (resolve.py). build_data.py, build_training.py and build_likelihood.py are the parts
+of it that concern data, training and likelihoods. Every function raises ValueError with one line that says what was
+expected, what came and what is valid.
 """
 
 import functools
@@ -20,6 +20,8 @@ from ml_collections import ConfigDict
 from diffax import (
     build_conditions,
     build_data,
+    build_likelihood,
+    build_pairing,
     build_training,
     choices,
     conditions,
@@ -50,6 +52,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "discrete_sigmoid": schedules.Discrete.sigmoid,
     "shifted": schedules.Shifted,
     "learned": schedules.Learned.initial,
+    "shifted_for_resolution": schedules.Shifted.for_resolution,
 }
 PARAMETERIZATIONS: dict[str, Callable[..., processes.Parameterization]] = {
     "eps": processes.Eps,
@@ -60,6 +63,7 @@ PARAMETERIZATIONS: dict[str, Callable[..., processes.Parameterization]] = {
     "edm": processes.Edm,
     "edm_gaussian": processes.edm_gaussian,
 }
+NOISES = {"normal": processes.NormalNoise, "pfgmpp": processes.PoissonFlowNoise}
 WEIGHTINGS: dict[str, Callable[..., losses.weighting.Weighting]] = {
     "uniform": losses.weighting.Uniform,
     "snr": losses.weighting.Snr,
@@ -76,8 +80,10 @@ WEIGHTINGS: dict[str, Callable[..., losses.weighting.Weighting]] = {
 TIME_DENSITIES = {
     "uniform": time_sampling.Uniform,
     "discrete_uniform": time_sampling.DiscreteUniform,
+    "fixed": time_sampling.Fixed,
     "logit_normal": time_sampling.LogitNormal,
     "log_normal_sigma": time_sampling.LogNormalSigma,
+    "loss_second_moment": processes.importance_sampling.LossSecondMoment,
 }
 TIME_INPUTS = {
     "index": time_inputs.index,
@@ -131,12 +137,17 @@ SLOTS: dict[str, Slot] = {
     ),
     "model.time_input": Slot(TIME_INPUTS, is_function=True),
     "schedule": _SCHEDULE,
+    "noise": Slot(NOISES),
     "parameterization": Slot(PARAMETERIZATIONS, passed=("moments",)),
+    "loss": build_training.LOSS_SLOT,
     "loss.weighting": Slot(WEIGHTINGS),
-    "loss.time_density": Slot(TIME_DENSITIES),
+    "loss.time_density": Slot(TIME_DENSITIES, passed=("history",)),
+    "train.coupling": build_pairing.COUPLING_SLOT,
     "optimizer": build_training.OPTIMIZER_SLOT,
     "optimizer.decay": build_training.DECAY_SLOT,
     "evaluation.features": _FEATURES,
+    "likelihood.dequantization": build_likelihood.DEQUANTIZATION_SLOT,
+    "likelihood.divergence": build_likelihood.DIVERGENCE_SLOT,
     "sampler": Slot(SAMPLERS, passed=("schedule", "times", "churn_steps")),
     "sampler.grid": Slot(GRIDS, passed=("schedule", "num_steps", "num_train_steps")),
     "sampler.guidance": Slot(GUIDANCE, passed=("conditional", "conditionals", "unconditional", "schedule")),
@@ -150,8 +161,12 @@ GROUPS: dict[str, tuple[Slot, dict[str, Any]]] = {
     "evaluators": (Slot(EVALUATORS, is_function=True, nested={"features": (_FEATURES, "pixels")}), {"every": 5_000}),
     "loggers": (Slot(LOGGERS, passed=("workdir", "resume_step", "config")), {}),
 }
-# The option whose default is the value of another setting: the data have one standard deviation.
-SAME_AS = {"loss.weighting.sigma_data": "parameterization.sigma_data"}
+# Options whose default is the value of another setting: the data have one standard deviation, a chain one length.
+SAME_AS = {
+    "loss.weighting.sigma_data": "parameterization.sigma_data",
+    "loss.num_steps": "schedule.num_steps",
+    "loss.time_density.num_steps": "schedule.num_steps",
+}
 
 
 def schedule(config: ConfigDict) -> Schedule:
@@ -171,6 +186,11 @@ def parameterization(config: ConfigDict, moments: processes.Moments | None) -> p
     return _pytree(choices.make("parameterization", config.parameterization, slot, moments=moments))
 
 
+def noise(config: ConfigDict) -> processes.Noise:
+    """The law of the noise, config.noise."""
+    return _pytree(choices.make("noise", config.noise, SLOTS["noise"]))
+
+
 def weighting(config: ConfigDict) -> losses.weighting.Weighting:
     """The loss weighting, config.loss.weighting."""
     return _pytree(choices.make("loss.weighting", config.loss.weighting, SLOTS["loss.weighting"]))
@@ -179,12 +199,22 @@ def weighting(config: ConfigDict) -> losses.weighting.Weighting:
 def time_density(config: ConfigDict) -> time_sampling.TimeDensity:
     """The density of training times, config.loss.time_density, stratified where config.loss.stratified says so."""
     density = _pytree(choices.make("loss.time_density", config.loss.time_density, SLOTS["loss.time_density"]))
+    if config.loss.stratified and isinstance(density, processes.importance_sampling.Adaptive):
+        raise ValueError(
+            f"loss.stratified is for densities that stay as they are, and {config.loss.time_density.name!r} follows "
+            "the losses: set loss.stratified=False"
+        )
     return time_sampling.Stratified(density) if config.loss.stratified else density
 
 
 def network(config: ConfigDict, sample_shape: tuple[int, ...], kinds: conditions.Kinds) -> Network:
-    """The network, config.model, for samples of a shape and conditions of these kinds."""
+    """The network, config.model, for samples of a shape and conditions of these kinds.
+
+    Its raw output has twice the channels of a sample where config.loss trains a variance.
+    """
     passed: dict[str, Any] = {"sample_shape": sample_shape, "conditions": dict(kinds)}
+    if build_training.learns_variance(config):
+        passed |= {"out_channels": 2 * sample_shape[-1], "out_dim": 2 * sample_shape[-1]}
     made = choices.make("model", config.model, SLOTS["model"], **passed)
     module = networks.as_network(made, config.model.name)
     if dict(module.conditions) != dict(kinds):
@@ -222,10 +252,38 @@ def sampler_table(
         if num_steps < 2:
             raise ValueError("sampler.num_steps must be >= 2 where the last step goes from sigma_min to 0, got 1")
         times = _times(options, schedule, num_steps - 1)
-    table = choices.make("sampler", options, SLOTS["sampler"], schedule=schedule, times=times, churn_steps=num_steps)
+    table = _table_on(config, schedule, times)
     table = samplers.to_data(table, times[-1]) if ends_above_zero else table
     processes.refuse_singular(parameterization, schedule, table.times)
+    if table.is_stochastic and config.noise.name != "normal":
+        raise ValueError(
+            f"sampler {options.name!r} adds normal noise, and noise = {config.noise.name!r} can only be sampled by the "
+            "ODE: use a deterministic sampler, such as ddim or heun"
+        )
     return table
+
+
+def inversion_tables(
+    config: ConfigDict, schedule: Schedule, parameterization: processes.Parameterization, strength: float = 1.0
+) -> tuple[samplers.SamplerTable, samplers.SamplerTable]:
+    """config.sampler from data to noise and from there back, num_steps steps each on samplers.inversion_times.
+
+    config.sampler.grid is not used: the times of inversion keep away from both ends.
+    """
+    times = samplers.inversion_times(schedule, config.sampler.num_steps, strength=strength)
+    back = _table_on(config, schedule, times[::-1])
+    if back.is_stochastic:
+        raise ValueError(f"inversion needs a deterministic sampler, and {back.name} adds noise: use unipc or ddim")
+    tables = _table_on(config, schedule, times), back
+    for table in tables:
+        processes.refuse_singular(parameterization, schedule, table.times)
+    return tables
+
+
+def _table_on(config: ConfigDict, schedule: Schedule, times: np.ndarray) -> samplers.SamplerTable:
+    """config.sampler on given times."""
+    passed = {"schedule": schedule, "times": times, "churn_steps": config.sampler.num_steps}
+    return choices.make("sampler", config.sampler, SLOTS["sampler"], **passed)
 
 
 def check_denoiser(config: ConfigDict, network: Network) -> None:

@@ -116,8 +116,10 @@ def sources(config: ConfigDict) -> dict[str, Any]:
     """What gives the values of each condition of config.conditions, by name."""
     made = {}
     for name, entry in config.conditions.items():
-        if not name.isidentifier() or name in ("x", AUGMENTATION):
-            raise ValueError(f"conditions.{name}: a condition's name must be an identifier, not x or {AUGMENTATION}")
+        if not name.isidentifier() or name in ("x", "eps", AUGMENTATION):
+            raise ValueError(
+                f"conditions.{name}: a condition's name must be an identifier, not x, eps or {AUGMENTATION}"
+            )
         if not 0 <= entry.drop <= 1:
             raise ValueError(f"conditions.{name}.drop must be in [0, 1], got {entry.drop}")
         made[name] = choices.make(f"conditions.{name}", entry, CONDITION_SLOT)

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import arrays, build_conditions, choices, conditions, data, sharding, training
+from diffax import arrays, build_conditions, build_pairing, choices, conditions, data, sharding, training
 from diffax.choices import Slot
 from diffax.conditions import Kind
 from diffax.data.dataset import Dataset, in_memory
@@ -23,6 +23,7 @@ SOURCES: dict[str, Callable[..., Dataset | Source]] = {
     "folder": data.folder.open_folder,
     "arrays": data.files.load_arrays,
     "huggingface": data.huggingface.open_huggingface,
+    "pairs": data.pairs.load_pairs,
     **data.tfds.OFFICIAL,
 }
 
@@ -119,6 +120,8 @@ def preprocess(config: ConfigDict, examples: Examples, *, augment: bool = True) 
     if dequantize and num_levels is None:
         raise ValueError(f"data.dequantize is for images, and {examples.name} has none")
     augmented = choices.make("data.augment", config.data.augment, AUGMENT_SLOT)
+    build_pairing.check_pairs(config, examples)
+    coupled = build_pairing.coupling(config, examples)
 
     def run(batch: training.Batch, keys: jax.Array) -> training.Batch:
         if dequantize and num_levels is not None:
@@ -131,7 +134,8 @@ def preprocess(config: ConfigDict, examples: Examples, *, augment: bool = True) 
             result = augmented(keys, x)
             x, done = result if isinstance(result, tuple) else (result, None)
             told |= {} if done is None else {build_conditions.AUGMENTATION: done}
-        return told | {"x": x}
+        batch = told | {"x": x}
+        return batch if coupled is None else batch | {"eps": coupled(conditions.own_keys(keys, "coupling"), batch)}
 
     return run
 
@@ -181,6 +185,7 @@ def is_on_device(config: ConfigDict, examples: Examples) -> bool:
     if config.data.on_device is not None:
         return config.data.on_device
     limit = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
-    return in_memory("data.on_device", examples).examples.nbytes <= (
+    whole = in_memory("data.on_device", examples)
+    return whole.examples.nbytes + (0 if whole.eps is None else whole.eps.nbytes) <= (
         _DEVICE_BYTES if limit is None else _DEVICE_SHARE * limit
     )

@@ -1,5 +1,6 @@
 """Optimizer, averages and loss of the training step, from their configuration; part of build."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,14 @@ from diffax import build_conditions, choices, denoisers, losses, sharding, train
 from diffax.choices import Slot
 from diffax.data.dataset import in_memory
 from diffax.data.examples import Examples
-from diffax.processes import time_sampling
+from diffax.processes import importance_sampling, time_sampling
 from diffax.typing import Network
 
+LOSSES: dict[str, losses.Loss] = {
+    "denoising": losses.denoising,
+    "hybrid": losses.hybrid,
+    "variational_bound": losses.variational_bound,
+}
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adam": training.adam, "muon": training.muon}
 DECAYS = {
     "constant": training.learning_rate.constant,
@@ -26,6 +32,9 @@ AVERAGES: dict[str, Callable[..., training.ema.Averaging]] = {
     "half_life": training.ema.HalfLife,
     "power": training.ema.Power.of_length,
 }
+LOSS_SLOT = Slot(
+    LOSSES, passed=("weighting", "time_density", "noise", "eps", "t", "teacher", "num_levels"), is_function=True
+)
 OPTIMIZER_SLOT = Slot(OPTIMIZERS)
 DECAY_SLOT = Slot(DECAYS, passed=("num_steps",))
 AVERAGE_SLOT = Slot(AVERAGES)
@@ -74,14 +83,55 @@ def snapshot_dtype(config: ConfigDict) -> Any:
     return _SNAPSHOT_DTYPES[name]
 
 
-def loss(config: ConfigDict, network: Network, time_input: denoisers.TimeInput) -> training.BatchLoss:
-    """The denoising loss of a batch under the network, with conditions dropped for classifier-free guidance."""
+def learns_variance(config: ConfigDict) -> bool:
+    """Whether config.loss trains the variance of the reverse steps: the network then has twice the data's channels."""
+    chosen = choices.lookup("loss", config.loss.name, LOSS_SLOT)
+    return chosen is losses.hybrid or config.loss.get("variance") == "learned"
+
+
+def loss(
+    config: ConfigDict, network: Network, time_input: denoisers.TimeInput, num_levels: int | None = None
+) -> training.BatchLoss:
+    """The loss of a batch under the network, config.loss, with conditions dropped for classifier-free guidance.
+
+    num_levels: of the data; None for points.
+    """
+    chosen = choices.make("loss", config.loss, LOSS_SLOT)
+    if "num_levels" in choices.parameters(chosen):
+        chosen = functools.partial(chosen, num_levels=None if config.data.dequantize else num_levels)
     return training.make_loss(
         network,
         time_input=time_input,
+        loss=chosen,
         condition_names=tuple(network.conditions),
         drop_condition=build_conditions.dropping(config, network.conditions),
     )
+
+
+def check_loss(config: ConfigDict, num_levels: int | None, channels: int, out_channels: int) -> None:
+    """Raises ValueError for a config.loss that does not go with the data or the network.
+
+    Args:
+      num_levels: of the data; None for points.
+      channels, out_channels: of the data and of the network's raw output.
+    """
+    chosen, name = choices.lookup("loss", config.loss.name, LOSS_SLOT), config.loss.name
+    if "decoder" in config.loss:
+        losses.decoder_levels(config.loss.decoder, None if config.data.dequantize else num_levels)
+    if config.loss.stable_targets and "teacher" not in choices.parameters(chosen):
+        raise ValueError(f"loss.stable_targets is for losses with a regression target, and {name!r} has none")
+    if config.noise.name != "normal" and "noise" not in choices.parameters(chosen):
+        raise ValueError(f"loss {name!r} is of normal noise, got noise {config.noise.name!r}: use loss 'denoising'")
+    if learns_variance(config) and out_channels != 2 * channels:
+        raise ValueError(
+            f"loss {name!r} trains a variance, for which a network has twice the channels of the data; this one has "
+            f"{out_channels} for {channels}: use a network with out_channels, such as unet, or loss 'denoising'"
+        )
+    if not learns_variance(config) and out_channels == 2 * channels:
+        raise ValueError(
+            f"loss {name!r} trains no variance, and this network has twice the channels of the data for one: use loss "
+            "'hybrid' or 'variational_bound'"
+        )
 
 
 def reference_data(config: ConfigDict, network: Network, examples: Examples) -> np.ndarray | None:
@@ -109,26 +159,30 @@ def check_learning_rate(config: ConfigDict) -> None:
         raise ValueError(f"optimizer.learning_rate must be > 0, got {config.optimizer.learning_rate}")
 
 
-def check_learned(hyperparameters: training.Hyperparameters) -> None:
+def check_learned(config: ConfigDict, hyperparameters: training.Hyperparameters) -> None:
     """Raises ValueError for a learned schedule under a loss whose mean depends on it: it would learn to hide errors."""
-    weighting, density = hyperparameters.weighting, hyperparameters.time_density
-    density = density.density if isinstance(density, time_sampling.Stratified) else density
     if not any(name.startswith("schedule") for name in training.learned.parts(hyperparameters)):
         return
+    weighting, density = hyperparameters.weighting, hyperparameters.time_density
+    density = density.density if isinstance(density, time_sampling.Stratified) else density
+    needs = "schedule 'learned' needs a loss that does not depend on the schedule between its ends"
+    if config.loss.name != "denoising":
+        raise ValueError(f"{needs}: set loss to denoising, got {config.loss.name!r}")
     if not isinstance(weighting, losses.weighting.Variational | losses.weighting.Sigmoid):
+        raise ValueError(f"{needs}: set loss.weighting to variational or sigmoid, got {type(weighting).__name__}")
+    if isinstance(density, time_sampling.LogNormalSigma | importance_sampling.Adaptive):
         raise ValueError(
-            "schedule 'learned' needs a loss that does not depend on the schedule between its ends: set "
-            f"loss.weighting to variational or sigmoid, got {type(weighting).__name__}"
-        )
-    if isinstance(density, time_sampling.LogNormalSigma):
-        raise ValueError(
-            "schedule 'learned' has no influence on noise levels that loss.time_density = 'log_normal_sigma' draws: "
-            "set it to uniform"
+            "schedule 'learned' needs training times that follow neither noise levels nor losses: set "
+            f"loss.time_density to uniform, got {type(density).__name__}"
         )
 
 
 def mesh(config: ConfigDict, devices: Any = None) -> Mesh:
     """config.mesh over all devices or these, refused where they cannot share config.train.batch_size evenly."""
     result = sharding.make_mesh(config.mesh.data, config.mesh.fsdp, devices=devices)
+    if result.size > 1 and config.train.coupling.name == "exact":
+        raise ValueError(
+            f"train.coupling = 'exact' is computed on the host of one device, and there are {result.size}: use sinkhorn"
+        )
     sharding.check_batch(result, config.train.batch_size, config.train.accumulate)
     return result

@@ -48,8 +48,10 @@ def default() -> ConfigDict:
             # it has a `name`. `drop` is the probability of training without the condition, for guidance.
             "conditions": {},
             "schedule": choice("cosine"),
+            "noise": choice("normal"),  # what eps is drawn from; pfgmpp for Poisson flow
             "parameterization": choice("v"),
             "loss": {
+                "name": "denoising",  # or hybrid, variational_bound, which train the variance of reverse steps
                 "weighting": choice("velocity"),
                 "time_density": choice("uniform"),
                 "stratified": False,  # one training time from each of batch_size equal slices of probability
@@ -66,6 +68,7 @@ def default() -> ConfigDict:
             "ema": {"constant": choice("constant")},
             "train": {
                 "batch_size": 128,
+                "coupling": choice("none"),  # which noise goes with which example: optimal transport in the batch
                 "accumulate": 1,  # gradient accumulation: parts that a batch is worked through in
                 "num_steps": 100_000,
                 "log_every": 100,
@@ -87,6 +90,19 @@ def default() -> ConfigDict:
                 "reference": "train",  # or held_out: what samples are compared with
                 "reference_size": 50_000,  # random examples of it, at most
                 "labels": "equal",  # each class in turn; or drawn at random
+            },
+            # What --mode likelihood computes, by default.
+            "likelihood": {
+                "split": "held_out",  # or train
+                "num_examples": 1000,  # random examples of it, at most
+                # Noise that makes a density of discrete data: truncated_normal, uniform or variational.
+                "dequantization": choice("truncated_normal"),
+                "divergence": choice("rademacher"),  # or gaussian, with num_probes; or exact
+                "tolerance": 1e-4,  # relative and absolute, of the ODE solver
+                # Of the bound: small, large or learned; None: learned where it is; small of images, large of points.
+                "variance": placeholder(str),
+                "num_steps": placeholder(int),  # of the bound; None: those of a discrete schedule, or 1,000
+                "num_draws": 50,  # steps drawn for each example; 0 for all of them
             },
             # Where metrics and pictures go beside the run directory's files; the key is the logger's name unless it has
             # a `name`.
@@ -115,6 +131,7 @@ FREE = (
     "data.workers",
     "evaluation",
     "evaluators",
+    "likelihood",
     "loggers",
     "mesh",
     "model.remat",

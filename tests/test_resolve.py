@@ -53,7 +53,7 @@ def test_every_option_of_every_choice_can_be_set(path, name):
     values = {key: other_than(option) for key, option in known.items() if key not in slot.nested}
     # Options before the name: the order does not matter.
     overrides = [(f"{path}.{key}", str(value)) for key, value in values.items()] + [(f"{path}.name", name)]
-    if name == "shifted":
+    if name.startswith("shifted"):
         overrides.append((f"{path}.base", "flow"))
     chosen = at(changed(overrides), path)
     assert chosen.name == name
@@ -167,7 +167,11 @@ def with_network(schedule, parameterization, **more):
 
 @pytest.mark.parametrize("schedule", build.SCHEDULES)
 def test_a_tiny_step_of_every_schedule_with_every_parameterization(schedule):
-    more = {"shifted": {"schedule.shift": "-1.4"}, "learned": {"loss.weighting": "variational"}}.get(schedule, {})
+    more = {
+        "shifted": {"schedule.shift": "-1.4"},
+        "shifted_for_resolution": {"schedule.side": "128"},
+        "learned": {"loss.weighting": "variational"},
+    }.get(schedule, {})
     # Two backward passes to compile: one parameterization that divides, and one that does not.
     for name in ("eps", "edm") if schedule == "learned" else build.PARAMETERIZATIONS:
         config = with_network(schedule, name, **more)

@@ -29,6 +29,8 @@ class Dataset:
     num_replaced: how many examples could not be decoded. Each of them is a copy of the next good example.
     notes: one line each on what was left out, changed or held out when the data were read.
     files_digest: of the names and sizes of the files that the data come from; None for data without files.
+    eps: float32, of the shape of examples: the noise that each example is paired with in training (data.pairs); None
+        for plain data. Examples with noise are float32 in the network's range, images too.
     columns: texts, vectors or sequences of vectors beside the examples, by name: raw cells as `data.column.normalised`
         takes them, one per example. The constructor makes `data.columns.Columns` of them.
 
@@ -44,6 +46,7 @@ class Dataset:
     num_replaced: int = 0
     notes: tuple[str, ...] = ()
     files_digest: str | None = None
+    eps: np.ndarray | None = None
     columns: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -63,12 +66,12 @@ class Dataset:
         return True
 
     def to_network_range(self, batch: Shaped[Array, "batch *dims"]) -> Float32[Array, "batch *dims"]:
-        """Scales examples of this dataset to the network's input: images to [-1, 1], points unchanged."""
-        return batch if self.num_levels is None else to_network_range(batch, self.num_levels)
+        """Scales examples of this dataset to the network's input: bytes to [-1, 1], floats unchanged."""
+        return batch if batch.dtype != np.uint8 or self.num_levels is None else to_network_range(batch, self.num_levels)
 
     def batch(self, rows: Int64[np.ndarray, " rows"]) -> dict[str, np.ndarray]:
-        """Gathers {'x': (rows, *shape), 'label': int32 (rows,)}; no 'label' for a dataset without labels."""
-        batch = {"x": self.examples[rows]}
+        """Gathers {'x': (rows, *shape), 'label': int32 (rows,)}, 'label' if there are labels, 'eps' of pairs."""
+        batch = {"x": self.examples[rows]} | ({} if self.eps is None else {"eps": self.eps[rows]})
         return batch if self.labels is None else batch | {"label": self.labels[rows]}
 
     def validate(self) -> "Dataset":
@@ -126,6 +129,7 @@ def only(dataset: Dataset, label: int | str) -> Dataset:
         dataset,
         name=f"{dataset.name}, class {name}",
         examples=dataset.examples[chosen],
+        eps=None if dataset.eps is None else dataset.eps[chosen],
         labels=None,
         num_classes=None,
         class_names=None,
@@ -187,6 +191,7 @@ def split_of(dataset: Dataset, split: str) -> Dataset:
         dataset,
         name=f"{dataset.name}/{split}",
         examples=dataset.examples[rows],
+        eps=None if dataset.eps is None else dataset.eps[rows],
         labels=None if dataset.labels is None else dataset.labels[rows],
         notes=(*dataset.notes, note),
         columns=_columns(dataset).selected(rows),
@@ -207,8 +212,8 @@ def padded(dataset: Dataset, width: int) -> Dataset:
     Raises:
       ValueError: a negative width, or a dataset of points.
     """
-    if width < 0 or dataset.num_levels is None:
-        raise ValueError(f"data.pad must be >= 0 and is for images, got {width} for {dataset.name}")
+    if width < 0 or dataset.num_levels is None or dataset.eps is not None:
+        raise ValueError(f"data.pad must be >= 0 and is for images without noise, got {width} for {dataset.name}")
     frame = ((0, 0), (width, width), (width, width), (0, 0))
     return dataclasses.replace(dataset, examples=np.pad(dataset.examples, frame))
 
@@ -222,6 +227,8 @@ def to_network_range(pixels: Shaped[Array, "batch *dims"], num_levels: int) -> F
 
 
 def _check_images(dataset: Dataset) -> None:
+    if dataset.eps is not None:
+        raise ValueError(f"{dataset.name}: examples paired with noise must be float32, got uint8")
     if dataset.examples.ndim != 4:
         raise ValueError(f"{dataset.name}: uint8 examples must be NHWC images, got shape {dataset.examples.shape}")
     if dataset.num_levels is None or not 2 <= dataset.num_levels <= 256:
@@ -231,12 +238,17 @@ def _check_images(dataset: Dataset) -> None:
 
 
 def _check_points(dataset: Dataset) -> None:
-    if dataset.num_levels is not None:
+    if dataset.eps is not None and (dataset.eps.shape, dataset.eps.dtype) != (dataset.examples.shape, np.float32):
+        raise ValueError(
+            f"{dataset.name}: eps must be float32 of the examples' shape {dataset.examples.shape}, got "
+            f"{dataset.eps.dtype} of shape {dataset.eps.shape}"
+        )
+    if dataset.num_levels is not None and dataset.eps is None:
         raise ValueError(f"{dataset.name}: num_levels is for uint8 images, got {dataset.num_levels} with float32")
-    finite = np.isfinite(dataset.examples)
-    if not finite.all():
-        first = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(f"{dataset.name}: examples must be finite, got {dataset.examples[first]} at index {first}")
+    for name, values in (("examples", dataset.examples), ("eps", dataset.eps)):
+        if values is not None and not (finite := np.isfinite(values)).all():
+            first = tuple(int(i) for i in np.argwhere(~finite)[0])
+            raise ValueError(f"{dataset.name}: {name} must be finite, got {values[first]} at index {first}")
 
 
 def _check_labels(name: str, num_examples: int, labels: np.ndarray, num_classes: int | None) -> None:

@@ -25,6 +25,7 @@ class DeviceDataset:
 
     examples: uint8 images or float32 points, (n, *dims).
     labels: int32 (n,), or None.
+    eps: the noise of pairs, float32 (n, *dims), or None.
     conditions: the values of conditions by name.
     from_label: the names under which the labels are a condition.
     order: int32 (num_steps * batch_size,), the examples of the steps from first_step on.
@@ -33,6 +34,7 @@ class DeviceDataset:
 
     examples: Array
     labels: Array | None
+    eps: Array | None
     order: Array
     first_step: Array
     conditions: dict[str, Column]
@@ -44,6 +46,8 @@ class DeviceDataset:
         start = (step - self.first_step) * self.batch_size
         rows = jax.lax.dynamic_slice_in_dim(self.order, start, self.batch_size)
         batch = {"x": jnp.take(self.examples, rows, axis=0)}
+        if self.eps is not None:
+            batch["eps"] = jnp.take(self.eps, rows, axis=0)
         if self.labels is not None:
             label = jnp.take(self.labels, rows, axis=0)
             batch |= {"label": label} | dict.fromkeys(self.from_label, label)
@@ -69,13 +73,14 @@ def batches(
     dataset = in_memory("data.on_device", examples)
     stored = examples.stored if isinstance(examples, Conditioned) else {}
     placed, conditions = place(dataset.examples), {name: place(column) for name, column in stored.items()}
-    labels = None if dataset.labels is None else place(dataset.labels)
+    labels, eps = (None if value is None else place(value) for value in (dataset.labels, dataset.eps))
     num_steps = -(-2 * len(dataset) // batch_size)
     for first_step in itertools.count(start_step, num_steps):
         start, stop = first_step * batch_size, (first_step + num_steps) * batch_size
         current = DeviceDataset(
             examples=placed,
             labels=labels,
+            eps=eps,
             order=place(order.indices(len(dataset), seed, start, stop).astype(np.int32)),
             first_step=place(np.asarray(first_step, np.int32)),
             conditions=conditions,

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+# The file of a set that says what made it, JSON.
+DESCRIPTION = "set.json"
 _REMEDY = "delete it, and the command that made it writes it anew"
 _NAME = re.compile(r"(\d{8,})-(\d{8,})\.npz")
 

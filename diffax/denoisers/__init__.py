@@ -10,7 +10,7 @@ from diffax.denoisers.epsilon_scaling import epsilon_scaled
 from diffax.denoisers.guidance import cfg_plus_plus, classifier_free, composed, guided_network, rescaled
 from diffax.denoisers.inpainting import inpainted
 from diffax.denoisers.inverse_problems import dps, pigdm
-from diffax.denoisers.network import ApplyFn, TimeInput, from_network, raw_network
+from diffax.denoisers.network import ApplyFn, TimeInput, from_network, raw_network, split_variance
 from diffax.denoisers.oracles import GaussianMixture, empirical, gaussian_mixture
 from diffax.denoisers.thresholding import thresholded
 
@@ -33,6 +33,7 @@ __all__ = [
     "pigdm",
     "raw_network",
     "rescaled",
+    "split_variance",
     "thresholded",
     "time_inputs",
 ]

@@ -48,6 +48,17 @@ def raw_network(
     return predict
 
 
+def split_variance(raw: RawOutput, x_t: Sample) -> tuple[RawOutput, RawOutput | None]:
+    """Splits a raw output of twice x_t's channels into the prediction and log_variance_fraction; None without one.
+
+    The second half of the channels is -1 for DDPM's small and 1 for its large variance (arXiv:2102.09672, eq. 15).
+    """
+    if x_t.ndim < 2 or raw.shape[-1] != 2 * x_t.shape[-1]:
+        return raw, None
+    net_out, v = jnp.split(raw, 2, axis=-1)
+    return net_out, (v + 1) / 2
+
+
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class _NetworkDenoiser:
@@ -69,10 +80,7 @@ class _NetworkDenoiser:
             time_input=self.time_input,
             condition=self.condition,
         )
-        net_out, fraction = predict(x_t, t), None
-        if x_t.ndim > 1 and net_out.shape[-1] == 2 * x_t.shape[-1]:
-            net_out, v = jnp.split(net_out, 2, axis=-1)
-            fraction = (v + 1) / 2
+        net_out, fraction = split_variance(predict(x_t, t), x_t)
         prediction = self.parameterization.predict(self.schedule, net_out, x_t, t)
         return prediction._replace(log_variance_fraction=fraction)
 

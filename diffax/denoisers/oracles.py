@@ -132,10 +132,11 @@ def gaussian_mixture(
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
 class _Empirical:
-    """The schedule and the data (n, *dims) of empirical."""
+    """The arguments of empirical."""
 
     schedule: Schedule
     data: Array
+    noise: processes.Noise
 
     def __call__(self, x_t: Float[jax.Array, "batch *dims"], t: Numeric) -> Prediction:
         data = jnp.asarray(self.data, x_t.dtype).reshape(self.data.shape[0], -1)
@@ -145,18 +146,21 @@ class _Empirical:
         sigma = jnp.maximum(sigma, 1e-12)
         # Computed from differences, because |x|^2 - 2 x d + |d|^2 cancels where sigma is small.
         distance = ((flat[:, None] - alpha[:, :, None] * data[None]) ** 2).sum(-1)
-        share = jax.nn.softmax(-distance / (2 * sigma**2), axis=-1)
+        share = jax.nn.softmax(self.noise.log_kernel(distance, sigma, flat.shape[1]), axis=-1)
         x_0 = _einsum("bn,nd->bd", share, data)
         eps = (flat - alpha * x_0) / sigma
         return Prediction(x_0.reshape(x_t.shape), eps.reshape(x_t.shape))
 
 
-def empirical(schedule: Schedule, data: Float[Array, "n *dims"]) -> Denoiser:
+def empirical(
+    schedule: Schedule, data: Float[Array, "n *dims"], *, noise: processes.Noise = processes.NORMAL
+) -> Denoiser:
     """The optimal denoiser of a finite dataset: x_0 is the mean of the data, weighted by their likelihood given x_t.
 
     EDM (arXiv:2206.00364, eq. 57). It samples the training set itself. The cost is n distances per sample and call.
 
     Args:
       data: (n, *dims).
+      noise: the law of eps, see processes.noise.
     """
-    return _Empirical(schedule, data)
+    return _Empirical(schedule, data, noise)

@@ -17,6 +17,17 @@ def index(schedule: Schedule, t: Numeric) -> Array:
     return schedule.index_of(t)
 
 
+def fractional_index(schedule: Schedule, t: Numeric) -> Array:
+    """DDPM's step index without rounding, t T - 1 within 0..T-1: for ODE solvers, which need a prediction smooth in t.
+
+    Raises:
+      ValueError: a schedule that is not Discrete.
+    """
+    if not isinstance(schedule, Discrete):
+        raise ValueError(f"the time input 'index' needs a Discrete schedule, got {type(schedule).__name__}")
+    return jnp.clip(jnp.asarray(t) * schedule.num_steps - 1, 0, schedule.num_steps - 1)
+
+
 def scaled(schedule: Schedule, t: Numeric) -> Array:
     """The scaled time 999 t, as in score_sde and rectified flow."""
     return 999 * jnp.asarray(t)

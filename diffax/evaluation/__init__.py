@@ -8,6 +8,7 @@ standard error).
 from diffax.evaluation import (
     agreement,
     density_coverage,
+    detection,
     diversity,
     energy,
     evaluators,
@@ -35,6 +36,7 @@ __all__ = [
     "Moments",
     "agreement",
     "density_coverage",
+    "detection",
     "diversity",
     "energy",
     "evaluators",

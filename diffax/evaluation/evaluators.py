@@ -11,8 +11,11 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from diffax import samplers
 from diffax.evaluation import real
 from diffax.evaluation.features.pixels import pixels
 from diffax.evaluation.metrics import Comparison, FeatureSet, measure, needs_other
@@ -70,6 +73,18 @@ def loss_by_log_snr(
         yield f"grad_norm_log_snr_{centre}", float(grad_norm)
 
 
+def bits_per_dim(step: int, trained: Any, data: Any, *, num_examples: int = 128) -> Iterator[tuple[str, Value]]:
+    """The variational bound of held-out examples in bits per dimension, or nats_per_dim of points; and its error.
+
+    A cheap form of --mode likelihood: config.likelihood.num_draws random steps of each example, the same examples and
+    noise at every step of training. Refused where config.sampler has guidance, thresholding or epsilon scaling.
+    """
+    values = trained.likelihoods(data.held_out, num_examples, ways=("bound",))["bound"]
+    name = "nats_per_dim" if trained.num_levels is None else "bits_per_dim"
+    yield name, float(values.mean())
+    yield f"{name}_standard_error", float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
 def sample_metrics(
     step: int,
     trained: Any,
@@ -106,5 +121,32 @@ def sample_metrics(
         yield name, estimate.value
 
 
+def straightness(
+    step: int, trained: Any, data: Any, *, num_samples: int = 256, num_steps: int = 50
+) -> Iterator[tuple[str, Value]]:
+    """How far trajectories are from straight lines, the mean of samplers.straightness over samples; 0 is straight.
+
+    Trajectories by Euler's method from t = 1 to 0, under the conditions of `samples` and with the guidance of
+    config.sampler.
+    """
+    labels, wanted = trained.model.labels(num_samples), data.conditions(trained.model, num_samples)
+    condition = wanted.values if wanted is not None else None
+    if condition is None and labels is not None:
+        condition = {trained.model.class_condition: labels}
+    table = samplers.euler(trained.schedule, samplers.grids.uniform(num_steps))
+    keys = jax.random.split(jax.random.key(trained.config.seed), num_samples)
+    denoiser = trained.denoiser(condition=condition)
+    start = samplers.prior(keys, table, trained.sample_shape, noise=trained.model.noise)
+    values = _straightness(denoiser, trained.schedule, table, start)
+    yield "straightness", float(np.mean(values))
+
+
+@jax.jit
+def _straightness(denoiser: Any, schedule: Any, table: Any, x: jax.Array) -> jax.Array:
+    times = samplers.grids.uniform(table.num_evaluations)
+    _, saved = samplers.run(None, denoiser, table, x, save_every=1)
+    return samplers.straightness(denoiser, schedule, times, jnp.concatenate([x[None], saved]))
+
+
 # What config.evaluators chooses from, by their names.
-EVALUATORS = (samples, held_out_loss, loss_by_log_snr, sample_metrics)
+EVALUATORS = (samples, held_out_loss, loss_by_log_snr, bits_per_dim, sample_metrics, straightness)

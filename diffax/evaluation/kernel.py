@@ -1,5 +1,7 @@
 """The kernel distance (KID on Inception features): squared maximum mean discrepancy (MMD) with a cubic kernel."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
@@ -30,7 +32,8 @@ def distance(
     """The kernel distance: the mean of the unbiased MMD^2 over random subsets, with its standard error.
 
     arXiv:1801.01401, section 4. The standard error is the standard deviation over subsets divided by sqrt(num_subsets).
-    Where num_subsets * subset_size is more than the samples of a set, subsets overlap and it is too small.
+    Where num_subsets * subset_size is more than the samples of a set, subsets overlap and it is too small. Where a
+    subset is the whole of both sets there is one subset: the value is its MMD^2, and the standard error nan.
 
     Args:
       seed: of the subsets, drawn from each set without replacement.
@@ -47,6 +50,8 @@ def distance(
             f"subset_size is {subset_size}, which needs as many samples in each set: got {len(generated)} generated "
             f"and {len(reference)} reference ones"
         )
+    if subset_size == len(generated) == len(reference):
+        return uncertainty.Estimate(_squared_mmd(generated, reference), math.nan)
     rng = np.random.default_rng(seed)
     values = [
         _squared_mmd(

@@ -34,7 +34,7 @@ def raw(examples: Examples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | 
     parts = [examples.batch(rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE)]
     x = np.concatenate([part["x"] for part in parts])
     labels = np.concatenate([part["label"] for part in parts]) if "label" in parts[0] else None
-    if examples.num_levels not in (None, 256):
+    if examples.num_levels not in (None, 256) or (examples.num_levels == 256 and x.dtype != np.uint8):
         x = images.to_uint8(examples.to_network_range(x))
     return x, labels
 

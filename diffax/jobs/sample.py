@@ -12,6 +12,7 @@ from diffax.reporting.progress import Progress
 from diffax.runs import directory as run_directory
 from diffax.runs import prompts, sample_sets, trained
 from diffax.runs.errors import UserError, for_people
+from diffax.runs.trained import Trained
 
 # Enough in a picture to judge by eye.
 MAX_IMAGES, MAX_POINTS = 256, 5000
@@ -26,10 +27,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", help="the class to draw, its name or number; each in turn by default")
     policies = (sample_sets.EQUAL, sample_sets.DRAWN)
     parser.add_argument("--labels", choices=policies, help="each class in turn (equal, the default), or at random")
-    parser.add_argument("--ema", metavar="NAME", help="which average of config.ema, by its name or index")
-    parser.add_argument("--sampler", metavar="NAME", help="short for --config.sampler.name")
-    parser.add_argument("--num_steps", type=int, help="short for --config.sampler.num_steps")
-    parser.add_argument("--guidance_scale", type=float, help="of classifier-free guidance; 1 for none")
+    add_sampler_flags(parser)
     parser.add_argument("--prompt", action="append", metavar="TEXT", help="given several times, each in turn")
     parser.add_argument("--negative", metavar="TEXT", help="a prompt that guidance leads away from")
     parser.add_argument(
@@ -40,6 +38,14 @@ def flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--context", metavar="FILE", help="a .npz of the conditions' values by name, each row in turn")
     parser.add_argument("--same_noise", action="store_true", help="let samples differ in their conditions alone")
+
+
+def add_sampler_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that choose the average, the sampler and its guidance."""
+    parser.add_argument("--ema", metavar="NAME", help="which average of config.ema, by its name or index")
+    parser.add_argument("--sampler", metavar="NAME", help="short for --config.sampler.name")
+    parser.add_argument("--num_steps", type=int, help="short for --config.sampler.num_steps")
+    parser.add_argument("--guidance_scale", type=float, help="of classifier-free guidance; 1 for none")
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> pathlib.Path:
@@ -57,11 +63,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
         raise UserError(f"--seed must be >= 0, got {args.seed}")
     if args.label is not None and args.labels is not None:
         raise UserError("give --label for one class or --labels for all of them, not both")
-    with for_people():
-        config = resolve.resolve(resolve.override(config, _overrides(config, args)))
-    # How long the run was trained does not touch how it is sampled.
-    run_directory.check_same_run(workdir, config, ("train.num_steps",))
-    model, first = trained.open_with(workdir, config), distributed.is_first()
+    scale = args.guidance_scale
+    if args.compose is not None:
+        scale = prompts.scales(args.compose, len(args.prompt or []))[0]
+    model, first = opened(config, workdir, sampler_overrides(config, args, scale)), distributed.is_first()
     drawn_class = model.model.labels(1, args.label)
     one_class = None if args.label is None or drawn_class is None else int(drawn_class[0])
     labels = args.labels or sample_sets.EQUAL if one_class is None else one_class
@@ -94,6 +99,19 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     return path
 
 
+def opened(config: ConfigDict, workdir: pathlib.Path, overrides: list[tuple[str, str]]) -> Trained:
+    """The trained model of a run under other settings of its sampler.
+
+    Raises:
+      UserError: no checkpoint, another run's config, or settings that do not exist or fit.
+    """
+    with for_people():
+        config = resolve.resolve(resolve.override(config, overrides))
+    # How long the run was trained does not touch how it is sampled.
+    run_directory.check_same_run(workdir, config, ("train.num_steps",))
+    return trained.open_with(workdir, config)
+
+
 def check_at_least_one(args: argparse.Namespace, *names: str) -> None:
     """Raises UserError for a flag whose number is below 1."""
     for name in names:
@@ -111,11 +129,10 @@ def _draw_preview(path: pathlib.Path, num_samples: int, *, is_image: bool, colum
     images.save_png(path / PREVIEW, picture)
 
 
-def _overrides(config: ConfigDict, args: argparse.Namespace) -> list[tuple[str, str]]:
-    """The short flags as overrides of config.sampler."""
+def sampler_overrides(
+    config: ConfigDict, args: argparse.Namespace, guidance_scale: float | None
+) -> list[tuple[str, str]]:
+    """The flags of `add_sampler_flags` as overrides of config.sampler."""
     overrides = [] if args.sampler is None else [("sampler.name", args.sampler)]
     overrides += [] if args.num_steps is None else [("sampler.num_steps", str(args.num_steps))]
-    scale = args.guidance_scale
-    if args.compose is not None:
-        scale = prompts.scales(args.compose, len(args.prompt or []))[0]
-    return overrides + ([] if scale is None else trained.guidance_overrides(config, scale))
+    return overrides + ([] if guidance_scale is None else trained.guidance_overrides(config, guidance_scale))

@@ -1,6 +1,17 @@
 """Training losses per sample, and loss weightings over noise levels."""
 
 from diffax.losses import weighting
-from diffax.losses._denoising import denoising, draw_times
+from diffax.losses._denoising import denoising
+from diffax.losses._loss import Loss, Predict, draw_times
+from diffax.losses._variational import decoder_levels, hybrid, variational_bound
 
-__all__ = ["denoising", "draw_times", "weighting"]
+__all__ = [
+    "Loss",
+    "Predict",
+    "decoder_levels",
+    "denoising",
+    "draw_times",
+    "hybrid",
+    "variational_bound",
+    "weighting",
+]

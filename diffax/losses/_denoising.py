@@ -1,25 +1,13 @@
 """The denoising loss (denoising score matching) for any parameterization and loss weighting."""
 
-from typing import Protocol, runtime_checkable
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
 
 from diffax import arrays, processes
+from diffax.losses._loss import Noised, PerSample, Predict, Sample, noised
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
 from diffax.typing import Denoiser, Keys, Schedule
-
-Sample = Float[jax.Array, "batch *dims"]
-PerSample = Float[jax.Array, " batch"]
-
-
-@runtime_checkable
-class Predict(Protocol):
-    """A network as the loss calls it: the raw output at x_t. key has one PRNG key per sample, for dropout."""
-
-    def __call__(self, x_t: Sample, t: PerSample, /, *, key: Keys) -> Sample: ...
 
 
 def denoising(
@@ -31,6 +19,7 @@ def denoising(
     *,
     weighting: Weighting,
     time_density: TimeDensity,
+    noise: processes.Noise = processes.NORMAL,
     eps: Sample | None = None,
     t: PerSample | None = None,
     teacher: Denoiser | None = None,
@@ -49,6 +38,7 @@ def denoising(
       x_0: the data, (batch, *dims).
       weighting: the loss weighting, see losses.weighting.
       time_density: the distribution of training times, see processes.time_sampling.
+      noise: the law of eps, see processes.noise.
       eps: noise of x_0's shape to use instead of drawing it, for stored pairs and couplings.
       t: times (batch,) to use instead of drawing them, for parts of a batch whose times were drawn together.
       teacher: a denoiser whose prediction at x_t is the target, instead of the (x_0, eps) that x_t was made of. With
@@ -62,24 +52,28 @@ def denoising(
       TypeError: an x_0 of integers, legacy keys (jax.random.PRNGKey).
       ValueError: keys not one per sample.
     """
-    arrays.check_keys(keys, x_0.shape[:1])
-    x_0 = arrays.at_least_float32(x_0)
-    _, noise_keys, network_keys = arrays.split_keys(keys, 3)
-    t = (draw_times(keys, schedule, time_density) if t is None else t).astype(x_0.dtype)
-    eps = arrays.normal_like(noise_keys, x_0) if eps is None else eps.astype(x_0.dtype)
-    x_t = processes.diffuse(schedule, x_0, eps, t)
+    at = noised(keys, schedule, x_0, time_density, noise=noise, eps=eps, t=t)
+    net_out = predict(at.x_t, at.t, key=at.network_keys)
+    return regression(net_out, at, schedule, parameterization, weighting, time_density, teacher)
+
+
+def regression(
+    net_out: Sample,
+    at: Noised,
+    schedule: Schedule,
+    parameterization: processes.Parameterization,
+    weighting: Weighting,
+    time_density: TimeDensity,
+    teacher: Denoiser | None = None,
+) -> PerSample:
+    """The denoising loss of a raw output at noisy data, (batch,); arguments as for `denoising`."""
+    x_0, eps = at.x_0, at.eps
     if teacher is not None:
-        x_0, eps = (half.astype(x_t.dtype) for half in jax.lax.stop_gradient(teacher(x_t, t))[:2])
-    error = predict(x_t, t, key=network_keys).astype(x_t.dtype) - parameterization.target(schedule, x_0, eps, t)
-    log_weight = log_error_weight(schedule, parameterization, weighting, time_density, t)
+        x_0, eps = (half.astype(at.x_t.dtype) for half in jax.lax.stop_gradient(teacher(at.x_t, at.t))[:2])
+    error = net_out.astype(at.x_t.dtype) - parameterization.target(schedule, x_0, eps, at.t)
+    log_weight = log_error_weight(schedule, parameterization, weighting, time_density, at.t)
     # The weight is applied before squaring, because the squared error of a score overflows float32 where sigma = 0.
     return arrays.mean_per_sample((arrays.expand_to(jnp.exp(log_weight / 2), error) * error) ** 2)
-
-
-def draw_times(keys: Keys, schedule: Schedule, time_density: TimeDensity) -> PerSample:
-    """The training times (batch,) that `denoising` draws with the keys of a whole batch."""
-    time_keys, _, _ = arrays.split_keys(keys, 3)
-    return time_density.sample(time_keys, schedule)
 
 
 def log_error_weight(

@@ -67,6 +67,23 @@ class DiscreteUniform(_Independent):
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
+class Fixed(_Independent):
+    """One time for all: t = 1 is one-step distillation on pairs of noise and data (arXiv:2209.03003, section 2.2).
+
+    It has no density per unit of log-SNR, so that weightings stated per unit of log-SNR are up to a constant.
+    """
+
+    t: Numeric = 1.0
+
+    def quantile(self, schedule: Schedule, u: Times) -> Times:
+        return jnp.full_like(u, self.t)
+
+    def log_density(self, schedule: Schedule, t: Times) -> Times:
+        return jnp.zeros_like(t)
+
+
+@arrays.register_pytree
+@dataclasses.dataclass(frozen=True)
 class LogitNormal(_Independent):
     """Logit-normal times, logit(t) ~ N(mean, std^2): Stable Diffusion 3 (arXiv:2403.03206, eq. 19)."""
 
@@ -112,7 +129,7 @@ class Stratified:
     density: the distribution to stratify.
     """
 
-    density: Uniform | DiscreteUniform | LogitNormal | LogNormalSigma = Uniform()
+    density: Uniform | DiscreteUniform | Fixed | LogitNormal | LogNormalSigma = Uniform()
 
     def sample(self, keys: Keys, schedule: Schedule) -> Times:
         u = jax.vmap(jax.random.uniform)(keys)

@@ -10,7 +10,7 @@ import numpy as np
 
 from diffax import build_conditions, conditions
 from diffax.conditions import Classes, Conditions, Tokens, TokenSequence
-from diffax.data import conditioned
+from diffax.data import conditioned, dataset
 from diffax.data.examples import Examples
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.model import Model
@@ -81,6 +81,36 @@ def encoded(model: Model, name: str, texts: Sequence[str]) -> Any:
                 f"{trained_with['version']}: install that one"
             )
         return found[name].encoded(encoder, texts)
+
+
+def of_word(model: Model, flag: str, word: str) -> Conditions:
+    """What one word asks for, values of one row: a class by its name or number, or a text of a model that is told texts.
+
+    Args:
+      flag: what gave the word, for error messages.
+
+    Raises:
+      UserError: a class that the model does not have, or a model that is told neither classes nor texts.
+    """
+    label, texts = model.class_condition, build_conditions.texts(model.config)
+    if label is not None and model.num_classes is not None:
+        try:
+            return {label: np.array([dataset.class_number(flag, word, model.num_classes, model.class_names)], np.int32)}
+        except ValueError as error:
+            if not texts:
+                raise UserError(str(error)) from error
+    if not texts:
+        raise UserError(f"{flag} {word} needs a model that is told classes or texts; this one is told {_told(model)}")
+    text = text_condition(model)
+    return {text: encoded(model, text, [word])}
+
+
+def check_null_is_learned(model: Model, flag: str) -> None:
+    """Raises UserError where a condition was never null in training, so that it has to be given by a flag."""
+    config = model.config
+    never = [name for name in config.conditions if name in model.network.conditions and not config.conditions[name].drop]
+    if never and config.model.drop_together == 0:
+        raise UserError(f"give {flag}: this model never learned to do without {never[0]!r} (its drop was 0 in training)")
 
 
 def text_condition(model: Model) -> str:

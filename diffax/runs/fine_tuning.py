@@ -6,9 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from diffax import data
 from diffax.runs import trained
-from diffax.runs.errors import UserError
+from diffax.runs.errors import UserError, for_people
 from diffax.runs.model import Model
+from diffax.runs.sample_sets import parameters_digest
 
 
 def initial_params(model: Model, source: str | pathlib.Path) -> Any:
@@ -17,11 +19,12 @@ def initial_params(model: Model, source: str | pathlib.Path) -> Any:
     Prints which parameters are new: they start as the network initializes them.
 
     Raises:
-      UserError: a source without a checkpoint, parameters of other shapes, or a source with parameters that the model
-        does not have.
+      UserError: a source without a checkpoint, parameters of other shapes, a source with parameters that the model
+        does not have, or pairs (data.name = "pairs") of another model than the source.
     """
-    start = jax.jit(model.init_params)(jax.random.key(model.config.seed))
-    given, own = _by_path(trained.open(source).params()), _by_path(start)
+    start, teacher = jax.jit(model.init_params)(jax.random.key(model.config.seed)), trained.open(source)
+    _check_pairs(model, teacher, source)
+    given, own = _by_path(teacher.params()), _by_path(start)
     missing = [path for path in given if path not in own]
     other = [
         f"{path}: {given[path].shape} -> {own[path].shape}"
@@ -37,6 +40,20 @@ def initial_params(model: Model, source: str | pathlib.Path) -> Any:
     print(f"--init_from {source}: {kept}{added}", flush=True)
     leaves = [np.asarray(given.get(path, leaf)) for path, leaf in own.items()]
     return jax.tree.unflatten(jax.tree.structure(start), leaves)
+
+
+def _check_pairs(model: Model, teacher: trained.Trained, source: str | pathlib.Path) -> None:
+    """Raises UserError for pairs that were made with other parameters than those that training starts from."""
+    if model.config.data.name != "pairs":
+        return
+    with for_people():
+        made_by = data.pairs.describe(model.config.data.path)
+    average = made_by["average"]
+    if average not in teacher.averages or made_by["parameters"] != parameters_digest(teacher.params(average)):
+        raise UserError(
+            f"--init_from {source}: the pairs of data.path = {model.config.data.path!r} were made by another model (step "
+            f"{made_by['step']}): make pairs of this one by --mode reflow, or start from the one that made them"
+        )
 
 
 def _by_path(params: Any) -> dict[str, Any]:

@@ -124,6 +124,7 @@ class Model:
     network: Network
     schedule: Schedule
     parameterization: processes.Parameterization
+    noise: processes.Noise
     time_input: denoisers.TimeInput
 
     @classmethod
@@ -141,9 +142,11 @@ class Model:
             network=build.network(config, data.sample_shape, data.kinds),
             schedule=schedule,
             parameterization=build.parameterization(config, data.moments),
+            noise=build.noise(config),
             time_input=build.time_input(config, schedule),
         )
         model.check_sampler()
+        build_training.check_loss(config, data.num_levels, data.sample_shape[-1], model.output_shape[-1])
         return model
 
     def check_sampler(self) -> None:
@@ -151,7 +154,7 @@ class Model:
         build.check_denoiser(self.config, self.network)
         table = self.sampler_table()
         # Traces the network, whose own checks of shapes speak here.
-        out, channels = self.output_shape(), self.data.sample_shape[-1]
+        out, channels = self.output_shape, self.data.sample_shape[-1]
         if table.c_large is not None and out[-1] != 2 * channels:
             raise ValueError(
                 f"sampler {self.config.sampler.name!r} needs a network with learned variance, of twice the channels of "
@@ -161,7 +164,7 @@ class Model:
     @functools.cached_property
     def loss(self) -> training.BatchLoss:
         """The training loss, of plain parameters."""
-        return build_training.loss(self.config, self.network, self.time_input)
+        return build_training.loss(self.config, self.network, self.time_input, self.data.num_levels)
 
     @functools.cached_property
     def hyperparameters(self) -> training.Hyperparameters:
@@ -174,14 +177,16 @@ class Model:
             parameterization=self.parameterization,
             weighting=build.weighting(self.config),
             time_density=build.time_density(self.config),
+            noise=self.noise,
         )
-        build_training.check_learned(hyperparameters)
+        build_training.check_learned(self.config, hyperparameters)
         return hyperparameters
 
     def init_params(self, key: jax.Array) -> Any:
         """Initial parameters. Run it under jit or eval_shape."""
         return self.network.init(key, self.data.sample_shape)
 
+    @functools.cached_property
     def output_shape(self) -> tuple[int, ...]:
         """The shape of the network's raw output for one sample."""
 

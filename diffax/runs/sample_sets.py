@@ -3,6 +3,7 @@
     SET/set.json            what made the samples
         00000000-00000768.npz   samples (n, *sample_shape), uint8 for images and float32 for points, and labels (n,)
 
+A set of pairs (data.pairs) has float32 samples and the noise (n, *sample_shape) that each of them started from.
 Sample i is a function of (parameters, sampler, seed, i) and the label policy alone. So a set that was interrupted
 continues where it stopped, and one of 1,000 samples becomes one of 50,000 by drawing the other 49,000. Its bits are the
 same for the same number of samples a device draws at once; for another number pixels differ by one grey level at most.
@@ -21,6 +22,7 @@ import jax
 import numpy as np
 
 from diffax import data, distributed, streams
+from diffax.conditions import TokenSequence
 from diffax.data import dataset, shards
 from diffax.data.examples import Examples
 from diffax.reporting import images
@@ -30,7 +32,7 @@ from diffax.runs.asked import Asked
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.trained import Trained
 
-FILENAME, FORMAT = "set.json", 1
+FORMAT = 1
 FOLDER = "generated"  # of the sample sets of a run
 # Of how the labels of a class-conditional model are chosen; or the number of one class.
 EQUAL, DRAWN = "equal", "drawn"
@@ -42,7 +44,7 @@ class SampleSet:
     """Samples on disk.
 
     name: for messages. description: what made the samples, the content of set.json; empty for foreign files.
-    examples: the samples, raw: uint8 images or float32 points, with their labels, if any.
+    examples: the samples, raw: uint8 images or float32 points, with their labels, if any; pairs as data.pairs has them.
     """
 
     name: str
@@ -67,7 +69,7 @@ def sample_set(path: str | pathlib.Path) -> SampleSet:
     """
     path = pathlib.Path(path).expanduser()
     with for_people():
-        if (path / FILENAME).exists():
+        if (path / shards.DESCRIPTION).exists():
             return _opened(path)
         if not path.exists():
             raise UserError(f"{path}: there is nothing; expected a sample set, a .npz or .npy file or images")
@@ -84,15 +86,19 @@ def describe(
     labels: str | int,
     average: int | str | None = None,
     wanted: Asked | None = None,
+    with_noise: bool = False,
 ) -> dict[str, Any]:
     """What makes the samples of a set, as values of JSON: two sets of the same description have the same samples.
 
     Args:
       labels: EQUAL for each class in turn, DRAWN for classes at random, or the number of a class.
       wanted: what samples are drawn under, instead of labels.
+      with_noise: whether the set keeps the initial noise, and therefore samples as floats.
     """
+    as_floats = with_noise or trained.num_levels is None
+    pairs = {"noise": "initial, standard normal", "num_classes": trained.num_classes} if with_noise else {}
     told = {} if wanted is None else {"conditions": wanted.record(), "encoders": dict(trained.model.data.encoders)}
-    return told | {
+    return told | pairs | {
         "format": FORMAT,
         "step": trained.step,
         "parameters": parameters_digest(trained.params(average)),
@@ -101,8 +107,8 @@ def describe(
         "seed": seed,
         "labels": labels if trained.num_classes is not None and wanted is None else None,
         "shape": list(trained.sample_shape),
-        "num_levels": None if trained.num_levels is None else 256,
-        "rounding": None if trained.num_levels is None else images.ROUNDING,
+        "num_levels": trained.num_levels if as_floats else 256,
+        "rounding": None if as_floats else images.ROUNDING,
         "class_names": None if trained.class_names is None else list(trained.class_names),
     }
 
@@ -143,6 +149,7 @@ def fill(
     batch_size: int = 256,
     average: int | str | None = None,
     wanted: Asked | None = None,
+    with_noise: bool = False,
     report: Callable[[int], None] = lambda done: None,
 ) -> pathlib.Path:
     """Draws the samples that a set in root lacks, up to num_samples of them; returns the directory of the set.
@@ -152,13 +159,16 @@ def fill(
     Args:
       batch_size: drawn at once, on all devices together.
       wanted: what samples are drawn under, instead of labels.
+      with_noise: keeps samples as floats with the noise that they started from: pairs for reflow and distillation.
       report: called with the number of samples there are, after every batch.
 
     Raises:
-      UserError: another process fills the same set.
+      UserError: another process fills the same set; or pairs by a sampler that adds noise.
       FloatingPointError: a sample that is not finite, naming it; those before it are kept.
     """
-    description = describe(trained, seed=seed, labels=labels, average=average, wanted=wanted)
+    if with_noise:
+        _check_deterministic(trained)
+    description = describe(trained, seed=seed, labels=labels, average=average, wanted=wanted, with_noise=with_noise)
     directory, first = root / directory_name(description), distributed.is_first()
     have = shards.count(directory)
     distributed.meet("counted")
@@ -175,15 +185,16 @@ def fill(
     batches = trained.batches(start, num_samples, size, seed=seed, wanted=told, average=average)
     with lock.held(directory, what="sample set") if first else contextlib.nullcontext():
         if first:
-            run_directory.write_json(directory / FILENAME, description)
+            run_directory.write_json(directory / shards.DESCRIPTION, description)
         parts: list[np.ndarray] = []
         for x in batches:
-            parts.append(images.to_uint8(x) if trained.num_levels is not None else x)
+            parts.append(x if description["rounding"] is None else images.to_uint8(x))
             done = start + sum(map(len, parts))
             report(done)
             if done - start >= per_shard or done == num_samples:
                 if first:
-                    _write(directory, start, np.concatenate(parts), asked_labels)
+                    more = _beside_pairs(trained, np.arange(start, done), seed, told) if with_noise else {}
+                    _write(directory, start, np.concatenate(parts), asked_labels, more)
                 start, parts = done, []
     distributed.meet("filled")
     return directory
@@ -206,10 +217,37 @@ def sample_labels(trained: Trained, num_samples: int, labels: str | int, seed: i
     return np.asarray(drawn, np.int32)
 
 
-def _write(directory: pathlib.Path, start: int, samples: np.ndarray, labels: np.ndarray | None) -> None:
+def _check_deterministic(trained: Trained) -> None:
+    """Raises UserError for a sampler that adds noise."""
+    table = trained.model.sampler_table()
+    if table.is_stochastic:
+        raise UserError(
+            f"pairs need a sampler that makes each sample of its initial noise alone, and {table.name} adds noise: use "
+            "euler, heun or another deterministic one"
+        )
+
+
+def _beside_pairs(trained: Trained, index: np.ndarray, seed: int, told: Asked | None) -> dict[str, np.ndarray]:
+    """The noise of the pairs of these numbers, and the values of conditions that are no labels."""
+    more = {"noise": trained.initial_noise(index if told is None else told.noise(index), seed=seed)}
+    for name, value in {} if told is None else told.rows(index).values.items():
+        if isinstance(value, TokenSequence):
+            more |= {name: value.vectors, f"{name}_mask": value.mask}
+        elif name != trained.model.class_condition:
+            more[name] = value
+    return more
+
+
+def _write(
+    directory: pathlib.Path,
+    start: int,
+    samples: np.ndarray,
+    labels: np.ndarray | None,
+    more: dict[str, np.ndarray],
+) -> None:
     """Writes a shard, and removes the shorter one that it replaces."""
     stop = start + len(samples)
-    arrays = {"samples": samples} | ({} if labels is None else {"labels": labels[start:stop]})
+    arrays = {"samples": samples} | more | ({} if labels is None else {"labels": labels[start:stop]})
     images.save_npz(directory / shards.filename(start, stop), **arrays)
     for other_start, other_stop, path in shards.found(directory):
         if other_start >= start and other_stop <= stop and (other_start, other_stop) != (start, stop):
@@ -217,9 +255,11 @@ def _write(directory: pathlib.Path, start: int, samples: np.ndarray, labels: np.
 
 
 def _opened(directory: pathlib.Path) -> SampleSet:
-    description = json.loads((directory / FILENAME).read_text())
+    description = json.loads((directory / shards.DESCRIPTION).read_text())
     if description.get("format") != FORMAT:
         raise UserError(f"{directory} is a sample set of another version of diffax: draw it anew")
+    if "noise" in description:
+        return SampleSet(directory.name, description, data.pairs.load_pairs("all", path=str(directory)))
     parts = list(shards.read(directory))
     if not parts:
         raise UserError(f"{directory} has no samples yet: the command that began it draws them")

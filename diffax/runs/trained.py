@@ -19,8 +19,9 @@ from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
 from diffax import arrays, processes, resolve, samplers, sharding, streams, training
+from diffax.data.examples import Examples
+from diffax.runs import asked, likelihood, packing
 from diffax.runs import directory as run_directory
-from diffax.runs import asked, packing
 from diffax.runs.asked import Asked
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.model import DataDescription, Model
@@ -196,7 +197,7 @@ class Trained:
             by_label = asked.of_labels(self.model, labels)
             values = None if by_label is None else by_label.values
         denoiser = trained.denoiser(average, values)
-        return _draw(trained.model.sampler_table(), denoiser, keys, trained.sample_shape, None)
+        return _draw(trained.model.sampler_table(), denoiser, self.model.noise, keys, trained.sample_shape, None)
 
     def draw(
         self,
@@ -252,10 +253,20 @@ class Trained:
             placed, told = self._placed(split, index, wanted)
             with for_people():
                 denoiser = self.model.denoiser(params, **told)
-            x = sharding.to_host(_draw(table, denoiser, sample_keys(seed, placed), self.sample_shape, split))
+            keys = sample_keys(seed, placed)
+            x = sharding.to_host(_draw(table, denoiser, self.model.noise, keys, self.sample_shape, split))
             x = x[max(start - first, 0) : stop - first]
             _check_finite(x, max(start, first), table.name)
             yield x
+
+    def initial_noise(self, index: np.ndarray, *, seed: int = 0) -> np.ndarray:
+        """The standard normal noise that the samples of these numbers start from in `draw`, (n, *sample_shape).
+
+        The sampler multiplies it by the standard deviation of its prior, which is 1 for most schedules.
+        """
+        prior_keys, _ = arrays.split_keys(sample_keys(seed, np.asarray(index, np.int32)), 2)
+        table = dataclasses.replace(self.model.sampler_table(), prior_std=1.0)
+        return np.asarray(samplers.prior(prior_keys, table, self.sample_shape, noise=self.model.noise))
 
     def _placed(
         self, split: NamedSharding, index: np.ndarray, wanted: Asked | None
@@ -269,6 +280,29 @@ class Trained:
         scales = [scale for _, scale in rows.others]
         told = {"condition": condition, "negative": negative, "others": tuple(zip(others, scales, strict=True))}
         return noise, told
+
+    def likelihoods(
+        self,
+        examples: Examples,
+        rows: np.ndarray | int,
+        *,
+        ways: Sequence[str] = likelihood.WAYS,
+        average: int | str | None = None,
+        **options: Any,
+    ) -> dict[str, np.ndarray]:
+        """Negative log-likelihoods of examples per dimension, bits of images and nats of points, by config.likelihood.
+
+        Args:
+          rows: the numbers of the examples, or how many random ones.
+          ways: "ode", the probability-flow ODE, and "bound", the variational bound.
+          options: of runs.likelihood.Likelihood.measure, which says what is returned.
+
+        Raises:
+          ValueError: a model with guidance, thresholding or epsilon scaling (config.sampler).
+        """
+        rows = likelihood.random_rows(len(examples), rows) if isinstance(rows, int) else rows
+        params = self.params(average)
+        return likelihood.of(self.model).measure(params, self.mesh, examples, rows, ways=ways, **options)
 
     def losses(self, batch: training.Batch, log_snr: np.ndarray | None = None) -> np.ndarray:
         """The loss of every example of a preprocessed batch, (batch,), with the same noise at every call.
@@ -395,11 +429,13 @@ def _check_finite(samples: np.ndarray, first: int, sampler: str) -> None:
         )
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _draw(table: Any, denoiser: Any, keys: jax.Array, shape: tuple[int, ...], sharding: Any) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _draw(
+    table: Any, denoiser: Any, noise: processes.Noise, keys: jax.Array, shape: tuple[int, ...], sharding: Any
+) -> jax.Array:
     """One sample per key. Table and denoiser are arguments: another step's parameters compile nothing anew."""
     prior_keys, noise_keys = arrays.split_keys(keys, 2)
-    x = samplers.prior(prior_keys, table, shape)
+    x = samplers.prior(prior_keys, table, shape, noise=noise)
     x = samplers.run(noise_keys, denoiser, table, x)
     return x if sharding is None else jax.lax.with_sharding_constraint(x, sharding)
 

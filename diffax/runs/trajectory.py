@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Float
 
-from diffax import arrays, samplers, sharding
+from diffax import arrays, processes, samplers, sharding
 from diffax.runs import asked, trained
 from diffax.runs.trained import Trained
 
@@ -42,7 +42,8 @@ def draw(model: Trained, num_samples: int, *, seed: int = 0, num_states: int = 8
     index, values = sharding.from_copies(sharding.batch_sharding(mesh), (index, values))
     denoiser = model.denoiser(condition=values)
     keys = trained.sample_keys(seed, index)
-    states = _draw(table, denoiser, keys, model.sample_shape, save_every, sharding.replicated(mesh))
+    noise, everywhere = model.model.noise, sharding.replicated(mesh)
+    states = _draw(table, denoiser, noise, keys, model.sample_shape, save_every, everywhere)
     calls = (0, *(min(row, rows) for row in range(save_every, rows + save_every, save_every)))
     t = np.asarray(table.times, np.float64)[list(calls[:-1])]
     scale = np.append(np.hypot(model.schedule.alpha(t), model.schedule.sigma(t)), 1.0)
@@ -51,12 +52,18 @@ def draw(model: Trained, num_samples: int, *, seed: int = 0, num_states: int = 8
     return Trajectory(states, calls, tuple(float(value) for value in np.asarray(model.schedule.log_snr(t))))
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+@functools.partial(jax.jit, static_argnums=(4, 5, 6))
 def _draw(
-    table: Any, denoiser: Any, keys: jax.Array, shape: tuple[int, ...], save_every: int, everywhere: NamedSharding
+    table: Any,
+    denoiser: Any,
+    noise: processes.Noise,
+    keys: jax.Array,
+    shape: tuple[int, ...],
+    save_every: int,
+    everywhere: NamedSharding,
 ) -> jax.Array:
     """The initial noise and the saved states, (1 + saved, batch, *shape)."""
     prior_keys, noise_keys = arrays.split_keys(keys, 2)
-    x = samplers.prior(prior_keys, table, shape)
+    x = samplers.prior(prior_keys, table, shape, noise=noise)
     _, saved = samplers.run(noise_keys, denoiser, table, x, save_every=save_every)
     return jax.lax.with_sharding_constraint(jnp.concatenate([x[None], saved]), everywhere)

@@ -20,9 +20,10 @@ from diffax.samplers._langevin import annealed_langevin, langevin, predictor_cor
 from diffax.samplers._repaint import repaint
 from diffax.samplers._restart import Restart, restart
 from diffax.samplers._sa_solver import sa_solver
+from diffax.samplers._straightness import straightness
 from diffax.samplers._unipc import unipc
 from diffax.samplers.adaptive import probability_flow
-from diffax.samplers.latents import Inversion, invert, lerp, slerp
+from diffax.samplers.latents import Inversion, inversion_times, invert, lerp, slerp
 from diffax.samplers.linear_multistep import ipndm, lms, pndm
 from diffax.samplers.loop import prior, run
 from diffax.samplers.reference import reference_run
@@ -75,6 +76,7 @@ __all__ = [
     "gaussian_law",
     "grids",
     "heun",
+    "inversion_times",
     "invert",
     "ipndm",
     "langevin",
@@ -92,6 +94,7 @@ __all__ = [
     "run",
     "sa_solver",
     "slerp",
+    "straightness",
     "to_data",
     "unipc",
 ]

@@ -3,8 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from diffax import arrays
 from diffax.processes import gaussian
-from diffax.samplers.table import SamplerTable, check_times, in_float64, make_table
+from diffax.samplers.table import SamplerTable, check_times, make_table
 from diffax.typing import Schedule
 
 
@@ -22,7 +23,7 @@ def ancestral(schedule: Schedule, times: npt.ArrayLike) -> SamplerTable:
     Raises:
       ValueError: times not strictly decreasing in [0, 1].
     """
-    schedule, times = in_float64(schedule), check_times(times, decreasing=True)
+    schedule, times = arrays.in_float64(schedule), check_times(times, decreasing=True)
     t, s = times[:-1], times[1:]
     a, b, small = gaussian.posterior_coefficients(schedule, s, t)
     _, large = gaussian.transition_coefficients(schedule, s, t)

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
-from diffax.samplers.table import check_times, in_float64
+from diffax import arrays
+from diffax.samplers.table import check_times
 from diffax.typing import Keys, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
@@ -34,7 +35,7 @@ def brownian(schedule: Schedule, times: npt.ArrayLike) -> Noise:
     Raises:
       ValueError: times not strictly decreasing in [0, 1].
     """
-    schedule, times = in_float64(schedule), check_times(times, decreasing=True)
+    schedule, times = arrays.in_float64(schedule), check_times(times, decreasing=True)
     alpha, sigma = (np.asarray(value(times), np.float64) for value in (schedule.alpha, schedule.sigma))
     share = alpha**2 / (alpha**2 + sigma**2)
     # 1 - s is computed directly, to full precision where it is small. The last entry is repeated for a row to x_0.

@@ -3,8 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from diffax import arrays
 from diffax.processes import gaussian
-from diffax.samplers.table import SamplerTable, check_times, in_float64, make_table
+from diffax.samplers.table import SamplerTable, check_times, make_table
 from diffax.typing import Schedule
 
 
@@ -24,7 +25,7 @@ def ddim(schedule: Schedule, times: npt.ArrayLike, *, eta: float = 0.0) -> Sampl
     """
     if not eta >= 0:
         raise ValueError(f"eta must be >= 0, got {eta}")
-    schedule, times = in_float64(schedule), check_times(times, decreasing=True if eta > 0 else None)
+    schedule, times = arrays.in_float64(schedule), check_times(times, decreasing=True if eta > 0 else None)
     alpha, sigma = schedule.alpha(times[1:]), schedule.sigma(times[1:])
     noise = np.zeros_like(sigma)
     if eta > 0:

@@ -3,8 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from diffax import arrays
 from diffax.processes import gaussian
-from diffax.samplers.table import SamplerTable, check_times, in_float64, make_table
+from diffax.samplers.table import SamplerTable, check_times, make_table
 from diffax.typing import Schedule
 
 
@@ -23,7 +24,7 @@ def ddpm(schedule: Schedule, times: npt.ArrayLike, *, variance: str = "small") -
     """
     if variance not in ("small", "large"):
         raise ValueError(f"variance must be 'small' or 'large', got {variance!r}")
-    schedule, times = in_float64(schedule), check_times(times, decreasing=True)
+    schedule, times = arrays.in_float64(schedule), check_times(times, decreasing=True)
     t, s = times[:-1], times[1:]
     a, b, noise = gaussian.posterior_coefficients(schedule, s, t)
     if variance == "large":

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from diffax import arrays
 from diffax.samplers.reference import reference_run
-from diffax.samplers.table import SamplerTable, in_float64
+from diffax.samplers.table import SamplerTable
 from diffax.typing import Schedule
 
 
@@ -39,7 +40,7 @@ def gaussian_law(
       ValueError: a table with a learned variance.
     """
     mean, variance = np.broadcast_arrays(*(np.atleast_1d(np.asarray(value, float)) for value in (mean, variance)))
-    schedule = in_float64(schedule)
+    schedule = arrays.in_float64(schedule)
     # A state is a vector of coefficients: of 1, the initial state's noise, the noise before row 0 and that of each row.
     basis = np.eye(table.num_evaluations + 3)
     constant, noises = basis[0], basis[3:]

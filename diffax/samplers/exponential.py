@@ -25,7 +25,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from diffax.samplers.table import check_times, in_float64, t_of_log_snr
+from diffax import arrays
+from diffax.samplers.table import check_times, t_of_log_snr
 from diffax.typing import Schedule
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
@@ -76,7 +77,7 @@ def points_of(
     Raises:
       ValueError: times that check_times refuses.
     """
-    schedule, times = in_float64(schedule), check_times(times, decreasing=decreasing)
+    schedule, times = arrays.in_float64(schedule), check_times(times, decreasing=decreasing)
     return schedule, [point(schedule, t) for t in times]
 
 

@@ -7,7 +7,8 @@ evaluations.
 import numpy as np
 from jaxtyping import Float
 
-from diffax.samplers.table import in_float64, t_of_log_snr
+from diffax import arrays
+from diffax.samplers.table import t_of_log_snr
 from diffax.typing import Schedule
 
 Grid = Float[np.ndarray, " times"]
@@ -81,7 +82,7 @@ def discrete(num_train_steps: int, num_steps: int, *, spacing: str = "trailing")
 
 def _log_sigma(schedule: Schedule, t: float) -> float:
     """log(sigma / alpha) at t, in float64."""
-    schedule = in_float64(schedule)
+    schedule = arrays.in_float64(schedule)
     for name in ("alpha", "sigma"):
         if float(getattr(schedule, name)(np.float64(t))) == 0:
             raise ValueError(
@@ -91,7 +92,7 @@ def _log_sigma(schedule: Schedule, t: float) -> float:
 
 
 def _from_log_sigma(schedule: Schedule, log_sigma: np.ndarray, start: float, end: float) -> Grid:
-    times = t_of_log_snr(in_float64(schedule), -2 * log_sigma)
+    times = t_of_log_snr(arrays.in_float64(schedule), -2 * log_sigma)
     times[0], times[-1] = start, end  # exact, without rounding error
     return times
 

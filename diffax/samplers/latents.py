@@ -1,9 +1,10 @@
 """DDIM inversion, and interpolation between latents.
 
 Any deterministic table on increasing times inverts to the accuracy of its order, for example
-run(None, denoiser, ddim(schedule, increasing_times), data). `invert` inverts DDIM's steps up to rounding errors. An
-edit is an inversion with one denoiser followed by sampling with another. SDEdit (arXiv:2108.01073) is processes.diffuse
-to an intermediate time, followed by sampling from there.
+run(None, denoiser, unipc(schedule, inversion_times(schedule, 50)), data). `invert` inverts DDIM's steps up to rounding
+errors. An edit is an inversion with one denoiser followed by sampling with another, on the same times (dual diffusion
+implicit bridges, arXiv:2203.08382; for flows arXiv:2411.04746). SDEdit (arXiv:2108.01073) is processes.diffuse to an
+intermediate time, followed by sampling from there.
 
 Latents are computed and returned in float32, or in float64 where they are given so.
 """
@@ -12,12 +13,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
 from diffax import arrays
-from diffax.samplers.table import check_times, in_float64
+from diffax.samplers import grids
+from diffax.samplers.table import check_times, t_of_log_snr
 from diffax.typing import Denoiser, Numeric, Schedule
+
+# The log-SNR of the data and of the noise in inversion: 2 log(1 / 0.01) and -2 log(55).
+_INVERTED = (9.21, -8.0)
 
 Sample = Float[jax.Array, "batch *dims"]
 
@@ -27,6 +33,29 @@ class Inversion(NamedTuple):
 
     x: Sample
     residual: Float[jax.Array, " batch"]
+
+
+def inversion_times(schedule: Schedule, num_steps: int, *, strength: float = 1.0) -> Float[np.ndarray, " times"]:
+    """Increasing times for inversion and editing, from near the data to the noise level that a strength sets.
+
+    Evenly spaced in log-SNR. Both ends keep away from where it is infinite: data are the state at sigma / alpha = 0.01,
+    DDPM's first noise level, and strength 1 ends at sigma / alpha = 55, where 2% of the amplitude is data. A strength
+    is a share of the time between. Times of a Discrete schedule are rounded to those of its training; repeated ones are
+    left out.
+
+    Args:
+      strength: in (0, 1]. Below 1 the last state still holds the coarse structure of the data, which an edit keeps.
+
+    Raises:
+      ValueError: num_steps < 1, a strength outside (0, 1], a schedule without an inverse of its log-SNR.
+    """
+    if not 0 < strength <= 1:
+        raise ValueError(f"strength must be in (0, 1], got {strength:g}")
+    first, last = np.clip(t_of_log_snr(arrays.in_float64(schedule), np.array(_INVERTED)), 0, 1)
+    last = first + strength * (last - first)
+    times = grids.log_snr(schedule, num_steps, start=float(last), end=float(first))[::-1]
+    steps = getattr(schedule, "num_steps", None)
+    return times if steps is None else np.unique(np.maximum(np.round(times * steps), 1)) / steps
 
 
 def invert(denoiser: Denoiser, schedule: Schedule, x: Sample, times: npt.ArrayLike, *, sweeps: int = 10) -> Inversion:
@@ -46,7 +75,7 @@ def invert(denoiser: Denoiser, schedule: Schedule, x: Sample, times: npt.ArrayLi
       ValueError: times not strictly increasing in [0, 1], alpha = 0 at the last, sweeps < 1.
     """
     x = arrays.at_least_float32(x)
-    exact, times = in_float64(schedule), check_times(times, decreasing=False)
+    exact, times = arrays.in_float64(schedule), check_times(times, decreasing=False)
     alpha, sigma = exact.alpha(times), exact.sigma(times)
     if alpha[-1] == 0:
         raise ValueError(f"nothing can be inverted to pure noise (alpha = 0): end below t = {times[-1]:g}")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from diffax import arrays
+from diffax import arrays, processes
 from diffax.samplers._brownian import Noise
 from diffax.samplers.table import SamplerTable
 from diffax.typing import Denoiser, Keys, Prediction
@@ -24,20 +24,27 @@ class _Carry(NamedTuple):
     saved: jax.Array | None
 
 
-def prior(keys: Keys, table: SamplerTable, shape: tuple[int, ...]) -> Sample:
-    """Draws the initial state of a sampler: Gaussian noise of the table's prior_std, (batch, *shape).
+def prior(
+    keys: Keys,
+    table: SamplerTable,
+    shape: tuple[int, ...],
+    *,
+    noise: processes.Noise = processes.NORMAL,
+) -> Sample:
+    """Draws the initial state of a sampler, (batch, *shape): noise times the table's prior_std.
 
     Args:
       keys: (batch,) typed keys, one per sample. They may be the keys of `run`: its noise is independent.
       shape: of one sample.
+      noise: its law, see processes.noise.
 
     Raises:
       TypeError: legacy keys, those of jax.random.PRNGKey.
       ValueError: keys not one per sample.
     """
     arrays.check_keys(keys)
-    noise = arrays.normal_like(_noise_keys(keys, -1), jnp.zeros((keys.shape[0], *shape)))
-    return noise * jnp.asarray(table.prior_std, noise.dtype)
+    eps = noise.sample(_noise_keys(keys, -1), jnp.zeros((keys.shape[0], *shape)))
+    return eps * jnp.asarray(table.prior_std, eps.dtype)
 
 
 @overload

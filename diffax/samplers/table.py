@@ -16,7 +16,6 @@ query from the same evaluation. The number of rows is the number of function eva
 import dataclasses
 from typing import Any
 
-import jax
 import numpy as np
 import numpy.typing as npt
 
@@ -183,14 +182,6 @@ def to_data(table: SamplerTable, t: float) -> SamplerTable:
         row[name][0] = 1
     extended: dict[str, Any] = {name: np.concatenate([column, row[name]]) for name, column in columns.items()}
     return dataclasses.replace(table, **extended)
-
-
-def in_float64(schedule: Schedule) -> Schedule:
-    """Casts the numbers of a noise schedule to NumPy float64, so that tables of learned schedules are built in float64.
-
-    A schedule that is not a pytree (a user's own class) is returned as it is.
-    """
-    return jax.tree.map(lambda leaf: leaf if leaf is schedule else np.asarray(leaf, np.float64), schedule)
 
 
 def t_of_log_snr(schedule: Schedule, log_snr: Numeric) -> np.ndarray:

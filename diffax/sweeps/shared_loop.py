@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import pathlib
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,6 +13,7 @@ from diffax import training
 from diffax.jobs import train
 from diffax.reporting import progress, throughput
 from diffax.reporting.metrics import MetricsWriter
+from diffax.runs import reports, trained
 from diffax.runs.errors import Preempted
 from diffax.runs.evaluation_data import EvaluationData
 from diffax.runs.model import Model
@@ -65,8 +65,11 @@ def fit(members: list[Member], data: EvaluationData) -> None:
             state, step = loop.run(state, start, should_stop, bar)
             if step < num_steps:
                 loop.stop(state, step)
-    for member in loop.active:
-        member.saver.checkpoints.wait()
+    for index, member in enumerate(members):
+        if index not in loop.failed:
+            member.saver.checkpoints.wait()
+            row = shared.row(state, index, data.mesh)
+            reports.after_training(member.workdir, trained.live(member.model, row, num_steps, data.mesh))
 
 
 @dataclasses.dataclass
@@ -78,13 +81,8 @@ class _Loop:
     data: EvaluationData
 
     def __post_init__(self) -> None:
-        self._failed: set[int] = set()
+        self.failed: set[int] = set()
         self._recent: list[Any] = []
-
-    @property
-    def active(self) -> Iterator[Member]:
-        """The members that have not failed."""
-        return (member for index, member in enumerate(self.members) if index not in self._failed)
 
     def run(self, state: Any, step: int, should_stop: Any, bar: progress.Progress) -> tuple[Any, int]:
         """Trains to the last step, or until should_stop; returns the last state and its step."""
@@ -103,17 +101,17 @@ class _Loop:
                 for index in range(len(self.members)):
                     self._log(index, step, state, fetched, rates)
                 mark, since = time.monotonic(), 0
-            if step >= config.num_steps or len(self._failed) == len(self.members) or should_stop(step):
+            if step >= config.num_steps or len(self.failed) == len(self.members) or should_stop(step):
                 break
         return state, step
 
     def stop(self, state: Any, step: int) -> None:
         """Saves all members at a step, with the metrics that no line covers yet."""
-        if len(self._failed) == len(self.members):
+        if len(self.failed) == len(self.members):
             return
         fetched = jax.device_get(self._recent)
         for index, member in enumerate(self.members):
-            if index not in self._failed:
+            if index not in self.failed:
                 recent = [*member.recent, *_rows(fetched, index)]
                 member.saver.save(step, self.shared.row(state, index, self.data.mesh), recent)
         num_steps = self.members[0].point.config.train.num_steps
@@ -124,7 +122,7 @@ class _Loop:
     def _log(self, index: int, step: int, state: Any, fetched: list[Any], rates: dict[str, float]) -> None:
         """What training.fit does at a line of metrics, for one member; its error is its own."""
         member = self.members[index]
-        if index in self._failed or member.writer is None:
+        if index in self.failed or member.writer is None:
             return
         num_steps = member.point.config.train.num_steps
         try:
@@ -137,7 +135,7 @@ class _Loop:
                 row = self.shared.row(state, index, self.data.mesh)
                 training.run_callbacks(due, step, row, member.writer)
         except (FloatingPointError, OSError) as error:
-            self._failed.add(index)
+            self.failed.add(index)
             member.end(error)
 
 

@@ -1,6 +1,6 @@
 """Training: state, step, loop, optimizers, EMA and checkpoints."""
 
-from diffax.training import accumulation, ema, learned, learning_rate, posthoc, roles
+from diffax.training import accumulation, coupling, ema, learned, learning_rate, posthoc, roles
 from diffax.training.learning_rate import LearningRateShape
 from diffax.training.loop import PeriodicCallback, fit, run_callbacks
 from diffax.training.optimizer import adam, muon
@@ -18,6 +18,7 @@ __all__ = [
     "TrainState",
     "accumulation",
     "adam",
+    "coupling",
     "ema",
     "evaluation_keys",
     "fit",

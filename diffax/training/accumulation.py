@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 
 
-def value_and_grad(
-    of_part: Callable[..., tuple[jax.Array, Any]], params: Any, examples: tuple[Any, ...], num_parts: int
-) -> tuple[jax.Array, Any]:
-    """of_part(params, *examples), a mean loss and gradients, with the memory of a batch num_parts times smaller.
+def in_parts(
+    of_part: Callable[..., tuple[Any, Any]], params: Any, examples: tuple[Any, ...], num_parts: int
+) -> tuple[Any, Any]:
+    """of_part(params, *examples), with the memory of a batch num_parts times smaller.
 
     Args:
-      of_part: (params, *examples) to (the mean of a loss of every example by itself, gradients of such means, of the
-        structure of params): means of equal parts are then averaged exactly.
+      of_part: (params, *examples) to (means, each). means: a pytree of means over examples, such as the mean loss and
+        its gradient; means of equal parts are averaged exactly. each: anything of every example by itself, a pytree
+        whose leaves have a batch axis.
       examples: pytrees whose leaves have a batch axis.
 
     Raises:
@@ -22,14 +23,18 @@ def value_and_grad(
     """
     batch_size = len(jax.tree.leaves(examples)[0])
     check_divides(num_parts, batch_size)
+    if num_parts == 1:
+        return of_part(params, *examples)
 
-    def add_part(total: Any, part: tuple[Any, ...]) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, of_part(params, *_after(total, part))), None
+    def add_part(total: Any, part: tuple[Any, ...]) -> tuple[Any, Any]:
+        means, each = of_part(params, *_after(total, part))
+        return jax.tree.map(jnp.add, total, means), each
 
-    total = jax.tree.map(jnp.zeros_like, (jnp.zeros((), jnp.result_type(*jax.tree.leaves(params))), params))
     parts = jax.tree.map(lambda leaf: _cut(leaf, num_parts), examples)
-    total, _ = jax.lax.scan(add_part, total, parts, unroll=unrolled())
-    return jax.tree.map(lambda leaf: leaf / num_parts, total)
+    shapes = jax.eval_shape(of_part, params, *jax.tree.map(lambda leaf: leaf[0], parts))
+    total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[0])
+    total, each = jax.lax.scan(add_part, total, parts, unroll=unrolled())
+    return jax.tree.map(lambda leaf: leaf / num_parts, total), jax.tree.map(_joined, each)
 
 
 def check_divides(num_parts: int, batch_size: int) -> None:
@@ -63,3 +68,8 @@ def _cut(leaf: jax.Array, num_parts: int) -> jax.Array:
     contiguous parts, each part would be the business of some of the devices.
     """
     return jnp.moveaxis(leaf.reshape(-1, num_parts, *leaf.shape[1:]), 1, 0)
+
+
+def _joined(leaf: jax.Array) -> jax.Array:
+    """(batch, ...) of the parts (parts, batch / parts, ...) of `_cut`."""
+    return jnp.moveaxis(leaf, 0, 1).reshape(-1, *leaf.shape[2:])

@@ -10,7 +10,8 @@ import optax
 
 from diffax import arrays, streams
 from diffax.losses.weighting import Weighting
-from diffax.processes import Parameterization
+from diffax.processes import NORMAL, Noise, Parameterization
+from diffax.processes.importance_sampling import Adaptive
 from diffax.processes.time_sampling import TimeDensity
 from diffax.training import ema, learned
 from diffax.typing import Array, Numeric, Schedule
@@ -21,7 +22,8 @@ from diffax.typing import Array, Numeric, Schedule
 class Hyperparameters:
     """The numbers of a run that the compiled step takes as arguments: changing or batching them recompiles nothing.
 
-    schedule, parameterization, weighting, time_density and averagings are pytrees whose leaves are their numbers.
+    schedule, parameterization, weighting, time_density, noise and averagings are pytrees whose leaves are their
+      numbers.
     averagings: the rules of the exponential moving averages, in the order of their names.
     reference: the training data (n, *dims) in the network's range, whose exact denoiser is the regression target
       (stable targets, arXiv:2302.00670); None for the usual target.
@@ -33,6 +35,7 @@ class Hyperparameters:
     parameterization: Parameterization
     weighting: Weighting
     time_density: TimeDensity
+    noise: Noise = NORMAL
     reference: Array | None = None
 
 
@@ -45,6 +48,7 @@ class TrainState:
     key: the key of the run's seed, never advanced.
     ema: the exponential moving averages of params, one for each of hyperparameters.averagings, as a tuple; the run is
       judged by the first.
+    history: what an adaptive density of training times remembers; () for all others.
     skipped: how many of the steps changed nothing, since their loss or gradient was not finite; skipped_in_a_row: the
       latest ones.
     hyperparameters: from the configuration; a checkpoint holds everything else (`saved`).
@@ -56,6 +60,7 @@ class TrainState:
     params: Any
     opt_state: optax.OptState
     ema: tuple[Any, ...]
+    history: Any
     skipped: jax.Array
     skipped_in_a_row: jax.Array
     hyperparameters: Hyperparameters
@@ -63,10 +68,10 @@ class TrainState:
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint holds. Averages are named by their index, so that one can be restored by itself."""
+        empty = {name for name in ("history", "learned") if not jax.tree.leaves(getattr(self, name))}
+        without = {"hyperparameters", *empty}
         fields = (field.name for field in dataclasses.fields(self))
-        saved = {name: getattr(self, name) for name in fields if name != "hyperparameters"}
-        if not self.learned:
-            del saved["learned"]
+        saved = {name: getattr(self, name) for name in fields if name not in without}
         return saved | {"ema": {str(index): average for index, average in enumerate(self.ema)}}
 
     def with_saved(self, saved: dict[str, Any]) -> "TrainState":
@@ -89,12 +94,14 @@ def init_state(
     key = jax.random.key(seed)
     hyperparameters = jax.tree.map(lambda number: jnp.asarray(number, jnp.result_type(float)), hyperparameters)
     params = init_params(jax.random.fold_in(key, streams.INIT))
+    density = hyperparameters.time_density
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         key=key,
         params=params,
         opt_state=optimizer.init(params),
         ema=tuple(jax.tree.map(jnp.copy, params) for _ in hyperparameters.averagings),
+        history=density.init_history() if isinstance(density, Adaptive) else (),
         skipped=jnp.zeros((), jnp.int32),
         skipped_in_a_row=jnp.zeros((), jnp.int32),
         hyperparameters=hyperparameters,

@@ -1,4 +1,4 @@
-"""The training step as a pure function: denoising loss, gradient, optimizer update and EMA."""
+"""The training step as a pure function: loss, gradient, optimizer update and EMA."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,12 +8,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from diffax import arrays, denoisers, losses, streams
+from diffax import arrays, denoisers, losses, processes, streams
 from diffax.data.device_dataset import DeviceDataset
 from diffax.denoisers.network import ApplyFn, TimeInput
+from diffax.processes.importance_sampling import Adaptive
+from diffax.processes.time_sampling import TimeDensity
 from diffax.training import accumulation, ema, learned
 from diffax.training.learning_rate import LearningRateShape
 from diffax.training.state import Hyperparameters, TrainState, sample_keys
+from diffax.typing import Schedule
 
 Batch = dict[str, Any]
 Metrics = dict[str, jax.Array]
@@ -45,18 +48,23 @@ def make_loss(
     apply_fn: ApplyFn,
     *,
     time_input: TimeInput,
+    loss: losses.Loss = losses.denoising,
     condition_names: tuple[str, ...] = (),
     drop_condition: DropCondition | None = None,
 ) -> BatchLoss:
-    """The denoising loss of batch["x"] under its own condition, as a BatchLoss.
+    """The loss of a network on batch["x"] under its own condition, as a BatchLoss.
+
+    A batch that has its noise, batch["eps"], is one of pairs: stored ones (data.pairs), or of a coupling. Otherwise the
+    noise is drawn by the keys.
 
     Args:
+      loss: one of losses, with its options set.
       condition_names: the entries of a batch that are the network's conditions, such as "label"; one that a batch does
         not have is null.
       drop_condition: replaces conditions of some samples by their null values, for classifier-free guidance.
     """
 
-    def loss(
+    def batch_loss(
         params: Any, hyperparameters: Hyperparameters, batch: Batch, keys: jax.Array, t: jax.Array | None = None
     ) -> jax.Array:
         loss_keys, drop_keys = arrays.split_keys(keys, 2)
@@ -67,8 +75,13 @@ def make_loss(
         predict = denoisers.raw_network(
             apply_fn, params, schedule, parameterization, time_input=time_input, condition=condition
         )
-        reference = hyperparameters.reference
-        return losses.denoising(
+        reference, noise = hyperparameters.reference, hyperparameters.noise
+        options: dict[str, Any] = {} if noise == processes.NORMAL else {"noise": noise}
+        if "eps" in batch:
+            options["eps"] = batch["eps"]
+        if reference is not None:
+            options["teacher"] = denoisers.empirical(schedule, reference, noise=noise)
+        return loss(
             loss_keys,
             predict,
             schedule,
@@ -77,16 +90,16 @@ def make_loss(
             weighting=hyperparameters.weighting,
             time_density=hyperparameters.time_density,
             t=t,
-            teacher=None if reference is None else denoisers.empirical(schedule, reference),
+            **options,
         )
 
-    return loss
+    return batch_loss
 
 
-def draw_times(hyperparameters: Hyperparameters, keys: jax.Array) -> jax.Array:
+def draw_times(density: TimeDensity | Adaptive, schedule: Schedule, keys: jax.Array) -> jax.Array:
     """The times that a loss of make_loss draws by the keys of a whole batch."""
     loss_keys, _ = arrays.split_keys(keys, 2)
-    return losses.draw_times(loss_keys, hyperparameters.schedule, hyperparameters.time_density)
+    return losses.draw_times(loss_keys, schedule, density)
 
 
 def make_train_step(
@@ -117,7 +130,7 @@ def make_train_step(
         keys = sample_keys(state.key, state.step, len(batch["x"]))
         batch = preprocessed(batch, keys, preprocess)
 
-        value, (grads, learned_grads) = _value_and_grad(loss, state, batch, keys, accumulate)
+        value, (grads, learned_grads), history = _value_and_grad(loss, state, batch, keys, accumulate)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         fraction = jnp.asarray(shape(state.step), jnp.float32)
         learning_rate = state.hyperparameters.learning_rate * fraction
@@ -126,7 +139,7 @@ def make_train_step(
             ema.update(average, params, averaging.share(state.step, len(keys)))
             for average, averaging in zip(state.ema, state.hyperparameters.averagings, strict=True)
         )
-        updated = dataclasses.replace(state, params=params, opt_state=opt_state, ema=averages)
+        updated = dataclasses.replace(state, params=params, opt_state=opt_state, ema=averages, history=history)
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
         if state.learned:
@@ -142,31 +155,35 @@ def make_train_step(
 
 def _value_and_grad(
     loss: BatchLoss, state: TrainState, batch: Batch, keys: jax.Array, num_parts: int
-) -> tuple[jax.Array, tuple[Any, Any]]:
-    """The mean loss of a batch, and the gradients of the network's parameters and of what is learned beside them."""
-    hyperparameters, parameters = state.hyperparameters, state.learned.get("parameters", {})
-    current = learned.applied(hyperparameters, state.learned)
+) -> tuple[jax.Array, tuple[Any, Any], Any]:
+    """The mean loss of a batch, gradients, and the history of training times after it.
 
-    def of_part(trained: Any, batch: Batch, keys: jax.Array, t: jax.Array | None) -> tuple[jax.Array, Any]:
-        def losses(params: Any, parameters: learned.Parameters) -> jax.Array:
-            return loss(params, learned.applied(hyperparameters, {"parameters": parameters}), batch, keys, t)
+    The gradients are those of the network's parameters, and of what is learned beside it.
+    """
+    hyperparameters = learned.applied(state.hyperparameters, state.learned)
+    density = hyperparameters.time_density
+    adaptive = density.with_history(state.history) if isinstance(density, Adaptive) else None
+    # Drawn here: a time may depend on the example's place in the whole batch.
+    t = draw_times(density if adaptive is None else adaptive, hyperparameters.schedule, keys)
+    weight = None if adaptive is None else adaptive.importance_weight(t)
 
-        if not parameters or t is None:
-            value, grads = jax.value_and_grad(lambda params: loss(params, current, batch, keys, t).mean())(trained[0])
-            return value, (grads, {})
+    def of_part(
+        trained: tuple[Any, Any], batch: Batch, keys: jax.Array, t: jax.Array, weight: jax.Array | None
+    ) -> tuple[Any, jax.Array]:
+        def each_loss(params: Any, beside: learned.Parameters) -> jax.Array:
+            current = learned.applied(state.hyperparameters, {"parameters": beside})
+            return loss(params, current, batch, keys, t)
+
         # Several gradients, of one forward pass.
-        values, pull_back = jax.vjp(losses, *trained)
-        grads, _ = pull_back(jnp.full_like(values, 1 / len(values)))
-        beside = learned.gradients(hyperparameters, trained[1], values, lambda weights: pull_back(weights)[1], t)
-        return values.mean(), (grads, beside)
+        each, pull_back = jax.vjp(each_loss, *trained)
+        weighted = each if weight is None else weight * each
+        grads, _ = pull_back(jnp.full_like(each, 1 / len(each)) if weight is None else weight / len(each))
+        beside = learned.gradients(state.hyperparameters, trained[1], each, lambda by: pull_back(by)[1], t)
+        return (weighted.mean(), (grads, beside)), each
 
-    # A time may depend on the example's place in the whole batch.
-    is_given = num_parts > 1 or parameters
-    t = draw_times(current, keys).astype(batch["x"].dtype) if is_given else None
-    trained, examples = (state.params, parameters), (batch, keys, t)
-    if num_parts == 1:
-        return of_part(trained, *examples)
-    return accumulation.value_and_grad(of_part, trained, examples, num_parts)
+    trained, examples = (state.params, state.learned.get("parameters", {})), (batch, keys, t, weight)
+    (value, grads), each = accumulation.in_parts(of_part, trained, examples, num_parts)
+    return value, grads, state.history if adaptive is None else adaptive.updated(t, each)
 
 
 def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> TrainState:
@@ -182,6 +199,7 @@ def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> Tra
         params=choose(updated.params, before.params),
         opt_state=choose(updated.opt_state, before.opt_state),
         ema=choose(updated.ema, before.ema),
+        history=choose(updated.history, before.history),
         learned=choose(updated.learned, before.learned),
         skipped=before.skipped + (~finite).astype(jnp.int32),
         skipped_in_a_row=jnp.where(finite, 0, before.skipped_in_a_row + 1),

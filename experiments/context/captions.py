@@ -19,7 +19,8 @@ from diffax import data
 from diffax.data import prepare
 
 ATTRIBUTES = ("stroke", "slant", "size")
-NUM_WORDINGS = 4
+# Sentences for every image of the digits; MNIST has forty times as many images.
+NUM_WORDINGS, NUM_WORDINGS_MNIST = 4, 2
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # Words for low and high values, and sentences around them; {digit} and the attributes that are named.
 WORDS = {
@@ -125,20 +126,22 @@ def tidied(sentence: str) -> str:
     return sentence
 
 
-def captions(labels: np.ndarray, named: np.ndarray, seed: int) -> list[tuple[str, ...]]:
-    """NUM_WORDINGS sentences for every image."""
+def captions(labels: np.ndarray, named: np.ndarray, num_wordings: int, seed: int) -> list[tuple[str, ...]]:
+    """So many sentences for every image."""
     rng = np.random.default_rng(seed)
     return [
-        tuple(wording(int(digit), sides, rng) for _ in range(NUM_WORDINGS))
+        tuple(wording(int(digit), sides, rng) for _ in range(num_wordings))
         for digit, sides in zip(labels, named, strict=True)
     ]
 
 
-def captioned(examples: data.dataset.Dataset, scale: Scale, seed: int) -> data.dataset.Dataset:
+def captioned(
+    examples: data.dataset.Dataset, scale: Scale, seed: int, num_wordings: int = NUM_WORDINGS
+) -> data.dataset.Dataset:
     """A data set of digits with the columns caption and attributes."""
     labels = np.asarray(examples.labels)
     named = scale.named(examples.examples, labels)
-    columns = {"caption": captions(labels, named, seed), "attributes": one_hot(labels, named)}
+    columns = {"caption": captions(labels, named, num_wordings, seed), "attributes": one_hot(labels, named)}
     return dataclasses.replace(examples, name=f"captioned {examples.name}", columns=columns)
 
 
@@ -155,11 +158,16 @@ def digits(split: str) -> data.dataset.Dataset:
 
 
 def mnist(split: str, *, path: str = "") -> data.dataset.Dataset:
-    """MNIST with captions, from its official files."""
-    train = prepare.read_local("mnist", pathlib.Path(path), "train")
+    """MNIST with captions, from its official files, padded to 32 x 32."""
+    train = padded_mnist(path, "train")
     scale = Scale.of(train.examples, np.asarray(train.labels))
-    chosen = train if split == "train" else prepare.read_local("mnist", pathlib.Path(path), split)
-    return captioned(chosen, scale, seed=0 if split == "train" else 1)
+    chosen = train if split == "train" else padded_mnist(path, split)
+    return captioned(chosen, scale, seed=0 if split == "train" else 1, num_wordings=NUM_WORDINGS_MNIST)
+
+
+def padded_mnist(path: str, split: str) -> data.dataset.Dataset:
+    """MNIST without captions, padded to 32 x 32."""
+    return data.dataset.padded(prepare.read_local("mnist", pathlib.Path(path), split), 2)
 
 
 def every_prompt() -> list[tuple[int, tuple[int, int, int]]]:

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from diffax import data
+from diffax import data, denoisers, schedules
 from diffax.evaluation import evaluators
 from diffax.reporting import images
 
@@ -70,3 +70,14 @@ def test_metrics_of_samples_tell_the_training_data_from_the_held_out():
         np.testing.assert_allclose(values["frechet/pixels@400"], expected, atol=1e-4)
     with pytest.raises(ValueError, match=r"reference must be train or held_out, got 'test'"):
         dict(evaluators.sample_metrics(1, model, examples, reference="test"))
+
+
+def test_straightness_of_a_flow_to_a_gaussian_is_known():
+    """S = s (2 - pi / 2) |x_1|^2 (tests/samplers/test_straightness.py), whose mean over x_1 ~ N(0, I) is that of 3."""
+    model = trained((3,), None)
+    model.schedule, model.sample_shape, std = schedules.Flow(), (3,), 0.5
+    model.denoiser = lambda condition: denoisers.gaussian_mixture(model.schedule, [1.0], [[0.3, 0.0, -1.0]], [std])
+    [(name, value)] = evaluators.straightness(1, model, Data((3,), None), num_samples=4000, num_steps=60)
+    # The standard error of the mean of |x_1|^2 is sqrt(6 / 4000).
+    assert name == "straightness"
+    assert abs(value / (std * (2 - np.pi / 2)) - 3) < 4 * (6 / 4000) ** 0.5 + 0.05

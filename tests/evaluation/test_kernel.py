@@ -51,6 +51,7 @@ def test_mean_and_error_over_subsets_are_functions_of_the_seed(monkeypatch):
     assert kernel.distance(a, b, seed=1, **options) != kernel.distance(a, b, seed=2, **options)
     whole = kernel.distance(a, b[:30], seed=0, num_subsets=3, subset_size=30)
     assert whole.value == pytest.approx(kernel.squared_mmd(a, b[:30]), rel=1e-9)  # subsets without replacement
+    assert np.isnan(whole.standard_error)  # all subsets are the same one
     values = iter([1.0, 2.0, 3.0, 6.0])
     monkeypatch.setattr(kernel, "_squared_mmd", lambda x, y: next(values))
     found = kernel.distance(a, b, seed=0, **options)

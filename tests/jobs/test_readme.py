@@ -38,8 +38,17 @@ SMALL = {
     ],
     "digits": [*MATRIX, *SHORT],
     "own_parts": ["--config.train.num_steps=2", "--config.sampler.num_steps=2"],
+    "flow": [*MATRIX, *SHORT],
+    "reflow": ["--num_samples=60"],
     "sample": ["--num_samples=2", "--num_steps=3"],
+    "edit": ["--num_steps=3"],
+    "interpolate": ["--num_steps=3", "--num=3"],
     "evaluate": ["--num_samples=20", "--config.evaluation.reference_size=20", "--metrics=energy"],
+    "likelihood": [
+        "--config.likelihood.num_examples=2",
+        "--config.likelihood.num_draws=2",
+        "--config.likelihood.tolerance=0.1",
+    ],
     "context": ["--config.model.channels=8", "--config.model.groups=4", "--config.train.batch_size=4", *SHORT],
     "plan": MATRIX,
     "show": [],
@@ -64,6 +73,8 @@ def kind_of(line):
         return "points"
     if "own_parts" in line:
         return "own_parts"
+    if "spiral_flow" in line:
+        return "flow"
     if "runs/context" in line and "--mode" not in line:
         return "context"
     if line == "python launch.py --config configs/digits.py":

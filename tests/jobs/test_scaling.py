@@ -30,6 +30,11 @@ POINTS = (
     "--config.data=tests.told:points",
     "--config.conditions.label.drop=0.3",
     "--config.conditions.place=vector",
+    # At times that follow the losses of all examples of a batch.
+    "--config.loss.stratified=False",
+    "--config.loss.time_density.name=loss_second_moment",
+    "--config.loss.time_density.num_steps=4",
+    "--config.loss.time_density.history_length=3",
 )
 
 
@@ -107,23 +112,27 @@ def test_a_run_goes_on_on_other_devices_and_after_a_process_died(command, tmp_pa
     assert_same(two, reference, seen)
 
 
-def test_devices_share_samples(command, tmp_path):
+def test_devices_and_processes_share_samples(command, tmp_path):
     run = tmp_path / "run"
     spiral = ("--config", ROOT / "configs" / "spiral.py", *POINTS, "--config.train.num_steps=1")
     assert command(*spiral, "--workdir", run)[0] == 0
     asked = ("--mode=sample", "--num_samples=7", "--batch_size=4", "--sampler=ddpm")
     drawn = []
-    for shared in (False, True):
-        if shared:
-            process = start(run, 3, *asked)
-            assert process.wait(timeout=120) == 0, process.stdout.read()
-        else:
+    both = (f"--coordinator=127.0.0.1:{scaling.free_port()}", "--num_processes=2")
+    several_devices = [(3,)]
+    two_processes = [(1, *both, f"--process_id={index}") for index in (0, 1)]
+    for children in ([], several_devices, two_processes):
+        if not children:
             assert command("--workdir", run, *asked)[0] == 0
+        processes = [start(run, devices, *asked, *flags) for devices, *flags in children]
+        said = [process.communicate(timeout=120)[0] for process in processes]
+        assert all(process.returncode == 0 for process in processes), said
         [path] = (run / "generated").iterdir()
         drawn.append(runs.sample_set(path).examples.examples)
         shutil.rmtree(path)
     assert drawn[0].shape == (7, 2)
-    np.testing.assert_allclose(drawn[0], drawn[1], rtol=1e-5, atol=1e-5)
+    for others in drawn[1:]:
+        np.testing.assert_allclose(drawn[0], others, rtol=1e-5, atol=1e-5)
 
 
 def test_devices_that_are_not_there_are_refused(command, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffax import runs
-from diffax.runs import asked
+from diffax.runs import asked, editing
 from experiments.torture import killing
 from tests import told
 from tests.jobs.test_launch import POINTS, config
@@ -131,6 +131,23 @@ def test_vectors_of_a_file(command, run, tmp_path):
         assert code == 2 and said in err and len(drawn(run)) == 1, err
 
 
+def test_points_of_a_class_are_edited_to_a_sentence(command, run, tmp_path):
+    x = np.random.default_rng(0).standard_normal((3, 2)).astype(np.float32)
+    np.savez(tmp_path / "points.npz", x=x)
+    edit = ("--workdir", run, "--mode=edit", "--input", tmp_path / "points.npz", "--num_steps=4", "--guidance_scale=1")
+    code, out, err = command(*edit, "--from=2", "--to", "a red point")
+    assert code == 0 and "3 edited from 2 to a red point at strength 1 by UniPC2" in out, err
+    [path] = (run / "edits").iterdir()
+    model = runs.open(run).with_sampler("unipc", order=2, num_steps=4, guidance_scale=1.0)
+    told = {"label": np.array([2], np.int32)}, {"text": model.encode(["a red point"])}
+    expected = editing.edit(model, x, *told)
+    with np.load(path / "results.npz") as arrays:
+        np.testing.assert_allclose(arrays["samples"], expected.edited, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(arrays["reconstruction"], expected.reconstruction, rtol=1e-4, atol=1e-4)
+        assert np.abs(arrays["samples"] - arrays["reconstruction"]).max() > 1e-3 and "labels" not in arrays
+    assert (path / "picture.png").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -160,6 +177,11 @@ def test_a_prompt_to_a_model_without_text(command, tmp_path):
     command("--config", config("spiral"), "--workdir", tmp_path / "run", *POINTS)
     code, _, err = command("--workdir", tmp_path / "run", "--mode=sample", "--prompt", "a")
     assert code == 2 and "--prompt needs a model with one condition of texts; this one is told nothing" in err
+    np.savez(tmp_path / "points.npz", x=np.zeros((3, 2), np.float32))
+    edit = ("--workdir", tmp_path / "run", "--mode=edit", "--input", tmp_path / "points.npz")
+    code, _, err = command(*edit, "--to=1")
+    assert code == 2 and "--to 1 needs a model that is told classes or texts; this one is told nothing" in err
+    assert not (tmp_path / "run" / "edits").exists()
 
 
 def test_evaluated_under_the_conditions_of_real_examples(command, run):

@@ -55,6 +55,51 @@ def test_an_edit_inverts_under_one_and_generates_under_another(x64):
     assert np.all(np.abs(moved[:, 0] - 2.0) < 0.5) and np.all(np.abs(moved[:, 1]) < 0.5)
 
 
+# A schedule, and the error of 200 steps: that of order 2.
+ANY = [COSINE, schedules.Flow(), schedules.VarianceExploding(0.002, 80.0), schedules.LinearBeta()]
+
+
+@pytest.mark.parametrize("schedule", ANY, ids=lambda one: type(one).__name__)
+def test_an_edit_between_gaussians_is_an_affine_map(x64, schedule):
+    """The ODE of N(mean, covariance) is linear: it scales every principal axis like the standard deviation of x_t."""
+    rng, stds = np.random.default_rng(1), np.array([0.1, 0.4, 1.0])
+    axes = [np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(2)]
+    means = rng.normal(size=(2, 3))
+    own, other = (
+        denoisers.gaussian_mixture(schedule, [1.0], [mean], (axis * stds**2 @ axis.T)[None])
+        for mean, axis in zip(means, axes, strict=True)
+    )
+    x = rng.normal(size=(5, 3))
+    for strength in (0.4, 1.0):
+        times = samplers.inversion_times(schedule, 200, strength=strength)
+        up, down = (samplers.unipc(schedule, t, order=2) for t in (times, times[::-1]))
+        latent = samplers.run(None, own, up, jnp.asarray(x))
+        edited = samplers.run(None, other, down, latent)
+        (alpha, alpha_end), (sigma, sigma_end) = schedule.alpha(times[[0, -1]]), schedule.sigma(times[[0, -1]])
+        growth = np.sqrt((alpha_end**2 * stds**2 + sigma_end**2) / (alpha**2 * stds**2 + sigma**2))
+        expected = alpha_end * means[0] + (x - alpha * means[0]) @ (axes[0] * growth @ axes[0].T)
+        np.testing.assert_allclose(latent, expected, atol=1e-3 * max(1, sigma_end))
+        expected = alpha * means[1] + (expected - alpha_end * means[1]) @ (axes[1] / growth @ axes[1].T)
+        np.testing.assert_allclose(edited, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "schedule", [*ANY, schedules.SubVP(), schedules.Discrete.linear(), schedules.Discrete.cosine()]
+)
+def test_times_of_inversion_avoid_both_ends(schedule):
+    for strength in (0.01, 0.5, 1.0):
+        times = samplers.inversion_times(schedule, 20, strength=strength)
+        assert np.all(np.diff(times) > 0) and times[0] >= 0 and times[-1] <= 1
+        assert np.all(schedule.sigma(times) > 0) and np.all(schedule.alpha(times) > 0)
+    whole = samplers.inversion_times(schedule, 20)
+    ratio = schedule.sigma(whole[[0, -1]]) / schedule.alpha(whole[[0, -1]])
+    assert 0.005 < ratio[0] < 0.0115 and 50 < ratio[1] < 60
+    half = samplers.inversion_times(schedule, 20, strength=0.5)
+    np.testing.assert_allclose(half[-1], whole[[0, -1]].mean(), atol=1e-3)
+    steps = getattr(schedule, "num_steps", None)
+    assert steps is None or np.allclose(whole * steps, np.round(whole * steps))
+
+
 def test_sdedit_keeps_more_the_earlier_it_starts():
     keys = jax.random.split(jax.random.key(0), 500)
     guide, noise = jnp.full((500, 2), 0.9), jax.random.normal(jax.random.key(1), (500, 2))
@@ -94,5 +139,10 @@ def test_errors():
         samplers.invert(mixture(COSINE), COSINE, x, [0.9, 0.1])
     with pytest.raises(ValueError, match="pure noise \\(alpha = 0\\): end below t = 1"):
         samplers.invert(mixture(COSINE), COSINE, x, [0.1, 1.0])
+    for strength in (0.0, 1.1, np.nan):
+        with pytest.raises(ValueError, match=r"strength must be in \(0, 1\], got"):
+            samplers.inversion_times(COSINE, 10, strength=strength)
+    with pytest.raises(ValueError, match="num_steps must be >= 1, got 0"):
+        samplers.inversion_times(COSINE, 0)
     with pytest.raises(ValueError, match="sweeps must be >= 1, got 0"):
         samplers.invert(mixture(COSINE), COSINE, x, [0.1, 0.9], sweeps=0)

@@ -101,6 +101,12 @@ SCHEDULES = [
         schedules.Learned,
         preserving(sigmoid(learned_at_first(8.0, -3.0, 9))),
     ),
+    (
+        "shifted_for_resolution",
+        {"base": "flow", "side": 96, "reference_side": 32},
+        schedules.Shifted,
+        (1 - SD3_TIME, SD3_TIME),
+    ),
 ]
 
 
@@ -109,6 +115,22 @@ def test_schedule(name, options, kind, expected):
     schedule = build.schedule(chosen("schedule", name, options))
     assert type(schedule) is kind
     np.testing.assert_allclose([schedule.alpha(np.float64(T)), schedule.sigma(np.float64(T))], expected, rtol=1e-9)
+
+
+NOISES = [("normal", {}, processes.NormalNoise()), ("pfgmpp", {"dim": 64.0}, processes.PoissonFlowNoise(64.0))]
+
+
+@pytest.mark.parametrize(("name", "options", "expected"), NOISES)
+def test_noise(name, options, expected):
+    assert build.noise(chosen("noise", name, options)) == expected
+
+
+def test_samplers_that_add_noise_are_refused_where_it_is_not_normal():
+    config = chosen("noise", "pfgmpp", {"dim": 64.0}, sampler="ddpm")
+    with pytest.raises(ValueError, match="sampler 'ddpm' adds normal noise, and noise = 'pfgmpp' can only be sampled"):
+        build.sampler_table(config, build.schedule(config), processes.V())
+    config = chosen("noise", "pfgmpp", {"dim": 64.0}, sampler="ddim")
+    assert not build.sampler_table(config, build.schedule(config), processes.V()).is_stochastic
 
 
 ALPHA, SIGMA = math.cos(math.pi / 2 * T), math.sin(math.pi / 2 * T)  # the default schedule's
@@ -186,12 +208,19 @@ STRATA = np.array([statistics.NormalDist().inv_cdf(u) for u in (np.arange(64) + 
 TIME_DENSITIES = [
     ("uniform", {"low": 0.1, "high": 0.6}, time_sampling.Uniform, 0.1 + 0.5 * U),
     ("discrete_uniform", {"num_steps": 7}, time_sampling.DiscreteUniform, (np.floor(7 * U) + 1) / 7),
+    ("fixed", {"t": 0.75}, time_sampling.Fixed, np.full(64, 0.75)),
     ("logit_normal", {"mean": 0.4, "std": 0.6}, time_sampling.LogitNormal, sigmoid(0.4 + 0.6 * NORMAL)),
     (
         "log_normal_sigma",
         {"mean": -0.5, "std": 0.8},
         time_sampling.LogNormalSigma,
         2 / np.pi * np.arctan(np.exp(-0.5 + 0.8 * NORMAL)),
+    ),
+    (
+        "loss_second_moment",
+        {"num_steps": 7, "history_length": 3, "uniform_share": 0.1},
+        processes.importance_sampling.LossSecondMoment,
+        (np.floor(7 * U) + 1) / 7,  # before there are losses
     ),
 ]
 
@@ -214,6 +243,29 @@ def test_stratified():
     assert np.any(np.diff(independent.sample(KEYS, schedules.Cosine())) < 0)
 
 
+def test_options_of_times_that_follow_the_losses():
+    """Shares 0.9 m / sum(m) + 0.1 / 2 of the roots of the second moments m of the latest three losses."""
+    options = {"num_steps": 2, "history_length": 3, "uniform_share": 0.1}
+    density = build.time_density(chosen("loss.time_density", "loss_second_moment", options))
+    history, t = density.init_history(), jnp.asarray([0.5, 1, 0.5, 1, 0.5, 1])
+    assert history.losses.shape == (2, 3)
+    density = density.with_history(density.with_history(history).updated(t, jnp.asarray([3.0, 1, 3, 1, 3, 1])))
+    np.testing.assert_allclose(density.probabilities(), [0.9 * 0.75 + 0.05, 0.9 * 0.25 + 0.05], rtol=1e-5)
+    with pytest.raises(
+        ValueError, match=r"loss.stratified is for densities that stay as they are, and 'loss_second_mo"
+    ):
+        build.time_density(chosen("loss.time_density", "loss_second_moment", {}, loss__stratified=True))
+
+
+def test_a_chain_has_the_length_of_the_schedule():
+    settings = {"schedule": "discrete_cosine", "schedule.num_steps": 40, "loss": "hybrid"}
+    for density in ("discrete_uniform", "loss_second_moment"):
+        config = changed(settings | {"loss.time_density": density})
+        assert config.loss.num_steps == config.loss.time_density.num_steps == 40
+    assert changed(settings | {"loss.num_steps": 8}).loss.num_steps == 8
+    assert changed({"loss": "hybrid"}).loss.num_steps == 1000
+
+
 # Name, schedule, value at T.
 TIME_INPUTS = [
     ("index", "discrete_linear", round(1000 * T) - 1),
@@ -234,6 +286,7 @@ def test_time_input(name, schedule, expected):
     ("path", "cases"),
     [
         ("schedule", SCHEDULES),
+        ("noise", NOISES),
         ("parameterization", PARAMETERIZATIONS),
         ("loss.weighting", WEIGHTINGS),
         ("loss.time_density", TIME_DENSITIES),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax import build, build_conditions, build_data, data, evaluation, networks
+from diffax import build, build_conditions, build_data, data, denoisers, evaluation, networks, schedules
 from diffax.conditions import Classes, Vector
 from tests.settings.changed import assert_complete, changed, chosen
 
@@ -127,6 +127,9 @@ class Probe:
     def examples(self, num):
         return np.random.default_rng(1).normal(size=(num or 500, 2)).astype(np.float32)
 
+    def denoiser(self, condition):
+        return denoisers.gaussian_mixture(self.schedule, [1.0], [[0.0, 0.0]], [1.0])
+
     train_examples = examples
     train = held_out = data.dataset.Dataset(name="points", examples=np.eye(2, dtype=np.float32))
     model = types.SimpleNamespace(labels=lambda num: None)
@@ -144,6 +147,10 @@ class Probe:
     def loss_and_grad_norm(self, batch, log_snr):
         return log_snr.mean(), 2.0
 
+    def likelihoods(self, examples, rows, *, ways):
+        self.asked.append(rows)
+        return {way: np.array([1.0, 3.0]) for way in ways}
+
 
 # Name, options, the names that it yields, what it asks for.
 EVALUATORS = [
@@ -155,12 +162,14 @@ EVALUATORS = [
         ["loss_log_snr_-2", "grad_norm_log_snr_-2", "loss_log_snr_2", "grad_norm_log_snr_2"],
         11,
     ),
+    ("bits_per_dim", {"num_examples": 12}, ["nats_per_dim", "nats_per_dim_standard_error"], 12),
     (
         "sample_metrics",
         {"num_samples": 60, "metrics": ("energy",), "features": "tests.tiny:doubled", "reference": "held_out"},
         ["energy/doubled@60"],
         60,
     ),
+    ("straightness", {"num_samples": 9, "num_steps": 4}, ["straightness"], 9),
 ]
 
 
@@ -171,6 +180,9 @@ def test_evaluator(name, options, yielded, asked):
     config = changed(overrides | {f"evaluators.mine.{key}": value for key, value in options.items()})
     [(every, evaluator)] = build.evaluators(config).values()
     probe = Probe()
+    if name == "straightness":
+        probe.schedule, probe.sample_shape = schedules.Flow(), (2,)
+        probe.model = types.SimpleNamespace(labels=probe.asked.append)
     values = dict(evaluator(5, probe, probe))
     assert every == 13 and list(values) == yielded and probe.asked == [asked]
     if name == "loss_by_log_snr":  # each bin is asked about around its centre

@@ -9,9 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from diffax import build, build_data, build_training, data, training
+from diffax import build, build_data, build_training, data, losses, training
 from diffax.conditions import Classes, Vector
 from diffax.runs import DataDescription, Model
+from tests import tiny
 from tests.settings.changed import assert_complete, changed, chosen
 
 # Name, options, fractions of the peak at steps 0, 30 and 60 of 60 after 10 steps of warm-up.
@@ -174,6 +175,73 @@ def images():
     )
 
 
+# Name, options, whether the network has a variance, and the loss by its function.
+LOSSES = [
+    ("denoising", {}, losses.denoising),
+    ("hybrid", {"bound_weight": 0.5, "decoder": "gaussian", "num_steps": 20}, losses.hybrid),
+    ("variational_bound", {"variance": "small", "decoder": "gaussian", "num_steps": 20}, losses.variational_bound),
+    ("variational_bound", {"decoder": "gaussian", "num_steps": 30}, losses.variational_bound),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "function"), LOSSES)
+def test_loss(name, options, function):
+    """The loss of a batch is that function of the network's raw output, with these options."""
+    config = changed({"loss": name, "schedule": "flow"} | {f"loss.{key}": value for key, value in options.items()})
+    learns = build_training.learns_variance(config)
+    assert learns == (name != "denoising" and options.get("variance") != "small")
+    config = points(config)
+    model = Model.build(config, DataDescription("two_moons", (2,)))
+    assert model.output_shape == ((4,) if learns else (2,))
+    batch, t = {"x": jnp.asarray(np.random.default_rng(0).normal(size=(6, 2)), jnp.float32)}, jnp.linspace(0.1, 1, 6)
+    params, keys = jax.jit(model.init_params)(jax.random.key(1)), jax.random.split(jax.random.key(0), 6)
+    found = jax.jit(model.loss)(params, model.hyperparameters, batch, keys, t)
+
+    @jax.jit
+    def expected(keys, t):
+        def predict(x_t, t, *, key):
+            return model.network(params, x_t, model.time_input(model.schedule, t), None, key=key)
+
+        arguments = (keys, predict, model.schedule, model.parameterization, batch["x"])
+        hyperparameters = model.hyperparameters
+        densities = {"weighting": hyperparameters.weighting, "time_density": hyperparameters.time_density}
+        return function(*arguments, t=t, **densities, **options)
+
+    loss_keys = jax.vmap(lambda key: jax.random.split(key, 2)[0])(keys)
+    np.testing.assert_allclose(found, expected(loss_keys, t), rtol=1e-5)
+
+
+REFUSED_LOSSES = [
+    (
+        {"loss": "hybrid"},
+        {},
+        "loss.decoder = 'discretized' is for images of discrete levels, and these data are points",
+    ),
+    ({"loss": "hybrid", "model": "tests.tiny:Network"}, {"num_levels": 17}, "has 2 for 2: use a network with out_chan"),
+    ({"loss": "hybrid", "data.dequantize": True}, {"num_levels": 17}, "these data are points or dequantised"),
+    (
+        {"loss": "variational_bound", "loss.stable_targets": True},
+        {"num_levels": 17},
+        "loss.stable_targets is for losses with a regression target, and 'variational_bound' has none",
+    ),
+    ({"sampler": "ancestral"}, {}, "sampler 'ancestral' needs a network with learned variance"),
+    ({"model": "tests.settings.test_training:Twice"}, {}, "loss 'denoising' trains no variance, and this network has"),
+]
+
+
+class Twice(tiny.Network):
+    """A network with twice the channels."""
+
+    def __call__(self, params, x, time_input, condition=None, *, key=None):
+        return jnp.concatenate([x, x], axis=-1)
+
+
+@pytest.mark.parametrize(("overrides", "described", "message"), REFUSED_LOSSES)
+def test_losses_that_do_not_go_with_data_or_network(overrides, described, message):
+    with pytest.raises(ValueError, match=message):
+        Model.build(changed({"model": "mlp"} | overrides), DataDescription("two_moons", (2,), **described))
+
+
 AUGMENTATIONS = [("none", {}), ("flip", {}), ("geometric", {"probability": 0.5})]
 
 
@@ -220,7 +288,13 @@ def test_clipping_is_by_the_global_norm():
 
 @pytest.mark.parametrize(
     ("path", "cases"),
-    [("optimizer.decay", DECAYS), ("ema", AVERAGES), ("optimizer", OPTIMIZERS), ("data.augment", AUGMENTATIONS)],
+    [
+        ("optimizer.decay", DECAYS),
+        ("ema", AVERAGES),
+        ("optimizer", OPTIMIZERS),
+        ("data.augment", AUGMENTATIONS),
+        ("loss", LOSSES),
+    ],
 )
 def test_every_name_and_option_is_here(path, cases):
     assert_complete(path, [case[:2] for case in cases])
@@ -232,7 +306,11 @@ def test_every_name_and_option_is_here(path, cases):
         ({}, "schedule 'learned' needs a loss that does not depend on the schedule .* got Velocity"),
         (
             {"loss.weighting": "sigmoid", "loss.time_density": "log_normal_sigma"},
-            "schedule 'learned' has no influence on noise levels that loss.time_density = 'log_normal_sigma' draws",
+            "needs training times that follow neither noise levels nor losses: .* got LogNormalSigma",
+        ),
+        (
+            {"loss.weighting": "variational", "loss.time_density": "loss_second_moment"},
+            "needs training times that follow neither noise levels nor losses: .* got LossSecondMoment",
         ),
     ],
 )

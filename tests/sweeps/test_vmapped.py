@@ -13,6 +13,7 @@ import pytest
 
 from diffax import config as settings
 from diffax import resolve, runs, sweeps
+from diffax.runs import reports
 from diffax.runs.errors import Preempted
 from diffax.sweeps import directory, points, programs, sequential, shared_step, vmapped
 from diffax.sweeps.directory import State
@@ -71,12 +72,15 @@ def alone(made, tmp_path_factory):
 def test_the_losses_of_fifty_steps_are_those_of_runs_alone(made, alone, tmp_path, monkeypatch):
     """By jax.vmap, as on accelerators. A point that diverges beside them fails, and leaves the others as they are."""
     monkeypatch.setattr(shared_step, "in_turn", lambda: False)
+    reported: list[str] = []
+    monkeypatch.setattr(reports, "after_training", lambda workdir, model: reported.append(workdir.name))
     config = resolve.resolve(resolve.override(made[1].config, [("optimizer.learning_rate", "1e38")]))
     vmapped.run(tmp_path, [made[0], points.Point("diverging", None, (), config), *made[1:]])
     status = directory.status(tmp_path, "diverging")
     assert status.state is State.FAILED and re.search("(loss|grad_norm) is (nan|inf) at step", status.message)
     assert all(directory.status(tmp_path, point.name).state is State.FINISHED for point in made)
     assert len(lines(tmp_path / made[0].name)) == 52
+    assert reported == [point.name for point in made]
     assert_same_runs(tmp_path, alone, [point.name for point in made])
 
 

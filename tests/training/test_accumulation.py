@@ -78,17 +78,15 @@ def test_parts_take_the_memory_of_a_part_and_their_batch_from_the_device():
 def test_every_device_has_a_share_of_every_part():
     """Example i is on device i // 4 of two: each part of four has one example of each."""
     seen = []
-    accumulation.value_and_grad(
-        jax.value_and_grad(
-            lambda params, x: (
-                jax.debug.callback(lambda part: seen.append(part.tolist()), x, ordered=True) or params * x.sum()
-            )
-        ),
-        jnp.ones(()),
-        (jnp.arange(8.0),),
-        4,
-    )
+
+    def of_part(params, x):
+        jax.debug.callback(lambda part: seen.append(part.tolist()), x, ordered=True)
+        return jax.value_and_grad(lambda params: params * x.mean())(params), 2 * x
+
+    (value, slope), each = accumulation.in_parts(of_part, jnp.ones(()), (jnp.arange(8.0),), 4)
     assert seen == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    assert float(value) == float(slope) == 3.5
+    np.testing.assert_array_equal(each, 2 * np.arange(8))
 
 
 @pytest.mark.parametrize("num_parts", [0, 3])

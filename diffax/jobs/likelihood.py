@@ -1,0 +1,89 @@
+"""--mode likelihood: bits per dimension of a run on held-out data, by the probability-flow ODE and by the bound."""
+
+import argparse
+import pathlib
+
+from ml_collections import ConfigDict
+
+from diffax import build_data, devices, distributed
+from diffax.jobs.sample import check_at_least_one
+from diffax.reporting import progress
+from diffax.reporting.progress import Progress
+from diffax.runs import directory as run_directory
+from diffax.runs import likelihood, likelihood_results, trained
+from diffax.runs.errors import UserError, for_people
+
+FOLDER = "likelihoods"
+
+
+def flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this mode."""
+    parser.add_argument(
+        "--ways", type=_names, default=list(likelihood.WAYS), metavar="WAYS", help="ode,bound (default) or one of them"
+    )
+    parser.add_argument(
+        "--against", type=_names, default=[], metavar="SETS", help="out-of-distribution examples beside: noise,shifted"
+    )
+    parser.add_argument("--ema", metavar="NAME", help="which average of config.ema, by its name or index")
+    parser.add_argument("--seed", type=int, default=0, help="of the examples and of all noise (default 0)")
+    parser.add_argument("--batch_size", type=int, default=64, help="examples at once (default 64)")
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> pathlib.Path:
+    """Measures likelihoods by config.likelihood; returns their directory, likelihoods/NAME of the run.
+
+    It holds results.json, the means with their standard errors, over all examples and by class, and examples.npz, the
+    values of every example: `row` and `label` of the data, and those of runs.likelihood. Of --against each set has
+    values under names of its own (noise_ode), and its AUROC: how well the likelihood tells it from the data.
+
+    Raises:
+      UserError: no checkpoint, settings that do not fit, or a model with guidance, thresholding or epsilon scaling.
+    """
+    check_at_least_one(args, "batch_size")
+    _check(args)
+    run_directory.check_same_run(workdir, config, ("train.num_steps",))
+    model, first = trained.open_with(workdir, config), distributed.is_first()
+    with for_people():
+        how = likelihood.of(model.model)
+        splits = build_data.splits(config, report=progress.downloads())
+        examples = splits[config.likelihood.split == "held_out"]
+        changes = {name: likelihood.change(name, examples, args.seed) for name in args.against}
+    rows = likelihood.random_rows(len(examples), config.likelihood.num_examples, args.seed)
+    measured, done = {}, 0
+    with Progress(len(rows) * (1 + len(changes)), description="likelihood", unit="examples", enabled=first) as bar:
+        for name, changed in {likelihood_results.DATA: None, **changes}.items():
+            measured[name] = model.likelihoods(
+                examples,
+                rows,
+                ways=args.ways,
+                average=args.ema,
+                changed=changed,
+                seed=args.seed,
+                batch_size=args.batch_size,
+                report=lambda count, before=done: bar.update(before + count),
+            )
+            done += len(rows)
+    labels = None if examples.num_classes is None else examples.batch(rows)["label"]
+    results = likelihood_results.summarized(how, examples, labels, measured)
+    results["run"] = {"step": model.step, "average": model.average_name(args.ema), "seed": args.seed}
+    results["environment"] = devices.describe()
+    directory = workdir / FOLDER / likelihood_results.name(results)
+    if first:
+        likelihood_results.write(directory, results, rows, labels, measured)
+        print(likelihood_results.text(results), flush=True)
+        print(f"written to {directory}", flush=True)
+    return directory
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises UserError for values of the flags that do not exist."""
+    for name, known in (("ways", likelihood.WAYS), ("against", likelihood.OTHERS)):
+        unknown = [one for one in getattr(args, name) if one not in known]
+        if unknown or (name == "ways" and not args.ways):
+            raise UserError(f"--{name} must be of {', '.join(known)}, got {', '.join(unknown) or 'none'}")
+    if args.seed < 0:
+        raise UserError(f"--seed must be >= 0, got {args.seed}")

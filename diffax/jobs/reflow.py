@@ -1,0 +1,84 @@
+"""--mode reflow: makes pairs of noise and sample of a trained model by its ODE, the data of reflow and distillation."""
+
+import argparse
+import pathlib
+
+from ml_collections import ConfigDict
+
+from diffax import build_data, distributed
+from diffax.conditions import Classes
+from diffax.data import pairs
+from diffax.jobs.sample import check_at_least_one
+from diffax.reporting.progress import Progress, downloads
+from diffax.runs import asked, sample_sets, trained
+from diffax.runs import directory as run_directory
+from diffax.runs.errors import UserError, for_people
+from diffax.runs.trained import Trained
+
+
+def flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this mode."""
+    parser.add_argument("--num_samples", type=int, default=10_000, help="how many pairs (default 10000)")
+    parser.add_argument("--batch_size", type=int, default=256, help="how many at once (default 256)")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    policies = (sample_sets.EQUAL, sample_sets.DRAWN)
+    parser.add_argument("--labels", choices=policies, help="each class in turn (equal, the default), or at random")
+    parser.add_argument("--ema", metavar="NAME", help="which average of config.ema, by its name or index")
+    parser.add_argument("--sampler", metavar="NAME", help="short for --config.sampler.name, a deterministic one")
+    parser.add_argument("--num_steps", type=int, help="short for --config.sampler.num_steps")
+    parser.add_argument("--guidance_scale", type=float, help="of classifier-free guidance; 1 for none")
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> pathlib.Path:
+    """Makes pairs by config.sampler with an average of the parameters; returns the directory of the set of pairs.
+
+    The set, pairs/NAME of the run, holds shards of `samples` and `noise`, float32, and `labels` if the model is
+    class-conditional; the data source `pairs` reads it. Pairs that are there already are not made again. A model with
+    other conditions than classes gets those of random training examples, which are kept in the set. For all others no
+    training data are read.
+
+    Raises:
+      UserError: no checkpoint, another run's config, a sampler that adds noise, or an average that does not exist.
+    """
+    check_at_least_one(args, "num_samples", "batch_size")
+    if args.seed < 0:
+        raise UserError(f"--seed must be >= 0, got {args.seed}")
+    run_directory.check_same_run(workdir, config, ("train.num_steps",))
+    model, first = trained.open_with(workdir, config), distributed.is_first()
+    model = model.with_sampler(args.sampler, num_steps=args.num_steps, guidance_scale=args.guidance_scale)
+    if model.config.noise.name != "normal":
+        raise UserError(f"--mode reflow pairs normal noise, and this model has noise {model.config.noise.name!r}")
+    with Progress(args.num_samples, description="reflow", unit="pairs", enabled=first) as progress:
+        path = sample_sets.fill(
+            model,
+            workdir / pairs.FOLDER,
+            args.num_samples,
+            seed=args.seed,
+            labels=args.labels or sample_sets.EQUAL,
+            batch_size=args.batch_size,
+            average=args.ema,
+            wanted=_conditions(model, args),
+            with_noise=True,
+            report=progress.update,
+        )
+    if first:
+        table = model.model.sampler_table()
+        print(f"{args.num_samples} pairs of step {model.step} by {table.name}, {table.num_evaluations} evaluations:")
+        print(f"  {path}\ntrain on them by --config.data.name=pairs --config.data.path={path}", flush=True)
+    return path
+
+
+def _conditions(model: Trained, args: argparse.Namespace) -> asked.Asked | None:
+    """The conditions of random training examples; None for a model that is told classes at most."""
+    kinds, class_condition = model.network.conditions, model.model.class_condition
+    told = [name for name in kinds if name in model.config.conditions]
+    if all(isinstance(kinds[name], Classes) for name in told):
+        return None
+    other = [name for name in told if isinstance(kinds[name], Classes) and name != class_condition]
+    if other:
+        raise UserError(
+            f"--mode reflow keeps labels, vectors and tokens, and the condition {other[0]} is another class"
+        )
+    with for_people():
+        examples = build_data.dataset(model.config, "train", report=downloads())
+    return asked.of_examples(model.model, examples, args.num_samples, seed=args.seed)

@@ -1,0 +1,99 @@
+"""What all losses share: their signature, and the noisy data that they are evaluated at."""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax
+from jaxtyping import Float
+
+from diffax import arrays, processes
+from diffax.losses.weighting import Weighting
+from diffax.processes.time_sampling import TimeDensity
+from diffax.typing import Keys, Schedule
+
+Sample = Float[jax.Array, "batch *dims"]
+PerSample = Float[jax.Array, " batch"]
+
+
+@runtime_checkable
+class Predict(Protocol):
+    """A network as a loss calls it: the raw output at x_t. key has one PRNG key per sample, for dropout.
+
+    The raw output of a network with a learned variance has twice the channels of x_t.
+    """
+
+    def __call__(self, x_t: Sample, t: PerSample, /, *, key: Keys) -> Float[jax.Array, "batch ..."]: ...
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """A training loss of each sample, (batch,). Keyword arguments that a loss has beside these are its options.
+
+    A loss with a regression target also takes `teacher`: a denoiser whose prediction at x_t is the target, instead of
+    the (x_0, eps) that x_t was made of. One that can be trained on pairs takes `eps`, their noise. One that depends
+    on the levels of discrete data takes `num_levels`. One that holds for other noise than normal takes `noise`, its
+    law.
+
+    keys: (batch,) typed keys: all that is random of sample i depends on keys[i] alone, and on i and the batch size
+      where the time density is stratified.
+    predict: (x_t, t) to the raw output; denoisers.raw_network makes one from a network.
+    x_0: the data, (batch, *dims).
+    weighting: the loss weighting, see losses.weighting.
+    time_density: the distribution of training times, see processes.time_sampling.
+    t: times (batch,) to use instead of drawing them.
+    """
+
+    def __call__(
+        self,
+        keys: Keys,
+        predict: Predict,
+        schedule: Schedule,
+        parameterization: processes.Parameterization,
+        x_0: Sample,
+        *,
+        weighting: Weighting,
+        time_density: TimeDensity,
+        t: PerSample | None = None,
+    ) -> PerSample: ...
+
+
+class Noised(NamedTuple):
+    """Data at training times: x_t = alpha_t x_0 + sigma_t eps, and the keys of what the network draws.
+
+    All numbers are float32, or float64 where x_0 is.
+    """
+
+    x_0: Sample
+    eps: Sample
+    t: PerSample
+    x_t: Sample
+    network_keys: Keys
+
+
+def noised(
+    keys: Keys,
+    schedule: Schedule,
+    x_0: Sample,
+    time_density: TimeDensity,
+    *,
+    noise: processes.Noise = processes.NORMAL,
+    eps: Sample | None = None,
+    t: PerSample | None = None,
+) -> Noised:
+    """Draws times and noise for data, or takes those that are given.
+
+    Raises:
+      TypeError: an x_0 of integers, legacy keys (jax.random.PRNGKey).
+      ValueError: keys not one per sample.
+    """
+    arrays.check_keys(keys, x_0.shape[:1])
+    x_0 = arrays.at_least_float32(x_0)
+    _, noise_keys, network_keys = arrays.split_keys(keys, 3)
+    t = (draw_times(keys, schedule, time_density) if t is None else t).astype(x_0.dtype)
+    eps = noise.sample(noise_keys, x_0) if eps is None else eps.astype(x_0.dtype)
+    return Noised(x_0, eps, t, processes.diffuse(schedule, x_0, eps, t), network_keys)
+
+
+def draw_times(keys: Keys, schedule: Schedule, time_density: TimeDensity) -> PerSample:
+    """The training times (batch,) that a loss draws with the keys of a whole batch."""
+    time_keys, _, _ = arrays.split_keys(keys, 3)
+    return time_density.sample(time_keys, schedule)

@@ -1,0 +1,232 @@
+"""Likelihoods of data under a trained model, as config.likelihood says: the probability-flow ODE and the bound."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from diffax import arrays, build_likelihood, likelihood, sharding, streams
+from diffax.data import conditioned
+from diffax.data.examples import Examples
+from diffax.denoisers import time_inputs
+from diffax.likelihood import variational_bound
+from diffax.likelihood.dequantization import Bins
+from diffax.likelihood.probability_flow import Dequantize, DrawProbes
+from diffax.runs.model import Model
+
+# By the ODE and by the variational bound.
+WAYS = ("ode", "bound")
+# Examples that are not of the data, to be told from them: see `change`.
+OTHERS = ("noise", "shifted")
+Values = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Likelihood:
+    """How likelihoods under a model are computed. Examples are those of its data: bytes of levels, or points.
+
+    bins: of the levels; None for points.
+    dequantize: None for points.
+    times, variance: of the chain of the variational bound.
+    is_dequantized: whether the model was trained on uniformly dequantized data, which the bound is then computed of.
+    """
+
+    model: Model
+    bins: Bins | None
+    dequantize: Dequantize | None
+    draw_probes: DrawProbes
+    times: np.ndarray
+    variance: Any
+    is_dequantized: bool
+
+    @classmethod
+    def of(cls, model: Model) -> "Likelihood":
+        """As config.likelihood of the model says.
+
+        Raises:
+          ValueError: a model with guidance, thresholding or epsilon scaling; settings that do not fit.
+        """
+        config, num_levels = model.config, model.data.num_levels
+        build_likelihood.check_likelihood(config)
+        is_learned = model.output_shape[-1] == 2 * model.data.sample_shape[-1]
+        is_dequantized = config.data.dequantize and num_levels is not None
+        # With the small variance the bound of a density stays a constant above it, however many steps there are.
+        fixed = "large" if num_levels is None or is_dequantized else "small"
+        variance = config.likelihood.variance or ("learned" if is_learned else fixed)
+        if variance == "learned" and not is_learned:
+            raise ValueError("likelihood.variance = 'learned' needs a model with a learned variance: use small or large")
+        bins = None if num_levels is None else (Bins.filling if is_dequantized else Bins.of_levels)(num_levels)
+        return cls(
+            model=model,
+            bins=bins,
+            dequantize=None if bins is None else build_likelihood.dequantize(config),
+            draw_probes=build_likelihood.draw_probes(config),
+            times=build_likelihood.bound_times(config, model.schedule),
+            variance=variance,
+            is_dequantized=is_dequantized,
+        )
+
+    @property
+    def unit(self) -> str:
+        """bits of discrete data, nats of points; per dimension."""
+        return "nats" if self.bins is None else "bits"
+
+    def per_dim(self, nats: np.ndarray) -> np.ndarray:
+        """Negative log-likelihoods in `unit` per dimension, of log-likelihoods in nats."""
+        num_dims = int(np.prod(self.model.data.sample_shape))
+        return -nats / num_dims if self.bins is None else np.asarray(likelihood.bits_per_dim(nats, num_dims))
+
+    def measure(
+        self,
+        params: Any,
+        mesh: Mesh,
+        examples: Examples,
+        rows: np.ndarray,
+        *,
+        ways: Sequence[str] = WAYS,
+        changed: Callable[[np.ndarray], np.ndarray] | None = None,
+        seed: int = 0,
+        batch_size: int = 64,
+        report: Callable[[int], Any] = lambda done: None,
+    ) -> Values:
+        """Per example, (len(rows),): negative log-likelihoods per dimension by each way, and their errors.
+
+        ode, ode_probe_error, num_evaluations; bound, bound_draw_error, and its parts prior, kl and decoder. A model with
+        conditions gives the likelihood under those of the example. The noise of an example is a function of (seed, its
+        row) alone. Of several processes all have to call it.
+
+        Args:
+          rows: the numbers of the examples.
+          changed: what is done to the examples first, (rows, *shape) to the same.
+          report: is called with the number of examples done.
+
+        Raises:
+          FloatingPointError: a likelihood that is not finite, naming the example.
+        """
+        size, parts = -(-min(batch_size, len(rows)) // mesh.size) * mesh.size, []
+        split = sharding.batch_sharding(mesh)
+        for first in range(0, len(rows), size):
+            # The last batch is filled up, so that it compiles nothing anew.
+            index = np.resize(rows[first : first + size], size)
+            batch = examples.batch(index)
+            batch = batch if changed is None else batch | {"x": changed(batch["x"])}
+            placed = sharding.from_copies(split, self._inputs(batch) | {"index": index.astype(np.int32)})
+            found: Values = {}
+            for way in ways:
+                values = self._compiled(way)(params, placed, seed)
+                found |= {name: sharding.to_host(value) for name, value in values.items()}
+            count = min(size, len(rows) - first)
+            parts.append({name: value[:count] for name, value in found.items()})
+            _check_finite(parts[-1], rows[first : first + count], ways)
+            report(first + count)
+        return self._units({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+    def _inputs(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Data in the network's range and the values of the model's conditions."""
+        x = np.asarray(batch["x"])
+        names = [name for name in self.model.network.conditions if name in batch]
+        condition = {name: conditioned.first(batch[name]) for name in names}
+        x = np.asarray(x, np.float32) if self.bins is None else self.bins.centres(x)
+        return {"x": np.asarray(x, np.float32), "condition": condition}
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019, one or two ways, for as long as the model
+    def _compiled(self, way: str) -> Callable[..., dict[str, jax.Array]]:
+        return jax.jit({"ode": self._ode, "bound": self._bound}[way])
+
+    def _ode(self, params: Any, inputs: dict[str, Any], seed: jax.Array) -> dict[str, jax.Array]:
+        tolerance, model = self.model.config.likelihood.tolerance, self.model
+        if model.time_input is time_inputs.index:  # which jumps between the steps
+            model = dataclasses.replace(model, time_input=time_inputs.fractional_index)
+        result = likelihood.log_likelihood(
+            _keys(seed, inputs["index"], 0),
+            model.denoiser(params, inputs["condition"] or None),
+            model.schedule,
+            inputs["x"],
+            bins=self.bins,
+            dequantize=self.dequantize,
+            draw_probes=self.draw_probes,
+            rtol=tolerance,
+            atol=tolerance,
+        )
+        names = ("ode", "ode_probe_error", "num_evaluations")
+        return dict(zip(names, (-result.nats, result.standard_error, result.num_evaluations), strict=True))
+
+    def _bound(self, params: Any, inputs: dict[str, Any], seed: jax.Array) -> dict[str, jax.Array]:
+        x, offset, num_levels = inputs["x"], jnp.zeros(()), self.model.data.num_levels
+        if self.is_dequantized:
+            assert self.bins is not None
+            noise = likelihood.dequantization.uniform(_keys(seed, inputs["index"], 2), self.model.schedule, x, self.bins)
+            x, offset, num_levels = noise.x, noise.correction, None
+        result = variational_bound.bound(
+            _keys(seed, inputs["index"], 1),
+            self.model.denoiser(params, inputs["condition"] or None),
+            self.model.schedule,
+            x,
+            times=self.times,
+            variance=self.variance,
+            num_levels=num_levels,
+            num_draws=self.model.config.likelihood.num_draws or None,
+        )
+        parts = {"prior": result.prior, "kl": result.kl, "decoder": result.decoder - offset}
+        return {"bound": result.total - offset, "bound_draw_error": result.standard_error} | parts
+
+    def _units(self, values: Values) -> Values:
+        """The values per dimension; numbers of evaluations as they are."""
+        return {
+            name: value if name == "num_evaluations" else self.per_dim(-value.astype(np.float64))
+            for name, value in values.items()
+        }
+
+
+@functools.lru_cache(maxsize=4)
+def of(model: Model) -> Likelihood:
+    """The Likelihood of a model, whose compiled programs are kept; see Likelihood.of."""
+    return Likelihood.of(model)
+
+
+def random_rows(num_examples: int, most: int, seed: int = 0) -> np.ndarray:
+    """The numbers of at most `most` random examples of num_examples, in order: all where there are not more."""
+    return np.sort(np.random.default_rng(seed).permutation(num_examples)[:most])
+
+
+def change(name: str, examples: Examples, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """What makes examples out of distribution, from examples (rows, *shape).
+
+    noise: every number uniform, over the levels of images or the range of 10,000 points. shifted: images moved by half
+    their height and width, what leaves on one side entering on the other: the same pixels in other shapes.
+
+    Raises:
+      ValueError: shifted points, or an unknown name.
+    """
+    if name == "shifted" and examples.num_levels is not None:
+        return lambda x: np.roll(x, (x.shape[1] // 2, x.shape[2] // 2), axis=(1, 2))
+    if name != "noise":
+        raise ValueError(f"--against {name} is for images, and {examples.name} has points")
+    rng = np.random.default_rng(seed)
+    if examples.num_levels is not None:
+        num_levels = examples.num_levels
+        return lambda x: rng.integers(0, num_levels, x.shape, np.uint8)
+    points = examples.batch(np.arange(min(len(examples), 10_000)))["x"]
+    low, high = points.min(0), points.max(0)
+    return lambda x: rng.uniform(low, high, x.shape).astype(np.float32)
+
+
+def _keys(seed: jax.Array, index: jax.Array, use: int) -> jax.Array:
+    """Keys of examples by their numbers, for one use of several."""
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), streams.LIKELIHOOD), use)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
+
+
+def _check_finite(values: Values, rows: np.ndarray, ways: Sequence[str]) -> None:
+    for way in ways:
+        finite = np.isfinite(values[way])
+        if not finite.all():
+            raise FloatingPointError(
+                f"{int((~finite).sum())} of {len(rows)} likelihoods ({way}) are not finite, the first is that of example "
+                f"{rows[int(np.argmin(finite))]}: the parameters diverge, or likelihood.tolerance is too small"
+            )
