@@ -6,9 +6,11 @@ The variance-exploding SDE with denoising score matching of weight sigma^2 (nois
 Fourier features of log sigma, Adam with warm-up, clipping and EMA of 0.999, and 1,000 steps of reverse diffusion,
 which is ddpm with the large variance. sigma reaches from 0.02 to 10, the largest distance between two digits
 (arXiv:2006.09011, technique 1). It is the recipe of configs/cifar_ncsnpp_ve.py except for that, the sizes of network
-and batch, the number of steps, dropout, the warm-up and the learning rate, which is higher for so few steps.
+and batch, the number of steps, dropout, the norm of clipping, Adam's eps, the warm-up and the learning rate, which is
+higher for so few steps.
 
-Cost: 2,800 steps of 32 images. Score: SCORE
+Cost: 2,800 steps of 32 images. Score: pixel Frechet distance to all digits of 500 samples with 250 steps 0.69; of
+2,000 samples by Heun's method with 35 evaluations 12.5.
 """
 
 from ml_collections import ConfigDict

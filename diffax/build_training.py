@@ -13,7 +13,7 @@ from diffax import build_conditions, choices, denoisers, losses, sharding, train
 from diffax.choices import Slot
 from diffax.data.dataset import in_memory
 from diffax.data.examples import Examples
-from diffax.processes import time_sampling
+from diffax.processes import importance_sampling, time_sampling
 from diffax.typing import Network
 
 LOSSES: dict[str, losses.Loss] = {
@@ -159,21 +159,21 @@ def check_learning_rate(config: ConfigDict) -> None:
         raise ValueError(f"optimizer.learning_rate must be > 0, got {config.optimizer.learning_rate}")
 
 
-def check_learned(hyperparameters: training.Hyperparameters) -> None:
+def check_learned(config: ConfigDict, hyperparameters: training.Hyperparameters) -> None:
     """Raises ValueError for a learned schedule under a loss whose mean depends on it: it would learn to hide errors."""
-    weighting, density = hyperparameters.weighting, hyperparameters.time_density
-    density = density.density if isinstance(density, time_sampling.Stratified) else density
     if not any(name.startswith("schedule") for name in training.learned.parts(hyperparameters)):
         return
+    weighting, density = hyperparameters.weighting, hyperparameters.time_density
+    density = density.density if isinstance(density, time_sampling.Stratified) else density
+    needs = "schedule 'learned' needs a loss that does not depend on the schedule between its ends"
+    if config.loss.name != "denoising":
+        raise ValueError(f"{needs}: set loss to denoising, got {config.loss.name!r}")
     if not isinstance(weighting, losses.weighting.Variational | losses.weighting.Sigmoid):
+        raise ValueError(f"{needs}: set loss.weighting to variational or sigmoid, got {type(weighting).__name__}")
+    if isinstance(density, time_sampling.LogNormalSigma | importance_sampling.Adaptive):
         raise ValueError(
-            "schedule 'learned' needs a loss that does not depend on the schedule between its ends: set "
-            f"loss.weighting to variational or sigmoid, got {type(weighting).__name__}"
-        )
-    if isinstance(density, time_sampling.LogNormalSigma):
-        raise ValueError(
-            "schedule 'learned' has no influence on noise levels that loss.time_density = 'log_normal_sigma' draws: "
-            "set it to uniform"
+            "schedule 'learned' needs training times that follow neither noise levels nor losses: set "
+            f"loss.time_density to uniform, got {type(density).__name__}"
         )
 
 

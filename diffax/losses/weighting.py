@@ -155,6 +155,8 @@ class Learned:
     tends to the log of the mean L at each noise level, and all levels contribute alike to the network's gradient. u is
     one linear layer on Fourier features of log(sigma / alpha) / 4, and 0 at first. `initial` makes one.
 
+    The weighted loss tends to 1 however good the network is: it tells nothing of quality, held-out or not.
+
     learning_rate: of `parameters`, by Adam; times the decay of the network's.
     frequencies: (num_features / 2,), not learned.
     parameters: {"weights": (num_features,), "bias": ()}.

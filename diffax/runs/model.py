@@ -179,7 +179,7 @@ class Model:
             time_density=build.time_density(self.config),
             noise=self.noise,
         )
-        build_training.check_learned(hyperparameters)
+        build_training.check_learned(self.config, hyperparameters)
         return hyperparameters
 
     def init_params(self, key: jax.Array) -> Any:

@@ -306,7 +306,11 @@ def test_every_name_and_option_is_here(path, cases):
         ({}, "schedule 'learned' needs a loss that does not depend on the schedule .* got Velocity"),
         (
             {"loss.weighting": "sigmoid", "loss.time_density": "log_normal_sigma"},
-            "schedule 'learned' has no influence on noise levels that loss.time_density = 'log_normal_sigma' draws",
+            "needs training times that follow neither noise levels nor losses: .* got LogNormalSigma",
+        ),
+        (
+            {"loss.weighting": "variational", "loss.time_density": "loss_second_moment"},
+            "needs training times that follow neither noise levels nor losses: .* got LossSecondMoment",
         ),
     ],
 )
