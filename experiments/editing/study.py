@@ -106,15 +106,13 @@ def edited(model: Trained, x: np.ndarray, labels: np.ndarray, targets: np.ndarra
 
 
 def every_target(model: Trained, x: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarray:
-    """One image of each class, and its edits to every class: (classes * (1 + classes), *dims), row by row."""
-    num, chosen = int(model.num_classes or 0), []
+    """The first image of each class that there is, each followed by its edits to every class, row by row."""
+    num = int(model.num_classes or 0)
     model = model.with_sampler(num_steps=STEPS, **SAMPLER)
-    firsts = np.array([np.flatnonzero(labels == label)[0] for label in range(num)])
-    rows, targets = np.repeat(firsts, num), np.tile(np.arange(num), num)
-    made = edited(model, x[rows], labels[rows], targets, strength).edited.reshape(num, num, *x.shape[1:])
-    for original, row in zip(x[firsts], made, strict=True):
-        chosen.append(np.concatenate([original[None], row]))
-    return np.concatenate(chosen)
+    _, firsts = np.unique(labels, return_index=True)
+    rows, targets = np.repeat(firsts, num), np.tile(np.arange(num), len(firsts))
+    made = edited(model, x[rows], labels[rows], targets, strength).edited.reshape(len(firsts), num, *x.shape[1:])
+    return np.concatenate([x[firsts][:, None], made], axis=1).reshape(-1, *x.shape[1:])
 
 
 def side_by_side(parts: list[np.ndarray], num_columns: int) -> np.ndarray:
