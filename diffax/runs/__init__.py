@@ -7,4 +7,16 @@ from diffax.runs.program import Program
 from diffax.runs.sample_sets import SampleSet, sample_set
 from diffax.runs.trained import Trained, open
 
-__all__ = ["DataDescription", "EvaluationData", "Model", "Preempted", "Program", "SampleSet", "Trained", "UserError", "for_people", "open", "sample_set"]
+__all__ = [
+    "DataDescription",
+    "EvaluationData",
+    "Model",
+    "Preempted",
+    "Program",
+    "SampleSet",
+    "Trained",
+    "UserError",
+    "for_people",
+    "open",
+    "sample_set",
+]

@@ -84,7 +84,7 @@ def encoded(model: Model, name: str, texts: Sequence[str]) -> Any:
 
 
 def of_word(model: Model, flag: str, word: str) -> Conditions:
-    """What one word asks for, values of one row: a class by its name or number, or a text of a model that is told texts.
+    """What one word asks for, values of one row: a class by its name or number, or a text.
 
     Args:
       flag: what gave the word, for error messages.
@@ -108,9 +108,13 @@ def of_word(model: Model, flag: str, word: str) -> Conditions:
 def check_null_is_learned(model: Model, flag: str) -> None:
     """Raises UserError where a condition was never null in training, so that it has to be given by a flag."""
     config = model.config
-    never = [name for name in config.conditions if name in model.network.conditions and not config.conditions[name].drop]
+    never = [
+        name for name in config.conditions if name in model.network.conditions and not config.conditions[name].drop
+    ]
     if never and config.model.drop_together == 0:
-        raise UserError(f"give {flag}: this model never learned to do without {never[0]!r} (its drop was 0 in training)")
+        raise UserError(
+            f"give {flag}: this model never learned to do without {never[0]!r} (its drop was 0 in training)"
+        )
 
 
 def text_condition(model: Model) -> str:

@@ -118,8 +118,8 @@ def check_same_data(
     changes = [] if before is None or fingerprint is None else differences_of_data(before, fingerprint)
     if changes and "data" not in allow_change:
         raise UserError(
-            f"--workdir {workdir} was trained on other data: {'; '.join(changes)} (choose another --workdir, or go on by "
-            "--allow_change=data, which keeps parameters, optimizer and step, and visits the examples in a new order)"
+            f"--workdir {workdir} was trained on other data: {'; '.join(changes)} (choose another --workdir, or go on "
+            "by --allow_change=data, which keeps parameters, optimizer and step, and visits examples in a new order)"
         )
     return changes
 
@@ -148,9 +148,7 @@ def check_writable(workdir: pathlib.Path) -> None:
         raise UserError(f"--workdir {workdir} cannot be written ({error.strerror}); choose another") from error
 
 
-def write_description(
-    workdir: pathlib.Path, config: ConfigDict, step: int, data_changes: Sequence[str] = ()
-) -> None:
+def write_description(workdir: pathlib.Path, config: ConfigDict, step: int, data_changes: Sequence[str] = ()) -> None:
     """Writes config.json and environment.json; what a resumed run changes is appended to changes.jsonl first."""
     workdir.mkdir(parents=True, exist_ok=True)
     before = read_config(workdir)

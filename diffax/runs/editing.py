@@ -148,7 +148,14 @@ def between_seeds(
     first = sharding.from_copies(sharding.replicated(model.mesh), np.zeros(1, np.int32))
     keys = jnp.concatenate([trained.sample_keys(seed, first) for seed in seeds])
     prior_keys, _ = arrays.split_keys(keys, 2)
-    return _generated(model, table, samplers.prior(prior_keys, table, model.sample_shape, noise=model.model.noise), num, condition, average)
+    return _generated(
+        model,
+        table,
+        samplers.prior(prior_keys, table, model.sample_shape, noise=model.model.noise),
+        num,
+        condition,
+        average,
+    )
 
 
 def without_guidance(model: Trained) -> Trained:

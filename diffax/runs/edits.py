@@ -26,7 +26,9 @@ PICTURE, RESULTS, RECORD = "picture.png", "results.npz", "record.json"
 MAX_ROWS = 16
 
 
-def directory(root: pathlib.Path, model: Trained, words: str, record: dict[str, Any], average: Any = None) -> pathlib.Path:
+def directory(
+    root: pathlib.Path, model: Trained, words: str, record: dict[str, Any], average: Any = None
+) -> pathlib.Path:
     """A directory in root whose name says what made the results, and differs where anything does."""
     sampler = model.config.sampler
     guided = f"_guidance{sampler.guidance.scale:g}" if "scale" in sampler.guidance else ""

@@ -51,8 +51,8 @@ def _check_pairs(model: Model, teacher: trained.Trained, source: str | pathlib.P
     average = made_by["average"]
     if average not in teacher.averages or made_by["parameters"] != parameters_digest(teacher.params(average)):
         raise UserError(
-            f"--init_from {source}: the pairs of data.path = {model.config.data.path!r} were made by another model (step "
-            f"{made_by['step']}): make pairs of this one by --mode reflow, or start from the one that made them"
+            f"--init_from {source}: the pairs of data.path = {model.config.data.path!r} were made by another model "
+            f"(step {made_by['step']}): make pairs of this one by --mode reflow, or start from the one that made them"
         )
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from diffax import arrays, build_likelihood, likelihood, sharding, streams
+from diffax import build_likelihood, likelihood, sharding, streams
 from diffax.data import conditioned
 from diffax.data.examples import Examples
 from diffax.denoisers import time_inputs
@@ -59,7 +59,9 @@ class Likelihood:
         fixed = "large" if num_levels is None or is_dequantized else "small"
         variance = config.likelihood.variance or ("learned" if is_learned else fixed)
         if variance == "learned" and not is_learned:
-            raise ValueError("likelihood.variance = 'learned' needs a model with a learned variance: use small or large")
+            raise ValueError(
+                "likelihood.variance = 'learned' needs a model with a learned variance: use small or large"
+            )
         bins = None if num_levels is None else (Bins.filling if is_dequantized else Bins.of_levels)(num_levels)
         return cls(
             model=model,
@@ -96,9 +98,9 @@ class Likelihood:
     ) -> Values:
         """Per example, (len(rows),): negative log-likelihoods per dimension by each way, and their errors.
 
-        ode, ode_probe_error, num_evaluations; bound, bound_draw_error, and its parts prior, kl and decoder. A model with
-        conditions gives the likelihood under those of the example. The noise of an example is a function of (seed, its
-        row) alone. Of several processes all have to call it.
+        ode, ode_probe_error, num_evaluations; bound, bound_draw_error, and its parts prior, kl and decoder. A model
+        with conditions gives the likelihood under those of the example. The noise of an example is a function of
+        (seed, its row) alone. Of several processes all have to call it.
 
         Args:
           rows: the numbers of the examples.
@@ -160,7 +162,9 @@ class Likelihood:
         x, offset, num_levels = inputs["x"], jnp.zeros(()), self.model.data.num_levels
         if self.is_dequantized:
             assert self.bins is not None
-            noise = likelihood.dequantization.uniform(_keys(seed, inputs["index"], 2), self.model.schedule, x, self.bins)
+            noise = likelihood.dequantization.uniform(
+                _keys(seed, inputs["index"], 2), self.model.schedule, x, self.bins
+            )
             x, offset, num_levels = noise.x, noise.correction, None
         result = variational_bound.bound(
             _keys(seed, inputs["index"], 1),
@@ -227,6 +231,6 @@ def _check_finite(values: Values, rows: np.ndarray, ways: Sequence[str]) -> None
         finite = np.isfinite(values[way])
         if not finite.all():
             raise FloatingPointError(
-                f"{int((~finite).sum())} of {len(rows)} likelihoods ({way}) are not finite, the first is that of example "
-                f"{rows[int(np.argmin(finite))]}: the parameters diverge, or likelihood.tolerance is too small"
+                f"{int((~finite).sum())} of {len(rows)} likelihoods ({way}) are not finite, the first is that of "
+                f"example {rows[int(np.argmin(finite))]}: the parameters diverge, or likelihood.tolerance is too small"
             )

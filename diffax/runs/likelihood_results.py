@@ -150,11 +150,13 @@ def _ode_note(results: Mapping[str, Any]) -> str:
         noise = "a log-density"
     else:
         options = ", ".join(f"{key} {value}" for key, value in chosen.items() if key != "name")
-        noise = f"{chosen['name']} dequantization{f' ({options})' if options else ''}, bins of width {bins['width']:.4g}"
+        noise = (
+            f"{chosen['name']} dequantization{f' ({options})' if options else ''}, bins of width {bins['width']:.4g}"
+        )
         noise += f" = {-np.log2(bins['width']):.4f} bits"
     return (
-        f"ODE: {noise}; {probes}{error}; tolerance {settings['tolerance']:g}; {count['mean']:.0f} evaluations an example "
-        f"({count['least']} to {count['most']})."
+        f"ODE: {noise}; {probes}{error}; tolerance {settings['tolerance']:g}; {count['mean']:.0f} evaluations an "
+        f"example ({count['least']} to {count['most']})."
     )
 
 

@@ -157,8 +157,9 @@ def _estimate(value: float, error: float | None) -> Estimate:
 
 
 def _keep(path: pathlib.Path, key: str, values: Mapping[str, Estimate]) -> None:
-    pairs = {name: [one.value, None if math.isnan(one.standard_error) else one.standard_error] for name, one in values.items()}
+    pairs = {
+        name: [one.value, None if math.isnan(one.standard_error) else one.standard_error]
+        for name, one in values.items()
+    }
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps({"key": key, "values": pairs}) + "\n")
-
-

@@ -15,7 +15,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import diffax
-from diffax import build, build_conditions, build_training, conditions, denoisers, processes, resolve, samplers, training
+from diffax import (
+    build,
+    build_conditions,
+    build_training,
+    conditions,
+    denoisers,
+    processes,
+    resolve,
+    samplers,
+    training,
+)
 from diffax.conditions import Conditions, Kind
 from diffax.data import dataset
 from diffax.data.examples import Examples

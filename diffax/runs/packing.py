@@ -2,8 +2,8 @@
 
 Two thirds of a UNet's arrays are biases and normalization scales, which hold a few in a thousand of its numbers. The
 training state of the UNet of configs/cifar_ddpm.py has 1,323 arrays plain and 467 packed. Only a run's compiled program
-and its checkpoints hold packed parameters, which an optimizer takes for a pytree like any other. Networks, evaluators and
-users see the plain tree.
+and its checkpoints hold packed parameters, which an optimizer takes for a pytree like any other. Networks, evaluators
+and users see the plain tree.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What the flags of --mode sample ask for: prompts, a negative one, composed or interpolated ones, vectors of a file."""
+"""What the flags of --mode sample ask for: prompts, negative, composed or interpolated ones, vectors of a file."""
 
 import pathlib
 from typing import Any
@@ -74,7 +74,9 @@ def scales(text: str, num_prompts: int) -> list[float]:
     except ValueError:
         raise UserError(f"--compose takes the prompts' guidance scales, as 2,1.5; got {text!r}") from None
     if len(found) != num_prompts or num_prompts < 2:
-        raise UserError(f"--compose needs one scale for each of two prompts or more, got {len(found)} for {num_prompts}")
+        raise UserError(
+            f"--compose needs one scale for each of two prompts or more, got {len(found)} for {num_prompts}"
+        )
     return found
 
 
@@ -98,7 +100,9 @@ def of_file(model: Model, path: pathlib.Path) -> Conditions:
             mask = arrays.get(f"{name}_mask", np.ones(vectors.shape[:2], bool))
             values[name] = TokenSequence(vectors, np.asarray(mask, bool))
     if not values:
-        raise UserError(f"--context {path} has no arrays; the model takes {', '.join(sorted(kinds)) or 'no conditions'}")
+        raise UserError(
+            f"--context {path} has no arrays; the model takes {', '.join(sorted(kinds)) or 'no conditions'}"
+        )
     return asked.checked(model, values)
 
 

@@ -26,8 +26,8 @@ from diffax.conditions import TokenSequence
 from diffax.data import dataset, shards
 from diffax.data.examples import Examples
 from diffax.reporting import images
-from diffax.runs import directory as run_directory
 from diffax.runs import asked, lock
+from diffax.runs import directory as run_directory
 from diffax.runs.asked import Asked
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.trained import Trained
@@ -98,19 +98,23 @@ def describe(
     as_floats = with_noise or trained.num_levels is None
     pairs = {"noise": "initial, standard normal", "num_classes": trained.num_classes} if with_noise else {}
     told = {} if wanted is None else {"conditions": wanted.record(), "encoders": dict(trained.model.data.encoders)}
-    return told | pairs | {
-        "format": FORMAT,
-        "step": trained.step,
-        "parameters": parameters_digest(trained.params(average)),
-        "average": trained.average_name(average),
-        "sampler": json.loads(json.dumps(trained.config.sampler.to_dict())),
-        "seed": seed,
-        "labels": labels if trained.num_classes is not None and wanted is None else None,
-        "shape": list(trained.sample_shape),
-        "num_levels": trained.num_levels if as_floats else 256,
-        "rounding": None if as_floats else images.ROUNDING,
-        "class_names": None if trained.class_names is None else list(trained.class_names),
-    }
+    return (
+        told
+        | pairs
+        | {
+            "format": FORMAT,
+            "step": trained.step,
+            "parameters": parameters_digest(trained.params(average)),
+            "average": trained.average_name(average),
+            "sampler": json.loads(json.dumps(trained.config.sampler.to_dict())),
+            "seed": seed,
+            "labels": labels if trained.num_classes is not None and wanted is None else None,
+            "shape": list(trained.sample_shape),
+            "num_levels": trained.num_levels if as_floats else 256,
+            "rounding": None if as_floats else images.ROUNDING,
+            "class_names": None if trained.class_names is None else list(trained.class_names),
+        }
+    )
 
 
 def parameters_digest(params: Any) -> str:

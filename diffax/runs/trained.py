@@ -111,9 +111,7 @@ class Trained:
         listed = ", ".join(f"{index} ({name})" for index, name in enumerate(names))
         raise UserError(f"there is no average {average!r}: the averages of config.ema are {listed}")
 
-    def denoiser(
-        self, average: int | str | None = None, condition: Mapping[str, Any] | None = None
-    ) -> Denoiser:
+    def denoiser(self, average: int | str | None = None, condition: Mapping[str, Any] | None = None) -> Denoiser:
         """The denoiser of an average, with the guidance and thresholding of config.sampler.
 
         condition: values of the conditions by name, such as {"label": int (batch,)}; None for none.
@@ -275,7 +273,9 @@ class Trained:
         if wanted is None:
             return sharding.from_copies(split, index), {}
         rows = wanted.rows(index)
-        values = sharding.from_copies(split, (wanted.noise(index), rows.values, rows.negative, [v for v, _ in rows.others]))
+        values = sharding.from_copies(
+            split, (wanted.noise(index), rows.values, rows.negative, [v for v, _ in rows.others])
+        )
         noise, condition, negative, others = values
         scales = [scale for _, scale in rows.others]
         told = {"condition": condition, "negative": negative, "others": tuple(zip(others, scales, strict=True))}

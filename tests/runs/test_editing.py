@@ -12,7 +12,6 @@ from diffax import resolve, runs, samplers
 from diffax.conditions import Classes
 from diffax.config import choice, default
 from diffax.runs import editing, trained
-from diffax.runs.errors import UserError
 from tests import gaussians
 from tests.gaussians import MEANS, SHAPE
 from tests.jobs.test_launch import config
@@ -79,7 +78,7 @@ def of_flow():
 
 
 def test_an_edit_is_the_closed_form(command, run):
-    """Inverted at guidance 1 and generated at 1.5: guidance between Gaussians of one spread leads to 1.5 times the mean."""
+    """Inverted at guidance 1, generated at 1.5: Gaussians of one spread have 1.5 times the mean then."""
     edit = ("--workdir", run, "--mode=edit", "--input", run.parent / "folder", "--to", "bee")
     for more in (("--strength=0.6",), ("--from=0",), ("--guidance_scale=1",)):
         code, out, err = command(*edit, *more)
@@ -98,7 +97,7 @@ def test_an_edit_is_the_closed_form(command, run):
 
 
 def test_a_flow_model_is_edited_alike():
-    """The exact velocity of the flow schedule: the closed form under its own alpha and sigma, whatever the batch size."""
+    """The exact velocity of the flow schedule: the closed form under its alpha and sigma, for any batch size."""
     model, x = of_flow(), pictures().astype(np.float32)
     for strength in (1.0, 0.5):
         args = (model, x, {"label": np.zeros(3, np.int32)}, {"label": np.array([2], np.int32)})
@@ -107,7 +106,9 @@ def test_a_flow_model_is_edited_alike():
         np.testing.assert_allclose(edit.latents, latents, atol=5e-3)
         np.testing.assert_allclose(edit.edited, edited, atol=1e-3)
         assert edit.error.shape == (3,) and edit.error.max() < 1e-3 and len(edit.states) == 8
-        np.testing.assert_allclose(edit.states[0], edit.latents / np.hypot(*ends(model.schedule, strength)[1]), rtol=1e-5)
+        np.testing.assert_allclose(
+            edit.states[0], edit.latents / np.hypot(*ends(model.schedule, strength)[1]), rtol=1e-5
+        )
     barely = editing.edit(*args, strength=1e-3)
     np.testing.assert_allclose(barely.edited, x, atol=2e-3)
 

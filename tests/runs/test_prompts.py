@@ -1,4 +1,4 @@
-"""Whole runs of a model that is told a class, a sentence and a vector: trained, continued, planned, sampled by prompts."""
+"""Whole runs of a model of a class, a sentence and a vector: trained, continued, planned, sampled by prompts."""
 
 import json
 import shutil
@@ -75,7 +75,13 @@ def test_samples_by_prompts(command, run):
     """Each prompt in turn; what is told is in the set's description; with equal noise only the prompt differs."""
     prompts = ("--prompt", "red point", "--prompt", "a far blue point 2")
     sample = ("--workdir", run, "--mode=sample", "--num_samples=6")
-    for more in ((), ("--same_noise",), ("--label=1",), ("--interpolate=3",), ("--guidance_scale=2", "--negative", "near")):
+    for more in (
+        (),
+        ("--same_noise",),
+        ("--label=1",),
+        ("--interpolate=3",),
+        ("--guidance_scale=2", "--negative", "near"),
+    ):
         code, out, err = command(*sample, *prompts, *more)
         assert code == 0 and "of 'red point', 'a far blue point 2' of step 4" in out, err
     code, _, err = command(*sample, *prompts, "--compose=2,1.5")
@@ -87,7 +93,9 @@ def test_samples_by_prompts(command, run):
     np.testing.assert_array_equal(model.encode(words), text)
     keys = jax.random.split(jax.random.key(0), 2)
     sampled = model.sample(keys, conditions={"text": model.encode(words)})
-    assert sampled.shape == (2, 2) and np.abs(sampled - model.sample(keys, conditions={"text": text[::-1]})).max() > 1e-4
+    assert (
+        sampled.shape == (2, 2) and np.abs(sampled - model.sample(keys, conditions={"text": text[::-1]})).max() > 1e-4
+    )
     line = np.array([text[0], text.mean(0), text[1]])  # interpolated
     compared = 0
     for described, x in sets.values():
@@ -185,9 +193,9 @@ def test_a_prompt_to_a_model_without_text(command, tmp_path):
 
 
 def test_evaluated_under_the_conditions_of_real_examples(command, run):
-    """Samples have the conditions of random examples of the reference, and pictures in training those of held-out ones."""
+    """Samples have conditions of random examples of the reference, pictures in training those of held-out ones."""
     evaluate = ("--workdir", run, "--mode=evaluate", "--metrics=energy", "--config.evaluation.num_samples=8")
-    code, out, err = command(*evaluate)
+    code, _, err = command(*evaluate)
     assert code == 0, err
     [(described, x)] = drawn(run).values()
     examples = told.points("train")

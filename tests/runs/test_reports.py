@@ -125,7 +125,10 @@ def test_metrics_have_their_errors_and_noise_levels():
     """Five steps, measured at two log-SNRs, of which four are drawn."""
     lines = [{"step": step, "loss": 1 / step, "grad_norm": 2.0} for step in range(1, 6)]
     lines += [{"step": step, "loss_log_snr_-2.5": 3.0, "loss_log_snr_1e-05": 1.0} for step in range(1, 6)]
-    lines += [{"step": 1, "distance": 0.5, "distance_standard_error": 0.12}, {"step": 2, "distance": 0.25, "note": "text"}]
+    lines += [
+        {"step": 1, "distance": 0.5, "distance_standard_error": 0.12},
+        {"step": 2, "distance": 0.25, "note": "text"},
+    ]
     section = reports.run.curves.section(lines)
     figures, table, folded = section.parts
     assert table.rows == [("distance", 0.25, 2, 0.25, 2, 0.5, 1)]
@@ -146,7 +149,9 @@ def test_a_trajectory_ends_in_the_samples_that_are_drawn(run):
     # The cosine schedule is variance preserving: nothing is scaled, and it begins with the sampler's own prior.
     keys = runs.trained.sample_keys(3, np.arange(5, dtype=np.int32))
     prior_keys, _ = arrays.split_keys(keys, 2)
-    np.testing.assert_allclose(states.states[0], samplers.prior(prior_keys, trained.model.sampler_table(), (2,)), rtol=1e-5)
+    np.testing.assert_allclose(
+        states.states[0], samplers.prior(prior_keys, trained.model.sampler_table(), (2,)), rtol=1e-5
+    )
     t = np.asarray(trained.model.sampler_table().times)[[3, 6]]
     np.testing.assert_allclose(states.log_snr[1:], -2 * np.log(np.tan(np.pi / 2 * t)), rtol=1e-4)
 
@@ -208,7 +213,8 @@ def test_report_of_an_evaluation(command, tmp_path):
     measurements = [
         {"metric": "frechet/pixels@2000", "value": value, "standard_error": 0.01, "n": 2000, "run": HOSTILE, "step": 3,
          "sampler": sampler, "num_evaluations": calls, "settings": {"x": HOSTILE}}
-        for sampler, factor in (("ddim", 1), ("unipc", 0.9)) for calls, value in ((c, factor * v) for c, v in values.items())
+        for sampler, factor in (("ddim", 1), ("unipc", 0.9))
+        for calls, value in ((c, factor * v) for c, v in values.items())
     ]  # fmt: skip
     results = {"measurements": [*measurements, {"metric": "broken"}], "made_by": {"command": HOSTILE}}
     (tmp_path / "results.json").write_text(json.dumps(results))

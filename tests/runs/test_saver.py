@@ -5,8 +5,8 @@ import dataclasses
 import jax.numpy as jnp
 import pytest
 
-from diffax import resolve
 from diffax import config as settings
+from diffax import resolve
 from diffax.runs.saver import Saver
 from diffax.training.checkpoint import Checkpoints
 from tests.training.test_loop import counter

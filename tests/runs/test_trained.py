@@ -71,7 +71,7 @@ def test_a_run_whose_data_are_gone_is_sampled_from_anywhere(command, folder_run,
     elsewhere.mkdir()
     shutil.move(folder_run, elsewhere / "copy")
     os.chdir(elsewhere)
-    code, out, err = command("--workdir", "copy", "--mode=sample", "--num_samples=3", "--label=1", "--num_steps=3")
+    code, _, err = command("--workdir", "copy", "--mode=sample", "--num_samples=3", "--label=1", "--num_steps=3")
     assert code == 0, err
     [path] = (elsewhere / "copy" / "generated").iterdir()
     drawn = runs.sample_set(path).examples
@@ -108,7 +108,7 @@ def test_settings_of_a_trained_model_that_do_not_exist(folder_run):
     trained, keys = runs.open(folder_run), jax.random.split(jax.random.key(0), 2)
     for options, message in (
         ({"sampler": "no_such"}, "sampler.name must be one of ddim"),
-        ({"sampler": "unipc", "variante": "bh1"}, 'no option variante, but order, variant'),
+        ({"sampler": "unipc", "variante": "bh1"}, "no option variante, but order, variant"),
         ({"num_steps": 0}, "sampler.num_steps must be >= 1, got 0"),
         ({"label": "bird"}, "--label must be in 0..1 or one of cat, dog, got bird"),
         ({"label": 2}, "--label must be in 0..1 or one of cat, dog, got 2"),
@@ -214,7 +214,14 @@ def test_no_file_of_samples_overwrites_another(command, tmp_path):
         code, _, err = command("--workdir", run, "--mode=sample", "--num_samples=3", *options)
         assert code == 0 and len(list((run / "generated").iterdir())) == count, (options, err)
     # The same samples have the same name.
-    for options in ((), ("--ema=0",), ("--ema=constant",), ("--batch_size=2",), ("--config.sampler.eta=0",), ("--num_samples=5",)):
+    for options in (
+        (),
+        ("--ema=0",),
+        ("--ema=constant",),
+        ("--batch_size=2",),
+        ("--config.sampler.eta=0",),
+        ("--num_samples=5",),
+    ):
         code, _, err = command("--workdir", run, "--mode=sample", "--num_samples=3", *options)
         assert code == 0 and len(list((run / "generated").iterdir())) == count, (options, err)
 
@@ -269,9 +276,7 @@ def test_a_run_starts_from_another(command, tmp_path):
     # Continued, it goes on from its own checkpoint.
     code, out, _ = command(*spiral, "--workdir", second, *deeper, "--config.train.num_steps=2", "--init_from", first)
     assert code == 0 and "from the checkpoint of step 1" in out and "new:" not in out
-    code, _, err = command(
-        *spiral, "--workdir", tmp_path / "third", "--config.model.hidden=16", "--init_from", first
-    )
+    code, _, err = command(*spiral, "--workdir", tmp_path / "third", "--config.model.hidden=16", "--init_from", first)
     assert code == 2 and "has other shapes: embedding/time_1/" in err and err.count("\n") == 1
     assert not (tmp_path / "third").exists()
     code, _, err = command(*spiral, "--workdir", tmp_path / "third", "--init_from", tmp_path / "nowhere")

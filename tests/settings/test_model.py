@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax import build, build_conditions, build_data, data, denoisers, evaluation, networks, schedules
+from diffax import build, build_conditions, build_data, data, denoisers, evaluation, networks, processes, schedules
 from diffax.conditions import Classes, Vector
 from tests.settings.changed import assert_complete, changed, chosen
 
@@ -132,7 +132,7 @@ class Probe:
 
     train_examples = examples
     train = held_out = data.dataset.Dataset(name="points", examples=np.eye(2, dtype=np.float32))
-    model = types.SimpleNamespace(labels=lambda num: None)
+    model = types.SimpleNamespace(labels=lambda num: None, noise=processes.NORMAL)
 
     def conditions(self, model, num):
         return None
@@ -182,7 +182,7 @@ def test_evaluator(name, options, yielded, asked):
     probe = Probe()
     if name == "straightness":
         probe.schedule, probe.sample_shape = schedules.Flow(), (2,)
-        probe.model = types.SimpleNamespace(labels=probe.asked.append)
+        probe.model = types.SimpleNamespace(labels=probe.asked.append, noise=processes.NORMAL)
     values = dict(evaluator(5, probe, probe))
     assert every == 13 and list(values) == yielded and probe.asked == [asked]
     if name == "loss_by_log_snr":  # each bin is asked about around its centre

@@ -30,8 +30,8 @@ def is_run(directory: pathlib.Path) -> bool:
     if any((directory / other.FILENAME).exists() for other in (sweep, evaluation)):
         return False
     raise UserError(
-        f"--workdir {directory} has nothing to report on: expected config.json of a run, {sweep.FILENAME} of a sweep or "
-        f"{evaluation.FILENAME} of an evaluation"
+        f"--workdir {directory} has nothing to report on: expected config.json of a run, {sweep.FILENAME} of a sweep "
+        f"or {evaluation.FILENAME} of an evaluation"
     )
 
 
@@ -67,7 +67,7 @@ def after(directory: pathlib.Path) -> None:
 
 
 def after_training(workdir: pathlib.Path, model: Trained) -> None:
-    """Writes report.html of a run that has just been trained; what goes wrong is a warning, since the run is complete."""
+    """Writes report.html of a run that has just been trained; what goes wrong is a warning: the run is complete."""
     with _warned(workdir):
         write_run(workdir, model.config, model)
 

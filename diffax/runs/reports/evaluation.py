@@ -86,7 +86,9 @@ def _varies(rows: Sequence[Measurement]) -> bool:
 
 def _against_evaluations(metric: str, rows: Sequence[Measurement]) -> Figure:
     """A line for each run, sampler, guidance and average that differ, and the Pareto front."""
-    told_apart = [name for name in ("run", "sampler", "guidance", "average") if len({str(r.get(name)) for r in rows}) > 1]
+    told_apart = [
+        name for name in ("run", "sampler", "guidance", "average") if len({str(r.get(name)) for r in rows}) > 1
+    ]
     lines: dict[str, list[Measurement]] = {}
     for one in sorted(rows, key=lambda one: one["num_evaluations"]):
         name = ", ".join(_named(key, one.get(key)) for key in told_apart) or str(rows[0].get("sampler") or metric)

@@ -8,8 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from diffax import config as defaults
 from diffax import choices, resolve
+from diffax import config as defaults
 from diffax.reporting.page import Code, Details, Section, Table
 
 _ABSENT = object()
@@ -60,7 +60,9 @@ def environment(workdir: pathlib.Path) -> Section | None:
     changes = workdir / "changes.jsonl"
     if changes.exists():
         parts.append(Code(changes.read_text(encoding="utf-8", errors="replace").strip()))
-    caption = "" if len(parts) == 1 else "Below the table: settings that were changed when the run was resumed, by step."
+    caption = (
+        "" if len(parts) == 1 else "Below the table: settings that were changed when the run was resumed, by step."
+    )
     return Section("Environment", parts, caption)
 
 
@@ -79,8 +81,8 @@ def command(workdir: pathlib.Path) -> Section:
     return Section(
         "Reproduce",
         [Code("\n".join(lines))],
-        "config.json holds every setting, defaults included. On the same hardware and versions the run is the same, bit "
-        "for bit.",
+        "config.json holds every setting, defaults included. On the same hardware and versions the run is the same, "
+        "bit for bit.",
     )
 
 

@@ -70,7 +70,11 @@ def _averages(rows: Sequence[Row], metric: str, lowest: bool) -> Section:
     paths = _paths(rows) or list(_settings(rows[0]))
     rows = sorted(rows, key=lambda row: (_value(row) is None, (_value(row) or 0) * (1 if lowest else -1)))
     cells = [
-        [*(_settings(row).get(path) for path in paths), row.get("num"), formats.cell(_value(row), row.get("last_error"))]
+        [
+            *(_settings(row).get(path) for path in paths),
+            row.get("num"),
+            formats.cell(_value(row), row.get("last_error")),
+        ]
         for row in rows
     ]
     caption = "Points that differ in their seed alone are averaged; the best is first."
