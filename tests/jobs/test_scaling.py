@@ -38,9 +38,31 @@ POINTS = (
 )
 
 
-def start(workdir, num_devices, *arguments):
+# A UNet that attends to token sequences, some of them missing, each dropped by the example's own key.
+TOKENS = (
+    "--config.data=tests.told:images",
+    "--config.conditions.path=tokens",
+    "--config.conditions.path.drop=0.3",
+    "--config.model.channels=8",
+    "--config.model.channel_multipliers=(1,)",
+    "--config.model.attention_resolutions=(4,)",
+    "--config.model.groups=2",
+    "--config.parameterization=edm",
+    "--config.loss.stable_targets=False",
+    "--config.optimizer=adam",
+    "--config.optimizer.decay=constant",
+    "--config.optimizer.warmup_steps=0",
+    "--config.train.batch_size=8",
+    "--config.train.num_steps=4",
+    "--config.train.log_every=1",
+    "--config.evaluators.samples=None",
+    "--config.evaluators.held_out_loss=None",
+)
+
+
+def start(workdir, num_devices, *arguments, base=("--config", "configs/spiral.py", *POINTS)):
     """launch.py in a process with so many devices of its own."""
-    command = [sys.executable, "launch.py", "--config", "configs/spiral.py", "--workdir", workdir, *POINTS]
+    command = [sys.executable, "launch.py", *base, "--workdir", workdir]
     return subprocess.Popen(
         [*map(str, command), f"--cpu_devices={num_devices}", *arguments],
         cwd=ROOT,
@@ -133,6 +155,20 @@ def test_devices_and_processes_share_samples(command, tmp_path):
     assert drawn[0].shape == (7, 2)
     for others in drawn[1:]:
         np.testing.assert_allclose(drawn[0], others, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_unet_of_tokens_learns_the_same_in_two_processes(command, tmp_path):
+    """Two processes of two devices, sharded parameters, parts of a batch and data from the host; or one device."""
+    base = ("--config", str(ROOT / "configs" / "digits.py"), *TOKENS)
+    code, _, err = command(*base, "--workdir", tmp_path / "one")
+    assert code == 0, err
+    both = (f"--coordinator=127.0.0.1:{scaling.free_port()}", "--num_processes=2", "--config.mesh.fsdp=2")
+    both += ("--config.train.accumulate=2", "--config.data.on_device=False")
+    processes = [start(tmp_path / "two", 2, *both, f"--process_id={index}", base=base) for index in (0, 1)]
+    said = [process.communicate(timeout=240)[0] for process in processes]
+    assert all(process.returncode == 0 for process in processes), said
+    assert_same(tmp_path / "two", tmp_path / "one", range(1, 5))
 
 
 def test_devices_that_are_not_there_are_refused(command, tmp_path):

@@ -1,0 +1,113 @@
+"""Likelihood and quality of DDPM, iDDPM, VE and EDM on digits: python -m experiments.digits_likelihood
+
+Trains the five models where `runs/` does not have them yet, each for 2,800 steps of 32 images. Measures bits per
+dimension of 100 held-out digits by the probability-flow ODE and by the variational bound, and 2,000 samples for each
+number of evaluations against the 1,797 real digits. Writes results.json and quality.png.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+from diffax import devices, runs
+from diffax.reporting import formats, plots, tables
+from experiments import common, digit_quality
+
+HERE = pathlib.Path(__file__).parent
+EVALUATIONS, NUM_EXAMPLES = (5, 10, 20, 50), 100
+# What has no likelihood: both are of the sampler, not of the model.
+PLAIN = ("--config.sampler.epsilon_scale=1", "--config.sampler.thresholding=none")
+BOUND = ("--config.loss.name=variational_bound", "--config.loss.time_density.name=loss_second_moment")
+# Config, and flags of its training.
+MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "DDPM": ("digits_ddpm", ()),
+    "iDDPM, hybrid": ("digits_iddpm", ()),
+    "iDDPM, bound": ("digits_iddpm", BOUND),
+    "VE": ("digits_ve", ()),
+    "EDM": ("digits_edm", ()),
+}
+KARRAS = {"grid": "karras"}
+# Model, and settings of its sampler; Heun's method makes 2 N - 1 evaluations.
+SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "DDPM, large variance": ("DDPM", {"sampler": "ddpm", "variance": "large"}),
+    "DDPM, small variance": ("DDPM", {"sampler": "ddpm", "variance": "small"}),
+    "iDDPM, learned variance": ("iDDPM, hybrid", {"sampler": "ancestral"}),
+    "iDDPM, large variance": ("iDDPM, hybrid", {"sampler": "ddpm", "variance": "large"}),
+    "iDDPM, small variance": ("iDDPM, hybrid", {"sampler": "ddpm", "variance": "small"}),
+    "iDDPM bound, learned variance": ("iDDPM, bound", {"sampler": "ancestral"}),
+    "VE, UniPC": ("VE", {"sampler": "unipc", **KARRAS}),
+    "EDM, UniPC": ("EDM", {"sampler": "unipc", **KARRAS}),
+}
+
+
+def main() -> None:
+    parser = common.make_parser(__doc__)
+    parser.add_argument("--only", choices=("likelihood", "quality"), nargs="*", default=("likelihood", "quality"))
+    args = parser.parse_args()
+    path = HERE / "results.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    workdirs = {name: args.runs / _folder(config, flags) for name, (config, flags) in MODELS.items()}
+    for name, (config, flags) in MODELS.items():
+        common.train_if_missing(config, workdirs[name], *flags)
+    if "likelihood" in args.only:
+        found["bits per dimension"] = {name: likelihood(workdir) for name, workdir in workdirs.items()}
+        print_likelihoods(found["bits per dimension"])
+    if "quality" in args.only:
+        found["quality"] = quality(workdirs)
+    if not args.no_write:
+        plots.lines(HERE / "quality.png", panels(found["quality"]), xlabel="evaluations of the network", log="x")
+        common.write(path, {name: value for name, value in found.items() if name != "environment"})
+
+
+def _folder(config: str, flags: tuple[str, ...]) -> str:
+    return f"{config}_bound" if flags else config
+
+
+def likelihood(workdir: pathlib.Path) -> dict[str, Any]:
+    """What --mode likelihood finds of held-out digits: means, standard errors and evaluations."""
+    command = [sys.executable, "launch.py", "--workdir", str(workdir), "--mode=likelihood", *PLAIN]
+    command += [f"--config.likelihood.num_examples={NUM_EXAMPLES}", "--config.likelihood.num_draws=100"]
+    done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
+    print(done.stdout, flush=True)
+    results = json.loads((pathlib.Path(done.stdout.rpartition("written to ")[2].strip()) / "results.json").read_text())
+    return {"all": results["all"], "settings": results["settings"]}
+
+
+def print_likelihoods(found: dict[str, dict[str, Any]]) -> None:
+    rows = []
+    for name, one in found.items():
+        pairs = [(one["all"][way], one["all"][f"{way}_standard_error"]) for way in ("ode", "bound")]
+        rows.append([name, *(formats.with_error(*pair) for pair in pairs), one["settings"]["variance"]])
+    print(tables.markdown(["model", "ODE", "bound", "variance of the bound"], rows), flush=True)
+
+
+def quality(workdirs: dict[str, pathlib.Path]) -> dict[str, dict[str, Any]]:
+    """Metrics of 2,000 samples by sampler and number of evaluations."""
+    judge, found = digit_quality.Judge(), dict[str, dict[str, Any]]()
+    for name, (model, options) in SAMPLERS.items():
+        trained = runs.open(workdirs[model])
+        for evaluations in EVALUATIONS:
+            measured = judge.measure(trained.with_sampler(num_steps=evaluations, **options))
+            found.setdefault(name, {})[str(evaluations)] = {key: list(value) for key, value in measured.items()}
+            shown = ", ".join(f"{metric} {formats.with_error(*value)}" for metric, value in measured.items())
+            print(f"{name}, {evaluations} evaluations: {shown}", flush=True)
+    return found
+
+
+def panels(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
+    """Metrics against evaluations, a line for each sampler."""
+    names = list(next(iter(found.values()))[str(EVALUATIONS[0])])
+    return {
+        metric: {
+            name: (list(EVALUATIONS), [rows[str(number)][metric][0] for number in EVALUATIONS])
+            for name, rows in found.items()
+        }
+        for metric in names
+    }
+
+
+if __name__ == "__main__":
+    devices.configure()
+    main()
