@@ -53,7 +53,6 @@ TOKENS = (
     "--config.optimizer.decay=constant",
     "--config.optimizer.warmup_steps=0",
     "--config.train.batch_size=8",
-    "--config.train.num_steps=4",
     "--config.train.log_every=1",
     "--config.evaluators.samples=None",
     "--config.evaluators.held_out_loss=None",
@@ -158,13 +157,18 @@ def test_devices_and_processes_share_samples(command, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_unet_of_tokens_learns_the_same_in_two_processes(command, tmp_path):
-    """Two processes of two devices, sharded parameters, parts of a batch and data from the host; or one device."""
+def test_a_unet_of_tokens_learns_the_same_in_two_processes_and_resumed(command, tmp_path):
+    """Two processes of two devices, sharded parameters, parts of a batch and data from the host; or one device.
+
+    Resumed on one device, to the bit.
+    """
     base = ("--config", str(ROOT / "configs" / "digits.py"), *TOKENS)
-    code, _, err = command(*base, "--workdir", tmp_path / "one")
-    assert code == 0, err
+    for name, num_steps in (("one", 4), ("resumed", 2), ("resumed", 4)):
+        code, _, err = command(*base, "--workdir", tmp_path / name, f"--config.train.num_steps={num_steps}")
+        assert code == 0, err
+    assert losses(tmp_path / "resumed") == losses(tmp_path / "one")
     both = (f"--coordinator=127.0.0.1:{scaling.free_port()}", "--num_processes=2", "--config.mesh.fsdp=2")
-    both += ("--config.train.accumulate=2", "--config.data.on_device=False")
+    both += ("--config.train.accumulate=2", "--config.data.on_device=False", "--config.train.num_steps=4")
     processes = [start(tmp_path / "two", 2, *both, f"--process_id={index}", base=base) for index in (0, 1)]
     said = [process.communicate(timeout=240)[0] for process in processes]
     assert all(process.returncode == 0 for process in processes), said
