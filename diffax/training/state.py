@@ -48,11 +48,11 @@ class TrainState:
     key: the key of the run's seed, never advanced.
     ema: the exponential moving averages of params, one for each of hyperparameters.averagings, as a tuple; the run is
       judged by the first.
-    history: what an adaptive density of training times remembers; () for all others.
     skipped: how many of the steps changed nothing, since their loss or gradient was not finite; skipped_in_a_row: the
       latest ones.
     hyperparameters: from the configuration; a checkpoint holds everything else (`saved`).
     learned: parameters and optimizer state of the hyperparameters' learned parts (training.learned), {} for none.
+    history: what an adaptive density of training times remembers; () for all others.
     """
 
     step: jax.Array
@@ -60,11 +60,11 @@ class TrainState:
     params: Any
     opt_state: optax.OptState
     ema: tuple[Any, ...]
-    history: Any
     skipped: jax.Array
     skipped_in_a_row: jax.Array
     hyperparameters: Hyperparameters
     learned: dict[str, Any] = dataclasses.field(default_factory=dict)
+    history: Any = ()
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint holds. Averages are named by their index, so that one can be restored by itself."""

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from diffax import data, denoisers, schedules
+from diffax import data, denoisers, processes, schedules
 from diffax.evaluation import evaluators
 from diffax.reporting import images
 
@@ -32,7 +32,7 @@ def trained(shape, num_levels):
         num_levels=num_levels,
         config=types.SimpleNamespace(seed=0),
         draw=lambda num, seed, labels=None, wanted=None: rng.uniform(-1, 1, (num, *shape)).astype(np.float32),
-        model=types.SimpleNamespace(labels=lambda num: None),
+        model=types.SimpleNamespace(labels=lambda num: None, noise=processes.NORMAL),
     )
 
 

@@ -91,7 +91,7 @@ def test_training_shifts_its_times_exactly_once():
     keys = jax.random.split(jax.random.key(0), 512)
     loss = training.make_loss(spy, time_input=time_inputs.scaled)
     found = loss({}, hyperparameters, {"x": jnp.zeros((512, 1)), "eps": jnp.ones((512, 1))}, keys)
-    t = np.asarray(draw_times(hyperparameters, keys), float)
+    t = np.asarray(draw_times(hyperparameters.time_density, hyperparameters.schedule, keys), float)
     np.testing.assert_allclose(seen["x"][:, 0], 3 * t / (1 + 2 * t), rtol=1e-5)
     # The times themselves are logit-normal with mean 0 (eq. 19): the shift has not touched them. Standard error 0.044.
     assert abs(np.log(t / (1 - t)).mean()) < 4 / 512**0.5
