@@ -1,8 +1,9 @@
 """Likelihood and quality of DDPM, iDDPM, VE and EDM on digits: python -m experiments.digits_likelihood
 
 Trains the five models where `runs/` does not have them yet, each for 2,800 steps of 32 images. Measures bits per
-dimension of 100 held-out digits by the probability-flow ODE and by the variational bound, and 2,000 samples for each
-number of evaluations against the 1,797 real digits. Writes results.json and quality.png.
+dimension of 100 held-out digits by the probability-flow ODE and by the variational bound, of all 1,000 steps and of
+fewer, and 2,000 samples for each number of evaluations against the 1,797 real digits. Writes results.json and
+quality.png.
 """
 
 import json
@@ -17,6 +18,8 @@ from experiments import common, digit_quality
 
 HERE = pathlib.Path(__file__).parent
 EVALUATIONS, NUM_EXAMPLES = (5, 10, 20, 50), 100
+# Steps of the variational bound beside all of them.
+CHAINS = (20, 50, 200)
 # What has no likelihood: both are of the sampler, not of the model.
 PLAIN = ("--config.sampler.epsilon_scale=1", "--config.sampler.thresholding=none")
 BOUND = ("--config.loss.name=variational_bound", "--config.loss.time_density.name=loss_second_moment")
@@ -44,17 +47,20 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def main() -> None:
     parser = common.make_parser(__doc__)
-    parser.add_argument("--only", choices=("likelihood", "quality"), nargs="*", default=("likelihood", "quality"))
+    parser.add_argument("--only", choices=("likelihood", "chains", "quality"), nargs="*", default=None)
     args = parser.parse_args()
     path = HERE / "results.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     workdirs = {name: args.runs / _folder(config, flags) for name, (config, flags) in MODELS.items()}
     for name, (config, flags) in MODELS.items():
         common.train_if_missing(config, workdirs[name], *flags)
-    if "likelihood" in args.only:
+    only = args.only or ("likelihood", "chains", "quality")
+    if "likelihood" in only:
         found["bits per dimension"] = {name: likelihood(workdir) for name, workdir in workdirs.items()}
         print_likelihoods(found["bits per dimension"])
-    if "quality" in args.only:
+    if "chains" in only:
+        found["bound of fewer steps"] = {name: chains(workdir) for name, workdir in workdirs.items()}
+    if "quality" in only:
         found["quality"] = quality(workdirs)
     if not args.no_write:
         plots.lines(HERE / "quality.png", panels(found["quality"]), xlabel="evaluations of the network", log="x")
@@ -65,10 +71,20 @@ def _folder(config: str, flags: tuple[str, ...]) -> str:
     return f"{config}_bound" if flags else config
 
 
-def likelihood(workdir: pathlib.Path) -> dict[str, Any]:
+def chains(workdir: pathlib.Path) -> dict[str, dict[str, float]]:
+    """The bound of chains of fewer steps, all of them computed: {steps: value and standard error}."""
+    found = {}
+    for steps in CHAINS:
+        flags = ("--ways=bound", f"--config.likelihood.num_steps={steps}", "--config.likelihood.num_draws=0")
+        result = likelihood(workdir, *flags)["all"]
+        found[str(steps)] = {name: result[name] for name in ("bound", "bound_standard_error")}
+    return found
+
+
+def likelihood(workdir: pathlib.Path, *flags: str) -> dict[str, Any]:
     """What --mode likelihood finds of held-out digits: means, standard errors and evaluations."""
     command = [sys.executable, "launch.py", "--workdir", str(workdir), "--mode=likelihood", *PLAIN]
-    command += [f"--config.likelihood.num_examples={NUM_EXAMPLES}", "--config.likelihood.num_draws=100"]
+    command += [f"--config.likelihood.num_examples={NUM_EXAMPLES}", "--config.likelihood.num_draws=100", *flags]
     done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
     print(done.stdout, flush=True)
     results = json.loads((pathlib.Path(done.stdout.rpartition("written to ")[2].strip()) / "results.json").read_text())
