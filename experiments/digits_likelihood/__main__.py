@@ -62,8 +62,9 @@ def main() -> None:
         found["bound of fewer steps"] = {name: chains(workdir) for name, workdir in workdirs.items()}
     if "quality" in only:
         found["quality"] = quality(workdirs)
-    if not args.no_write:
+    if not args.no_write and "quality" in found:
         plots.lines(HERE / "quality.png", panels(found["quality"]), xlabel="evaluations of the network", log="x")
+    if not args.no_write:
         common.write(path, {name: value for name, value in found.items() if name != "environment"})
 
 
