@@ -58,7 +58,7 @@ def check_likelihood(config: ConfigDict) -> None:
     """Refuses settings of config.sampler under which samples are not those of the model's density, and bad numbers.
 
     Raises:
-      ValueError: guidance other than none or of scale 1, thresholding, epsilon scaling; numbers out of range.
+      ValueError: guidance other than none or of scale 1, epsilon scaling; numbers out of range.
     """
     options, sampler = config.likelihood, config.sampler
     has = None
@@ -66,15 +66,10 @@ def check_likelihood(config: ConfigDict) -> None:
         sampler.guidance.name == "classifier_free" and sampler.guidance.scale == 1
     ):
         has = f"guidance ({sampler.guidance.name})", "sampler.guidance=none"
-    elif sampler.thresholding.name != "none":
-        has = f"thresholding ({sampler.thresholding.name})", "sampler.thresholding=none"
     elif sampler.epsilon_scale != 1:
         has = f"epsilon scaling ({sampler.epsilon_scale:g})", "sampler.epsilon_scale=1"
     if has is not None:
-        raise ValueError(
-            f"there is no likelihood of samples drawn with {has[0]}: its prediction is not that of any density. "
-            f"--config.{has[1]} gives the likelihood of the model itself"
-        )
+        raise ValueError(_refusal(*has))
     if config.noise.name != "normal":
         raise ValueError(f"likelihoods are of models of normal noise, and this one has noise {config.noise.name!r}")
     if options.split not in ("train", "held_out"):
@@ -87,3 +82,22 @@ def check_likelihood(config: ConfigDict) -> None:
         raise ValueError(f"likelihood.tolerance must be > 0, got {options.tolerance:g}")
     if options.variance not in (None, "small", "large", "learned"):
         raise ValueError(f"likelihood.variance must be small, large or learned, got {options.variance!r}")
+
+
+def check_ode(config: ConfigDict) -> None:
+    """Raises ValueError for thresholding, which a likelihood by the ODE cannot have.
+
+    The bound can: its chain is a generative model with any prediction of x_0. Published bounds of improved DDPM
+    (arXiv:2102.09672) are of clipped predictions.
+    """
+    thresholding = config.sampler.thresholding.name
+    if thresholding != "none":
+        refusal = _refusal(f"thresholding ({thresholding})", "sampler.thresholding=none")
+        raise ValueError(f"{refusal}, and --ways=bound the bound of the chain that is sampled")
+
+
+def _refusal(what: str, setting: str) -> str:
+    return (
+        f"there is no likelihood of samples drawn with {what}: its prediction is not that of any density. "
+        f"--config.{setting} gives the likelihood of the model itself"
+    )

@@ -45,6 +45,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     model, first = trained.open_with(workdir, config), distributed.is_first()
     with for_people():
         how = likelihood.of(model.model)
+        how.check(args.ways)
         splits = build_data.splits(config, report=progress.downloads())
         examples = splits[config.likelihood.split == "held_out"]
         changes = {name: likelihood.change(name, examples, args.seed) for name in args.against}

@@ -49,7 +49,7 @@ class Likelihood:
         """As config.likelihood of the model says.
 
         Raises:
-          ValueError: a model with guidance, thresholding or epsilon scaling; settings that do not fit.
+          ValueError: a model with guidance or epsilon scaling; settings that do not fit.
         """
         config, num_levels = model.config, model.data.num_levels
         build_likelihood.check_likelihood(config)
@@ -83,6 +83,11 @@ class Likelihood:
         num_dims = int(np.prod(self.model.data.sample_shape))
         return -nats / num_dims if self.bins is None else np.asarray(likelihood.bits_per_dim(nats, num_dims))
 
+    def check(self, ways: Sequence[str]) -> None:
+        """Raises ValueError for a way in which this model has no likelihood: the ODE with thresholding."""
+        if "ode" in ways:
+            build_likelihood.check_ode(self.model.config)
+
     def measure(
         self,
         params: Any,
@@ -109,7 +114,9 @@ class Likelihood:
 
         Raises:
           FloatingPointError: a likelihood that is not finite, naming the example.
+          ValueError: the ODE of a model with thresholding.
         """
+        self.check(ways)
         size, parts = -(-min(batch_size, len(rows)) // mesh.size) * mesh.size, []
         split = sharding.batch_sharding(mesh)
         for first in range(0, len(rows), size):

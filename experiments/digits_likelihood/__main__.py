@@ -20,7 +20,7 @@ HERE = pathlib.Path(__file__).parent
 EVALUATIONS, NUM_EXAMPLES = (5, 10, 20, 50), 100
 # Steps of the variational bound beside all of them.
 CHAINS = (20, 50, 200)
-# What has no likelihood: both are of the sampler, not of the model.
+# The ODE has no likelihood with thresholding; the bound is that of the chain that a config samples by (iDDPM clips).
 PLAIN = ("--config.sampler.epsilon_scale=1", "--config.sampler.thresholding=none")
 BOUND = ("--config.loss.name=variational_bound", "--config.loss.time_density.name=loss_second_moment")
 # Config, and flags of its training.
@@ -56,7 +56,10 @@ def main() -> None:
         common.train_if_missing(config, workdirs[name], *flags)
     only = args.only or ("likelihood", "chains", "quality")
     if "likelihood" in only:
-        found["bits per dimension"] = {name: likelihood(workdir) for name, workdir in workdirs.items()}
+        found["bits per dimension"] = {
+            name: {"ode": likelihood(workdir, "--ways=ode", *PLAIN), "bound": likelihood(workdir, "--ways=bound")}
+            for name, workdir in workdirs.items()
+        }
         print_likelihoods(found["bits per dimension"])
     if "chains" in only:
         found["bound of fewer steps"] = {name: chains(workdir) for name, workdir in workdirs.items()}
@@ -76,15 +79,15 @@ def chains(workdir: pathlib.Path) -> dict[str, dict[str, float]]:
     """The bound of chains of fewer steps, all of them computed: {steps: value and standard error}."""
     found = {}
     for steps in CHAINS:
-        flags = ("--ways=bound", f"--config.likelihood.num_steps={steps}", "--config.likelihood.num_draws=0")
-        result = likelihood(workdir, *flags)["all"]
+        flags = (f"--config.likelihood.num_steps={steps}", "--config.likelihood.num_draws=0")
+        result = likelihood(workdir, "--ways=bound", *flags)["all"]
         found[str(steps)] = {name: result[name] for name in ("bound", "bound_standard_error")}
     return found
 
 
 def likelihood(workdir: pathlib.Path, *flags: str) -> dict[str, Any]:
     """What --mode likelihood finds of held-out digits: means, standard errors and evaluations."""
-    command = [sys.executable, "launch.py", "--workdir", str(workdir), "--mode=likelihood", *PLAIN]
+    command = [sys.executable, "launch.py", "--workdir", str(workdir), "--mode=likelihood"]
     command += [f"--config.likelihood.num_examples={NUM_EXAMPLES}", "--config.likelihood.num_draws=100", *flags]
     done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
     print(done.stdout, flush=True)
@@ -95,8 +98,8 @@ def likelihood(workdir: pathlib.Path, *flags: str) -> dict[str, Any]:
 def print_likelihoods(found: dict[str, dict[str, Any]]) -> None:
     rows = []
     for name, one in found.items():
-        pairs = [(one["all"][way], one["all"][f"{way}_standard_error"]) for way in ("ode", "bound")]
-        rows.append([name, *(formats.with_error(*pair) for pair in pairs), one["settings"]["variance"]])
+        pairs = [(one[way]["all"][way], one[way]["all"][f"{way}_standard_error"]) for way in ("ode", "bound")]
+        rows.append([name, *(formats.with_error(*pair) for pair in pairs), one["bound"]["settings"]["variance"]])
     print(tables.markdown(["model", "ODE", "bound", "variance of the bound"], rows), flush=True)
 
 
