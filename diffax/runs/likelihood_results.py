@@ -32,7 +32,9 @@ def summarized(
     results: dict[str, Any] = {
         "data": f"{examples.name}, {len(measured[DATA][_ways(measured[DATA])[0]]):,} of {len(examples):,} examples",
         "unit": f"{how.unit} per dimension",
-        "settings": json.loads(json.dumps(config.to_dict())) | {"variance": how.variance, "num_steps": len(how.times)},
+        "settings": json.loads(json.dumps(config.to_dict()))
+        | {"variance": how.variance, "num_steps": len(how.times)}
+        | {"thresholding": how.model.config.sampler.thresholding.to_dict()},
         "bins": None if how.bins is None else {"num_levels": how.bins.num_levels, "width": how.bins.width},
         "trained_on_dequantized_data": how.is_dequantized,
         "conditions": sorted(name for name in how.model.network.conditions if name in examples.batch(np.arange(1))),
