@@ -6,7 +6,7 @@
 As in the paper everything but the noise is EDM's: preconditioning, weighting, noise levels (r = sigma sqrt(D)) and
 Heun's method. EDM is the limit of a large D.
 
-Cost: 2,800 steps of 32 images. Score: experiments/poisson_flow/README.md.
+Cost: 2,800 steps of 32 images. Score: not measured yet.
 """
 
 from ml_collections import ConfigDict
