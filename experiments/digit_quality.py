@@ -40,6 +40,18 @@ class Judge:
         return result
 
 
+def panels(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
+    """Metrics against evaluations for `plots.lines`, a line for each name, of {name: {evaluations: {metric: pair}}}."""
+    metric_names = list(next(iter(next(iter(found.values())).values())))
+    return {
+        metric: {
+            name: ([int(number) for number in rows], [measured[metric][0] for measured in rows.values()])
+            for name, rows in found.items()
+        }
+        for metric in metric_names
+    }
+
+
 Row = tuple[str, int]  # the label of points that differ in their seed alone, and the number of evaluations
 
 

@@ -12,9 +12,7 @@ def index(schedule: Schedule, t: Numeric) -> Array:
     Raises:
       ValueError: a schedule that is not Discrete.
     """
-    if not isinstance(schedule, Discrete):
-        raise ValueError(f"the time input 'index' needs a Discrete schedule, got {type(schedule).__name__}")
-    return schedule.index_of(t)
+    return _discrete(schedule).index_of(t)
 
 
 def fractional_index(schedule: Schedule, t: Numeric) -> Array:
@@ -23,9 +21,14 @@ def fractional_index(schedule: Schedule, t: Numeric) -> Array:
     Raises:
       ValueError: a schedule that is not Discrete.
     """
+    num_steps = _discrete(schedule).num_steps
+    return jnp.clip(jnp.asarray(t) * num_steps - 1, 0, num_steps - 1)
+
+
+def _discrete(schedule: Schedule) -> Discrete:
     if not isinstance(schedule, Discrete):
         raise ValueError(f"the time input 'index' needs a Discrete schedule, got {type(schedule).__name__}")
-    return jnp.clip(jnp.asarray(t) * schedule.num_steps - 1, 0, schedule.num_steps - 1)
+    return schedule
 
 
 def scaled(schedule: Schedule, t: Numeric) -> Array:

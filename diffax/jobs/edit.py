@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from diffax import distributed
+from diffax.evaluation.measurement import digest
 from diffax.jobs import sample
 from diffax.reporting.progress import Progress
 from diffax.runs import asked, editing, edits, inputs
@@ -66,7 +67,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
             report=progress.update,
         )
     is_image, stem = model.num_levels is not None, pathlib.Path(args.input).resolve().stem
-    record = {"input": stem, "digest": edits.digest(given.x), "from": called, "to": args.target}
+    record = {"input": stem, "digest": digest(given.x), "from": called, "to": args.target}
     record |= {"strength": args.strength}
     words = f"{stem}_{called}-to-{args.target}_strength{args.strength:g}"
     path = edits.directory(workdir / edits.EDITS, model, words, record, args.ema)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from diffax import build_data, devices, distributed, resolve
 from diffax.evaluation import metrics, table
 from diffax.evaluation.measurement import Measurement, check_comparable, over_seeds
-from diffax.jobs.sample import check_at_least_one
+from diffax.jobs.sample import check_at_least_one, names_of
 from diffax.reporting import progress
 from diffax.reporting.progress import Progress
 from diffax.runs import asked, grid, reports, sample_sets, trained
@@ -27,15 +27,19 @@ FOLDER = "evaluations"
 
 def flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this mode."""
-    parser.add_argument("--metrics", type=_names, help="short for --config.evaluation.metrics: frechet,kernel,...")
+    parser.add_argument("--metrics", type=names_of, help="short for --config.evaluation.metrics: frechet,kernel,...")
     parser.add_argument("--features", metavar="NAME", help="short for --config.evaluation.features.name")
     parser.add_argument("--num_samples", type=int, help="short for --config.evaluation.num_samples")
-    parser.add_argument("--runs", type=_names, metavar="DIRS", help="run directories to compare, instead of --workdir")
-    parser.add_argument("--sets", type=_names, metavar="PATHS", help="samples beside them: sample sets, .npz, folders")
-    parser.add_argument("--samplers", type=_names, metavar="NAMES", help="samplers to compare")
+    parser.add_argument(
+        "--runs", type=names_of, metavar="DIRS", help="run directories to compare, instead of --workdir"
+    )
+    parser.add_argument(
+        "--sets", type=names_of, metavar="PATHS", help="samples beside them: sample sets, .npz, folders"
+    )
+    parser.add_argument("--samplers", type=names_of, metavar="NAMES", help="samplers to compare")
     parser.add_argument("--evaluations", type=_numbers(int), metavar="NUMBERS", help="numbers of network evaluations")
     parser.add_argument("--guidance_scales", type=_numbers(float), metavar="NUMBERS", help="guidance scales")
-    parser.add_argument("--averages", type=_names, metavar="NAMES", help="averages of config.ema")
+    parser.add_argument("--averages", type=names_of, metavar="NAMES", help="averages of config.ema")
     parser.add_argument("--seeds", type=_numbers(int), default=[0], help="of the samples (default 0)")
     parser.add_argument("--select", metavar="METRIC", help="choose the best by this, and measure it on --report_seeds")
     parser.add_argument("--report_seeds", type=_numbers(int), default=[], help="by default three that follow --seeds")
@@ -220,14 +224,10 @@ def _name(config: ConfigDict, args: argparse.Namespace) -> str:
     return f"{options.features.name.replace(':', '-')}_{options.num_samples}_{asked.hexdigest()[:6]}"
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def _numbers(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     def parse(text: str) -> list[Any]:
         try:
-            return [kind(name) for name in _names(text)]
+            return [kind(name) for name in names_of(text)]
         except ValueError:
             raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from None
 

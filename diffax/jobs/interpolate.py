@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from diffax import distributed
+from diffax.evaluation.measurement import digest
 from diffax.jobs import edit, sample
 from diffax.runs import asked, editing, edits, inputs
 from diffax.runs.errors import UserError
@@ -55,7 +56,7 @@ def _between(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace
     x = editing.between(model, ends, args.num, condition, average=args.ema)
     error = float(np.abs(x[[0, -1]] - ends).mean()) / (1 if model.num_levels is None else 2)
     stems = [pathlib.Path(name).resolve().stem for name in args.between]
-    record = {"between": stems, "digest": edits.digest(ends), "num": args.num, "label": args.label}
+    record = {"between": stems, "digest": digest(ends), "num": args.num, "label": args.label}
     path = _written(workdir, editing.without_guidance(model), f"{stems[0]}-to-{stems[1]}", record, x, args)
     if distributed.is_first():
         print(f"{args.num} images from {stems[0]} to {stems[1]}; at the ends reconstructed to {error:.2g}")

@@ -6,7 +6,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 from diffax import build_data, devices, distributed
-from diffax.jobs.sample import check_at_least_one
+from diffax.jobs import sample
 from diffax.reporting import progress
 from diffax.reporting.progress import Progress
 from diffax.runs import directory as run_directory
@@ -19,10 +19,18 @@ FOLDER = "likelihoods"
 def flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this mode."""
     parser.add_argument(
-        "--ways", type=_names, default=list(likelihood.WAYS), metavar="WAYS", help="ode,bound (default) or one of them"
+        "--ways",
+        type=sample.names_of,
+        default=list(likelihood.WAYS),
+        metavar="WAYS",
+        help="ode,bound (default) or one of them",
     )
     parser.add_argument(
-        "--against", type=_names, default=[], metavar="SETS", help="out-of-distribution examples beside: noise,shifted"
+        "--against",
+        type=sample.names_of,
+        default=[],
+        metavar="SETS",
+        help="out-of-distribution examples beside: noise,shifted",
     )
     parser.add_argument("--ema", metavar="NAME", help="which average of config.ema, by its name or index")
     parser.add_argument("--seed", type=int, default=0, help="of the examples and of all noise (default 0)")
@@ -39,7 +47,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     Raises:
       UserError: no checkpoint, settings that do not fit, or a model with guidance, thresholding or epsilon scaling.
     """
-    check_at_least_one(args, "batch_size")
+    sample.check_at_least_one(args, "batch_size")
+    sample.check_seed(args)
     _check(args)
     run_directory.check_same_run(workdir, config, ("train.num_steps",))
     model, first = trained.open_with(workdir, config), distributed.is_first()
@@ -76,15 +85,9 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     return directory
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def _check(args: argparse.Namespace) -> None:
     """Raises UserError for values of the flags that do not exist."""
     for name, known in (("ways", likelihood.WAYS), ("against", likelihood.OTHERS)):
         unknown = [one for one in getattr(args, name) if one not in known]
         if unknown or (name == "ways" and not args.ways):
             raise UserError(f"--{name} must be of {', '.join(known)}, got {', '.join(unknown) or 'none'}")
-    if args.seed < 0:
-        raise UserError(f"--seed must be >= 0, got {args.seed}")

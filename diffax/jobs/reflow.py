@@ -8,10 +8,9 @@ from ml_collections import ConfigDict
 from diffax import build_data, distributed
 from diffax.conditions import Classes
 from diffax.data import pairs
-from diffax.jobs.sample import check_at_least_one
+from diffax.jobs import sample
 from diffax.reporting.progress import Progress, downloads
-from diffax.runs import asked, sample_sets, trained
-from diffax.runs import directory as run_directory
+from diffax.runs import asked, sample_sets
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.trained import Trained
 
@@ -23,10 +22,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
     policies = (sample_sets.EQUAL, sample_sets.DRAWN)
     parser.add_argument("--labels", choices=policies, help="each class in turn (equal, the default), or at random")
-    parser.add_argument("--ema", metavar="NAME", help="which average of config.ema, by its name or index")
-    parser.add_argument("--sampler", metavar="NAME", help="short for --config.sampler.name, a deterministic one")
-    parser.add_argument("--num_steps", type=int, help="short for --config.sampler.num_steps")
-    parser.add_argument("--guidance_scale", type=float, help="of classifier-free guidance; 1 for none")
+    sample.add_sampler_flags(parser)
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> pathlib.Path:
@@ -40,12 +36,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     Raises:
       UserError: no checkpoint, another run's config, a sampler that adds noise, or an average that does not exist.
     """
-    check_at_least_one(args, "num_samples", "batch_size")
-    if args.seed < 0:
-        raise UserError(f"--seed must be >= 0, got {args.seed}")
-    run_directory.check_same_run(workdir, config, ("train.num_steps",))
-    model, first = trained.open_with(workdir, config), distributed.is_first()
-    model = model.with_sampler(args.sampler, num_steps=args.num_steps, guidance_scale=args.guidance_scale)
+    sample.check_at_least_one(args, "num_samples", "batch_size")
+    sample.check_seed(args)
+    model = sample.opened(config, workdir, sample.sampler_overrides(config, args, args.guidance_scale))
+    first = distributed.is_first()
     if model.config.noise.name != "normal":
         raise UserError(f"--mode reflow pairs normal noise, and this model has noise {model.config.noise.name!r}")
     with Progress(args.num_samples, description="reflow", unit="pairs", enabled=first) as progress:
@@ -71,10 +65,13 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
 def _conditions(model: Trained, args: argparse.Namespace) -> asked.Asked | None:
     """The conditions of random training examples; None for a model that is told classes at most."""
     kinds, class_condition = model.network.conditions, model.model.class_condition
-    told = [name for name in kinds if name in model.config.conditions]
-    if all(isinstance(kinds[name], Classes) for name in told):
+    if not asked.has_more_than_classes(model.model):
         return None
-    other = [name for name in told if isinstance(kinds[name], Classes) and name != class_condition]
+    other = [
+        name
+        for name in asked.condition_names(model.model)
+        if isinstance(kinds[name], Classes) and name != class_condition
+    ]
     if other:
         raise UserError(
             f"--mode reflow keeps labels, vectors and tokens, and the condition {other[0]} is another class"

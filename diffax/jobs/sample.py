@@ -59,8 +59,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
       UserError: no checkpoint, another run's config, or a label, a condition or an average the model does not have.
     """
     check_at_least_one(args, "num_samples", "batch_size")
-    if args.seed < 0:
-        raise UserError(f"--seed must be >= 0, got {args.seed}")
+    check_seed(args)
     if args.label is not None and args.labels is not None:
         raise UserError("give --label for one class or --labels for all of them, not both")
     scale = args.guidance_scale
@@ -110,6 +109,17 @@ def opened(config: ConfigDict, workdir: pathlib.Path, overrides: list[tuple[str,
     # How long the run was trained does not touch how it is sampled.
     run_directory.check_same_run(workdir, config, ("train.num_steps",))
     return trained.open_with(workdir, config)
+
+
+def names_of(text: str) -> list[str]:
+    """The names of a flag, separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def check_seed(args: argparse.Namespace) -> None:
+    """Raises UserError for a negative --seed."""
+    if args.seed < 0:
+        raise UserError(f"--seed must be >= 0, got {args.seed}")
 
 
 def check_at_least_one(args: argparse.Namespace, *names: str) -> None:

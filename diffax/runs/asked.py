@@ -108,9 +108,7 @@ def of_word(model: Model, flag: str, word: str) -> Conditions:
 def check_null_is_learned(model: Model, flag: str) -> None:
     """Raises UserError where a condition was never null in training, so that it has to be given by a flag."""
     config = model.config
-    never = [
-        name for name in config.conditions if name in model.network.conditions and not config.conditions[name].drop
-    ]
+    never = [name for name in condition_names(model) if not config.conditions[name].drop]
     if never and config.model.drop_together == 0:
         raise UserError(
             f"give {flag}: this model never learned to do without {never[0]!r} (its drop was 0 in training)"
@@ -160,17 +158,26 @@ def of_labels(model: Model, labels: np.ndarray | None) -> Asked | None:
     return None if labels is None or name is None else Asked({name: np.asarray(labels, np.int32)})
 
 
+def condition_names(model: Model) -> list[str]:
+    """The names of the conditions of config.conditions that the network takes."""
+    return [name for name in model.network.conditions if name in model.config.conditions]
+
+
+def has_more_than_classes(model: Model) -> bool:
+    """Whether the network takes a condition that is no class: its values are taken from real examples."""
+    return not all(isinstance(model.network.conditions[name], Classes) for name in condition_names(model))
+
+
 def of_examples(model: Model, examples: Examples, num: int, *, seed: int = 0) -> Asked | None:
     """The conditions of random examples, for `num` samples; None for a model that is told classes at most.
 
     The examples are a function of the seed; of several wordings the first is taken.
     """
-    names = [name for name in model.network.conditions if name in model.config.conditions]
-    if all(isinstance(model.network.conditions[name], Classes) for name in names):
+    if not has_more_than_classes(model):
         return None
     rows = np.random.default_rng(seed).integers(len(examples), size=num)
     batch = examples.batch(rows)
-    values = {name: conditioned.first(batch[name]) for name in names}
+    values = {name: conditioned.first(batch[name]) for name in condition_names(model)}
     return Asked(checked(model, values), words={"of": f"{num} random examples of {examples.name}"})
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Float
 
-from diffax import arrays, build, samplers, sharding
+from diffax import build, samplers, sharding
 from diffax.conditions import Conditions
-from diffax.runs import trained
+from diffax.runs import trajectory
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.trained import Trained
 
@@ -94,7 +94,8 @@ def edit(
     latents, reconstruction = (np.concatenate([part[i] for part in parts])[: len(x)] for i in (0, 1))
     states = np.concatenate([part[2] for part in parts], axis=1)[:, : len(x)]
     _check_finite(down.name, latents, reconstruction, states)
-    states = np.concatenate([latents[None], states]) / _scale(model, down, save_every).reshape(-1, *(1,) * x.ndim)
+    t = np.asarray(down.times, np.float64)[[0, *range(save_every, down.num_evaluations, save_every)]]
+    states = trajectory.scaled(model, t, np.concatenate([latents[None], states]))
     return Edit(values[0], reconstruction, latents, states)
 
 
@@ -145,17 +146,10 @@ def between_seeds(
     table = model.model.sampler_table()
     if table.is_stochastic:
         raise UserError(f"interpolation needs a deterministic sampler, and {table.name} adds noise: use --sampler ddim")
-    first = sharding.from_copies(sharding.replicated(model.mesh), np.zeros(1, np.int32))
-    keys = jnp.concatenate([trained.sample_keys(seed, first) for seed in seeds])
-    prior_keys, _ = arrays.split_keys(keys, 2)
-    return _generated(
-        model,
-        table,
-        samplers.prior(prior_keys, table, model.sample_shape, noise=model.model.noise),
-        num,
-        condition,
-        average,
-    )
+    first = np.zeros(1, np.int32)
+    latents = np.concatenate([model.initial_noise(first, seed=seed) for seed in seeds]) * np.float32(table.prior_std)
+    placed = sharding.from_copies(sharding.replicated(model.mesh), latents)
+    return _generated(model, table, placed, num, condition, average)
 
 
 def without_guidance(model: Trained) -> Trained:
@@ -191,12 +185,6 @@ def _placed(model: Trained, values: Any, start: int, size: int) -> Any:
         return leaf[np.minimum(np.arange(start, start + size), len(leaf) - 1)]
 
     return sharding.from_copies(sharding.batch_sharding(model.mesh), jax.tree.map(of, values))
-
-
-def _scale(model: Trained, table: samplers.SamplerTable, save_every: int) -> np.ndarray:
-    """sqrt(alpha^2 + sigma^2) of the first state and of those saved; 1 for the last, which is data."""
-    t = np.asarray(table.times, np.float64)[[0, *range(save_every, table.num_evaluations, save_every)]]
-    return np.append(np.hypot(model.schedule.alpha(t), model.schedule.sigma(t)), 1.0).astype(np.float32)
 
 
 def _generated(

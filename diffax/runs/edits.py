@@ -17,6 +17,7 @@ import numpy as np
 
 from diffax.reporting import images, plots
 from diffax.runs import directory as run_directory
+from diffax.runs import sample_sets
 from diffax.runs.editing import Edit
 from diffax.runs.trained import Trained
 
@@ -30,10 +31,9 @@ def directory(
     root: pathlib.Path, model: Trained, words: str, record: dict[str, Any], average: Any = None
 ) -> pathlib.Path:
     """A directory in root whose name says what made the results, and differs where anything does."""
-    sampler = model.config.sampler
-    guided = f"_guidance{sampler.guidance.scale:g}" if "scale" in sampler.guidance else ""
-    digest = hashlib.sha256(json.dumps(described(model, record, average), sort_keys=True).encode()).hexdigest()[:6]
-    made_by = f"{sampler.name.replace(':', '-')}{sampler.num_steps}{guided}_ema-{model.average_name(average)}"
+    described_by = described(model, record, average)
+    made_by = sample_sets.sampler_words(described_by["sampler"], described_by["average"])
+    digest = hashlib.sha256(json.dumps(described_by, sort_keys=True).encode()).hexdigest()[:6]
     slug = re.sub(r"[^\w.]+", "-", words)[:60].strip("-")
     return root / f"{model.step:08d}_{slug}_{made_by}_{digest}"
 
@@ -42,11 +42,6 @@ def described(model: Trained, record: dict[str, Any], average: Any = None) -> di
     """The record with the settings of the sampler, as values of JSON."""
     sampler = json.loads(json.dumps(model.config.sampler.to_dict()))
     return {"step": model.step, "average": model.average_name(average), "sampler": sampler} | record
-
-
-def digest(x: np.ndarray) -> str:
-    """A checksum of arrays."""
-    return hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()[:16]
 
 
 def write_edit(path: pathlib.Path, edit: Edit, labels: np.ndarray | None, *, is_image: bool) -> None:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import pathlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -128,13 +128,17 @@ def parameters_digest(params: Any) -> str:
 
 def directory_name(description: dict[str, Any]) -> str:
     """A name that differs for all that makes different samples: what can be read, and a hash of the description."""
-    sampler, labels = description["sampler"], description["labels"]
-    guided = f"_guidance{sampler['guidance']['scale']:g}" if "scale" in sampler["guidance"] else ""
+    labels, made_by = description["labels"], sampler_words(description["sampler"], description["average"])
     label = "" if labels in (None, EQUAL) else f"_label{labels}" if isinstance(labels, int) else f"_labels-{labels}"
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:6]
     label += _slug(description["conditions"]) if "conditions" in description else ""
-    made_by = f"{sampler['name'].replace(':', '-')}{sampler['num_steps']}{guided}_ema-{description['average']}{label}"
-    return f"{description['step']:08d}_{made_by}_seed{description['seed']}_{digest}"
+    return f"{description['step']:08d}_{made_by}{label}_seed{description['seed']}_{digest}"
+
+
+def sampler_words(sampler: Mapping[str, Any], average: str) -> str:
+    """Name, steps and guidance of config.sampler and the average, for the names of directories."""
+    guided = f"_guidance{sampler['guidance']['scale']:g}" if "scale" in sampler["guidance"] else ""
+    return f"{sampler['name'].replace(':', '-')}{sampler['num_steps']}{guided}_ema-{average}"
 
 
 def _slug(record: dict[str, Any]) -> str:

@@ -46,10 +46,14 @@ def draw(model: Trained, num_samples: int, *, seed: int = 0, num_states: int = 8
     states = _draw(table, denoiser, noise, keys, model.sample_shape, save_every, everywhere)
     calls = (0, *(min(row, rows) for row in range(save_every, rows + save_every, save_every)))
     t = np.asarray(table.times, np.float64)[list(calls[:-1])]
-    scale = np.append(np.hypot(model.schedule.alpha(t), model.schedule.sigma(t)), 1.0)
-    shape = (-1,) + (1,) * (1 + len(model.sample_shape))
-    states = sharding.to_host(states)[:, :num_samples] / scale.astype(np.float32).reshape(shape)
+    states = scaled(model, t, sharding.to_host(states)[:, :num_samples])
     return Trajectory(states, calls, tuple(float(value) for value in np.asarray(model.schedule.log_snr(t))))
+
+
+def scaled(model: Trained, t: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """States (saved, batch, *dims) over sqrt(alpha^2 + sigma^2) at their times t; the last one, data, as it is."""
+    scale = np.append(np.hypot(model.schedule.alpha(t), model.schedule.sigma(t)), 1.0)
+    return states / scale.astype(np.float32).reshape(-1, *(1,) * (states.ndim - 1))
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5, 6))

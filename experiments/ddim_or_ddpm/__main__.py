@@ -36,19 +36,8 @@ def main() -> None:
             shown = ", ".join(f"{metric} {formats.with_error(*estimate)}" for metric, estimate in found.items())
             print(f"{name}, {num_steps} steps: {shown}", flush=True)
     if not args.no_write:
-        plots.lines(HERE / "quality.png", panels(results), xlabel="steps", log="x")
+        plots.lines(HERE / "quality.png", digit_quality.panels(results), xlabel="steps", log="x")
         common.write(HERE / "results.json", results | {"seconds": round(time.monotonic() - begun, 1)})
-
-
-def panels(results: dict[str, Any]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
-    """Metrics against steps, for `plots.lines`."""
-    return {
-        metric: {
-            sampler: (list(STEPS), [found[str(steps)][metric][0] for steps in STEPS])
-            for sampler, found in results.items()
-        }
-        for metric in results["DDIM"][str(STEPS[0])]
-    }
 
 
 if __name__ == "__main__":

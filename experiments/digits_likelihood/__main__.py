@@ -66,7 +66,9 @@ def main() -> None:
     if "quality" in only:
         found["quality"] = quality(workdirs)
     if not args.no_write and "quality" in found:
-        plots.lines(HERE / "quality.png", panels(found["quality"]), xlabel="evaluations of the network", log="x")
+        plots.lines(
+            HERE / "quality.png", digit_quality.panels(found["quality"]), xlabel="evaluations of the network", log="x"
+        )
     if not args.no_write:
         common.write(path, {name: value for name, value in found.items() if name != "environment"})
 
@@ -114,18 +116,6 @@ def quality(workdirs: dict[str, pathlib.Path]) -> dict[str, dict[str, Any]]:
             shown = ", ".join(f"{metric} {formats.with_error(*value)}" for metric, value in measured.items())
             print(f"{name}, {evaluations} evaluations: {shown}", flush=True)
     return found
-
-
-def panels(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
-    """Metrics against evaluations, a line for each sampler."""
-    names = list(next(iter(found.values()))[str(EVALUATIONS[0])])
-    return {
-        metric: {
-            name: (list(EVALUATIONS), [rows[str(number)][metric][0] for number in EVALUATIONS])
-            for name, rows in found.items()
-        }
-        for metric in names
-    }
 
 
 if __name__ == "__main__":

@@ -101,14 +101,7 @@ def measure_digits(args) -> None:
             print(tables.aligned(["model", "evaluations", *quality], [[name, str(evaluations), *shown]]), flush=True)
     if args.no_write:
         return
-    panels = {
-        metric: {
-            name: (list(EVALUATIONS), [rows[str(number)][metric][0] for number in EVALUATIONS])
-            for name, rows in found.items()
-        }
-        for metric in found["EDM"][str(EVALUATIONS[0])]
-    }
-    plots.lines(HERE / "quality.png", panels, xlabel="evaluations of the network", log="x")
+    plots.lines(HERE / "quality.png", digit_quality.panels(found), xlabel="evaluations of the network", log="x")
     common.write(HERE / "results.json", {"digits": found, "training": costs})
 
 
