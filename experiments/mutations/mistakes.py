@@ -122,8 +122,8 @@ SETTINGS = [
     Mistake(
         "EDM's churn counts the intervals, not the steps",
         _BUILD,
-        ""churn_steps": config.sampler.num_steps}",
-        ""churn_steps": None}",
+        '"churn_steps": config.sampler.num_steps}',
+        '"churn_steps": None}',
         f"{_SAMPLER} -k sigma_min",
     ),
     Mistake(
