@@ -185,10 +185,11 @@ def lines(
         for axis, scale in (("x", axes.set_xscale), ("y", axes.set_yscale)):
             if axis in log:
                 scale("log")
-        values = sorted({float(value) for x, _ in panel.values() for value in np.asarray(x)})
-        if "x" in log and len(values) <= _MOST_TICKS:
-            axes.set_xticks(values, [f"{value:g}" for value in values])
-            axes.set_xticks([], minor=True)
+        if "x" in log:  # only then is x a number for sure
+            values = sorted({float(value) for x, _ in panel.values() for value in np.asarray(x)})
+            if len(values) <= _MOST_TICKS:
+                axes.set_xticks(values, [f"{value:g}" for value in values])
+                axes.set_xticks([], minor=True)
         axes.grid(alpha=0.3)
     figure.legend(list(handles.values()), list(handles), loc="outside right upper", frameon=False, fontsize="small")
     with atomic.replacing(path) as file:
