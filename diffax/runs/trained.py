@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from diffax import arrays, processes, resolve, samplers, sharding, streams, training
 from diffax.data.examples import Examples
-from diffax.runs import asked, likelihood, packing
+from diffax.runs import asked, likelihood, likelihood_examples, packing
 from diffax.runs import directory as run_directory
 from diffax.runs.asked import Asked
 from diffax.runs.errors import UserError, for_people
@@ -286,7 +286,7 @@ class Trained:
         examples: Examples,
         rows: np.ndarray | int,
         *,
-        ways: Sequence[str] = likelihood.WAYS,
+        ways: Sequence[str] = likelihood.DEFAULT_WAYS,
         average: int | str | None = None,
         **options: Any,
     ) -> dict[str, np.ndarray]:
@@ -294,13 +294,14 @@ class Trained:
 
         Args:
           rows: the numbers of the examples, or how many random ones.
-          ways: "ode", the probability-flow ODE, and "bound", the variational bound.
+          ways: "ode", the probability-flow ODE; "bound", the variational bound of a chain of steps; and
+            "continuous_bound", that in continuous time.
           options: of runs.likelihood.Likelihood.measure, which says what is returned.
 
         Raises:
           ValueError: a model with guidance, thresholding or epsilon scaling (config.sampler).
         """
-        rows = likelihood.random_rows(len(examples), rows) if isinstance(rows, int) else rows
+        rows = likelihood_examples.random_rows(len(examples), rows) if isinstance(rows, int) else rows
         params = self.params(average)
         return likelihood.of(self.model).measure(params, self.mesh, examples, rows, ways=ways, **options)
 

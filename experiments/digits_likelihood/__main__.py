@@ -8,20 +8,17 @@ quality.png.
 
 import json
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
 from diffax import devices, runs
-from diffax.reporting import formats, plots, tables
-from experiments import common, digit_quality
+from diffax.reporting import formats, plots
+from experiments import bits_per_dim, common, digit_quality
 
 HERE = pathlib.Path(__file__).parent
 EVALUATIONS, NUM_EXAMPLES = (5, 10, 20, 50), 100
 # Steps of the variational bound beside all of them.
 CHAINS = (20, 50, 200)
-# The ODE has no likelihood with thresholding; the bound is that of the chain that a config samples by (iDDPM clips).
-PLAIN = ("--config.sampler.epsilon_scale=1", "--config.sampler.thresholding=none")
+DRAWS = "--config.likelihood.num_draws=100"
 BOUND = ("--config.loss.name=variational_bound", "--config.loss.time_density.name=loss_second_moment")
 # Config, and flags of its training.
 MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -56,11 +53,12 @@ def main() -> None:
         common.train_if_missing(config, workdirs[name], *flags)
     only = args.only or ("likelihood", "chains", "quality")
     if "likelihood" in only:
+        # The bound is that of the chain that a config samples by (iDDPM clips).
         found["bits per dimension"] = {
-            name: {"ode": likelihood(workdir, "--ways=ode", *PLAIN), "bound": likelihood(workdir, "--ways=bound")}
+            name: {way: bits_per_dim.measure(workdir, way, NUM_EXAMPLES, DRAWS) for way in ("ode", "bound")}
             for name, workdir in workdirs.items()
         }
-        print_likelihoods(found["bits per dimension"])
+        print(bits_per_dim.table(found["bits per dimension"]), flush=True)
     if "chains" in only:
         found["bound of fewer steps"] = {name: chains(workdir) for name, workdir in workdirs.items()}
     if "quality" in only:
@@ -81,28 +79,10 @@ def chains(workdir: pathlib.Path) -> dict[str, dict[str, float]]:
     """The bound of chains of fewer steps, all of them computed: {steps: value and standard error}."""
     found = {}
     for steps in CHAINS:
-        flags = (f"--config.likelihood.num_steps={steps}", "--config.likelihood.num_draws=0")
-        result = likelihood(workdir, "--ways=bound", *flags)["all"]
+        chain = (f"--config.likelihood.num_steps={steps}", "--config.likelihood.num_draws=0")
+        result = bits_per_dim.measure(workdir, "bound", NUM_EXAMPLES, *chain)["all"]
         found[str(steps)] = {name: result[name] for name in ("bound", "bound_standard_error")}
     return found
-
-
-def likelihood(workdir: pathlib.Path, *flags: str) -> dict[str, Any]:
-    """What --mode likelihood finds of held-out digits: means, standard errors and evaluations."""
-    command = [sys.executable, "launch.py", "--workdir", str(workdir), "--mode=likelihood"]
-    command += [f"--config.likelihood.num_examples={NUM_EXAMPLES}", "--config.likelihood.num_draws=100", *flags]
-    done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
-    print(done.stdout, flush=True)
-    results = json.loads((pathlib.Path(done.stdout.rpartition("written to ")[2].strip()) / "results.json").read_text())
-    return {"all": results["all"], "settings": results["settings"]}
-
-
-def print_likelihoods(found: dict[str, dict[str, Any]]) -> None:
-    rows = []
-    for name, one in found.items():
-        pairs = [(one[way]["all"][way], one[way]["all"][f"{way}_standard_error"]) for way in ("ode", "bound")]
-        rows.append([name, *(formats.with_error(*pair) for pair in pairs), one["bound"]["settings"]["variance"]])
-    print(tables.markdown(["model", "ODE", "bound", "variance of the bound"], rows), flush=True)
 
 
 def quality(workdirs: dict[str, pathlib.Path]) -> dict[str, dict[str, Any]]:
