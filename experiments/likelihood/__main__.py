@@ -60,6 +60,7 @@ def plot_convergence(found: dict[str, Any]) -> None:
     left.axhline(0, color="black", lw=0.8)
     left.set(xscale="log", xlabel="steps of the bound, T", ylabel="bound above the truth,\nnats per dimension")
     left.set_yscale("symlog", linthresh=0.01)
+    left.set_ylim(-0.03, 3e3)
     left.set_title("mixture: the bound", fontsize=10)
     _by_steps(digits, found["digits"], "small, even in t")
     digits.axhline(bound.DIGITS_EXACT, color="black", lw=0.8, ls="--", label="log2(1797) / 64")
@@ -75,13 +76,14 @@ def plot_convergence(found: dict[str, Any]) -> None:
     right.set(yscale="log", xlabel="evaluations of the ODE", ylabel="largest error, nats per dimension")
     right.set_title("mixture: the ODE, with the prior of the mixture", fontsize=10)
     names = list(found["ode"])
-    added = [abs(found["ode"][name]["1e-06"]["gaussian_prior_adds"]) for name in names]
-    prior.bar(names, added, color="tab:gray")
-    prior.set_ylabel("mean change of the log-density,\nnats per dimension")
-    prior.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    added = [1e4 * abs(found["ode"][name]["1e-06"]["gaussian_prior_adds"]) for name in names]
+    prior.barh(names, added, color="tab:gray")
+    prior.invert_yaxis()
+    prior.set_xlabel("mean change of the log-density, 1e-4 nats per dimension")
     prior.set_title("mixture: what a Gaussian prior adds", fontsize=10)
-    for axes in (left, right, digits):
+    for axes in (right, digits):
         axes.legend(frameon=False, fontsize=8)
+    left.legend(frameon=False, fontsize=7, ncols=2, loc="upper right")
     figure.savefig(HERE / "convergence.png", dpi=110)
     plt.close(figure)
 
