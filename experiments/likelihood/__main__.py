@@ -96,28 +96,28 @@ def _by_steps(axes: Any, found: dict[str, dict[str, float]], label: str) -> None
 
 def plot_schedule(found: dict[str, Any]) -> None:
     """Writes schedule.png: log-SNR over time, and mean and variance of the estimates, of mixture and digits."""
-    figure, rows = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained", width_ratios=(1.4, 1, 1))
-    curves, means, variances = rows
+    figure, (curves, means, variances) = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
     curves.plot(found["mixture"]["t"], found["mixture"]["linear"]["log_snr"], "k--", label="linear")
-    for offset, (name, one) in enumerate(found.items()):
-        curves.plot(one["t"], one["learned"]["log_snr"], label=f"learned, {name}")
-        for shift, (kind, colour) in enumerate((("linear", "tab:gray"), ("learned", "tab:orange"))):
-            at, label = offset + 0.3 * (shift - 0.5), kind if offset == 0 else None
-            means.errorbar(at, one[kind]["mean"], 2 * one[kind]["standard_error"], fmt="o", capsize=3, c=colour)
-            relative = one[kind]["variance"] / one["linear"]["variance"]
-            variances.bar(at, relative, 0.28, color=colour, label=label)
-        lowest = one["least"] / one["linear"]["variance"]
-        variances.plot(
-            [offset - 0.35, offset + 0.35], [lowest, lowest], "k:", label=None if offset else "least possible"
-        )
-        variances.text(offset + 0.15, 1.02, f"1 / {one['factor']:.2f}", ha="center", fontsize=9)
+    for at, (name, one) in enumerate(found.items()):
+        linear, learned = one["linear"], one["learned"]
+        curves.plot(one["t"], learned["log_snr"], label=f"learned, {name}")
+        for shift, schedule, colour, label in ((-0.15, linear, "tab:gray", "linear"), (0.15, learned, "C1", "learned")):
+            mean, error = (schedule[key] / linear["mean"] for key in ("mean", "standard_error"))
+            means.errorbar(at + shift, mean, 2 * error, fmt="o", capsize=3, c=colour, label=None if at else label)
+            value, error = (schedule[key] / linear["variance"] for key in ("variance", "variance_error"))
+            variances.bar(at + shift, value, 0.28, yerr=2 * error, capsize=3, color=colour)
+        lowest, label = one["least"] / linear["variance"], None if at else "least possible"
+        variances.plot([at - 0.35, at + 0.35], [lowest, lowest], "k:", label=label)
+        variances.text(at + 0.17, value + 2 * error + 0.03, f"1 / {one['factor']:.2f}", ha="center", fontsize=9)
     curves.set(xlabel="t", ylabel="log-SNR")
-    means.set(ylabel="diffusion term, nats per dimension", xlim=(-0.6, len(found) - 0.4))
-    variances.set(ylabel="variance of the estimate\nover that of linear log-SNR", ylim=(0, 1.15))
+    means.axhline(1, color="black", lw=0.8)
+    means.set(ylabel="bound's diffusion term\nover that of linear log-SNR", xlim=(-0.6, 1.6), ylim=(0.9, 1.1))
+    variances.set(ylabel="variance of the estimate\nover that of linear log-SNR", ylim=(0, 1.4))
     for axes in (means, variances):
         axes.set_xticks(range(len(found)), list(found))
-    for axes in (curves, variances):
-        axes.legend(frameon=False, fontsize=8, loc="lower left")
+    curves.legend(frameon=False, fontsize=8, loc="lower left")
+    means.legend(frameon=False, fontsize=8)
+    variances.legend(frameon=False, fontsize=8)
     figure.savefig(HERE / "schedule.png", dpi=110)
     plt.close(figure)
 
