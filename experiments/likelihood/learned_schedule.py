@@ -20,7 +20,7 @@ from experiments import common
 from experiments.likelihood import mixture
 
 START, END = 10.0, -6.0
-BATCH, NUM_ESTIMATES = 256, 20_000
+BATCH, STEPS, NUM_ESTIMATES = 256, 300, 20_000
 # sigma / alpha = exp(-log_snr / 2) between the same ends, linear in t.
 LINEAR = schedules.VarianceExploding(float(np.exp(-START / 2)), float(np.exp(-END / 2)))
 TIMES = np.linspace(0, 1, 41)
@@ -39,13 +39,13 @@ def compare() -> dict[str, Any]:
         return digits[jax.random.randint(key, (num,), 0, len(digits))]
 
     return {
-        "mixture": _compared("mixture", mixture.oracle, draw_points, 300),
-        "digits": _compared("digits", lambda schedule: denoisers.empirical(schedule, digits), draw_digits, 1000),
+        "mixture": _compared("mixture", mixture.oracle, draw_points),
+        "digits": _compared("digits", lambda schedule: denoisers.empirical(schedule, digits), draw_digits),
     }
 
 
-def _compared(name: str, denoiser_of: Callable[[Any], Any], draw: Draw, num_steps: int) -> dict[str, Any]:
-    learned = learn(denoiser_of, draw, num_steps)
+def _compared(name: str, denoiser_of: Callable[[Any], Any], draw: Draw) -> dict[str, Any]:
+    learned = learn(denoiser_of, draw)
     found: dict[str, Any] = {"t": TIMES.tolist(), "least": _least(denoiser_of, draw)}
     for kind, schedule in (("linear", LINEAR), ("learned", learned)):
         values = np.concatenate([_estimates(denoiser_of, schedule, draw, seed) for seed in range(NUM_ESTIMATES // 500)])
@@ -64,7 +64,7 @@ def _compared(name: str, denoiser_of: Callable[[Any], Any], draw: Draw, num_step
     return found
 
 
-def learn(denoiser_of: Callable[[Any], Any], draw: Draw, num_steps: int) -> schedules.Learned:
+def learn(denoiser_of: Callable[[Any], Any], draw: Draw) -> schedules.Learned:
     """A schedule trained as `launch.py` trains one, but with the exact denoiser in place of a network."""
 
     def loss(params: Any, hyperparameters: Any, batch: Any, keys: jax.Array, t: Any = None, /) -> jax.Array:
@@ -89,8 +89,8 @@ def learn(denoiser_of: Callable[[Any], Any], draw: Draw, num_steps: int) -> sche
         time_density=time_sampling.Uniform(),
     )
     state = training.init_state(0, lambda key: {"unused": jnp.zeros((1, 1))}, training.adam(), hyperparameters)
-    step = jax.jit(training.make_train_step(loss, training.adam(), lambda step: jnp.exp(-3 * step / num_steps)))
-    for index in range(num_steps):
+    step = jax.jit(training.make_train_step(loss, training.adam(), lambda step: jnp.exp(-3 * step / STEPS)))
+    for index in range(STEPS):
         state, _ = step(state, {"x": draw(jax.random.fold_in(jax.random.key(9), index), BATCH)})
     return training.learned.applied(state.hyperparameters, state.learned).schedule
 
