@@ -247,13 +247,14 @@ def sampler_table(
     if num_steps < 1:
         raise ValueError(f"sampler.num_steps must be >= 1, got {num_steps}")
     times = _times(options, schedule, num_steps)
-    ends_above_zero = float(schedule.sigma(times[-1])) > 0
+    table = _table_on(config, schedule, times)
+    # A flow map's own last step goes to data.
+    ends_above_zero = float(schedule.sigma(times[-1])) > 0 and table.targets is None
     if ends_above_zero:
         if num_steps < 2:
             raise ValueError("sampler.num_steps must be >= 2 where the last step goes from sigma_min to 0, got 1")
         times = _times(options, schedule, num_steps - 1)
-    table = _table_on(config, schedule, times)
-    table = samplers.to_data(table, times[-1]) if ends_above_zero else table
+        table = samplers.to_data(_table_on(config, schedule, times), times[-1])
     processes.refuse_singular(parameterization, schedule, table.times)
     if table.is_stochastic and config.noise.name != "normal":
         raise ValueError(
@@ -330,6 +331,12 @@ def _pairs(scales: Sequence[Any]) -> list[tuple[str, float]]:
 
 def _refuse_denoiser(config: ConfigDict, network: Network) -> None:
     guidance, epsilon = config.sampler.guidance, config.sampler.epsilon_scale
+    is_changed = guidance.name != "none" or epsilon != 1 or config.sampler.thresholding.name != "none"
+    if is_changed and choices.lookup("sampler", config.sampler.name, SLOTS["sampler"]) is samplers.flow_map:
+        raise ValueError(
+            "sampler 'flow_map' takes the samples that the network gives: set sampler.guidance=none, "
+            "sampler.thresholding=none and sampler.epsilon_scale=1, or use ddim"
+        )
     if guidance.name != "none" and not _guided(config, network):
         raise ValueError(
             f"sampler.guidance = {guidance.name!r} needs a conditional model; this one is told nothing (conditions)"

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from diffax import build_conditions, choices, denoisers, losses, sharding, training
 from diffax.choices import Slot
+from diffax.conditions import Kind
 from diffax.data.dataset import in_memory
 from diffax.data.examples import Examples
 from diffax.processes import importance_sampling, time_sampling
@@ -20,6 +21,7 @@ LOSSES: dict[str, losses.Loss] = {
     "denoising": losses.denoising,
     "hybrid": losses.hybrid,
     "variational_bound": losses.variational_bound,
+    "mean_flow": losses.mean_flow,
 }
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adam": training.adam, "muon": training.muon}
 DECAYS = {
@@ -87,6 +89,11 @@ def learns_variance(config: ConfigDict) -> bool:
     """Whether config.loss trains the variance of the reverse steps: the network then has twice the data's channels."""
     chosen = choices.lookup("loss", config.loss.name, LOSS_SLOT)
     return chosen is losses.hybrid or config.loss.get("variance") == "learned"
+
+
+def told_by_loss(config: ConfigDict) -> dict[str, Kind]:
+    """The conditions that config.loss tells the network by itself, such as the span of a flow map."""
+    return dict(losses.conditions_of(choices.lookup("loss", config.loss.name, LOSS_SLOT)))
 
 
 def loss(

@@ -85,9 +85,30 @@ class Tokens:
         return None if fits else expected
 
 
-Kind = Classes | Vector | Tokens
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """A number, embedded as times are: floats (batch,); 0 is the null value.
+
+    scale: what it is multiplied by before its sinusoidal features, so that values of interest differ by more than 1.
+    """
+
+    scale: float = 1000.0
+
+    def null(self, batch: int) -> Any:
+        """The null value of a batch."""
+        return np.zeros((batch,), np.float32)
+
+    def misfit(self, value: Any, batch: int) -> str | None:
+        """What was expected of a value of a batch, where it is not; else None."""
+        return None if _is_float(value) and value.shape == (batch,) else f"floats of shape ({batch},)"
+
+
+Kind = Classes | Vector | Tokens | Number
 Kinds = Mapping[str, Kind]
-_KINDS: dict[str, Any] = {"classes": Classes, "vector": Vector, "tokens": Tokens}
+_KINDS: dict[str, Any] = {"classes": Classes, "vector": Vector, "tokens": Tokens, "number": Number}
+# The name of the condition that makes a network one of two times: the Number t - s. At its null value, 0, the network
+# is one of the time t alone.
+SPAN = "span"
 
 
 def to_json(kind: Kind) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Guidance, thresholding, inpainting and inverse problems are functions from denoi
 is a pytree, so that jit can take it as an argument.
 """
 
-from diffax.denoisers import operators, time_inputs
+from diffax.denoisers import flow_maps, operators, time_inputs
 from diffax.denoisers.classifier import classifier_guided
 from diffax.denoisers.epsilon_scaling import epsilon_scaled
 from diffax.denoisers.guidance import cfg_plus_plus, classifier_free, composed, guided_network, rescaled
@@ -25,6 +25,7 @@ __all__ = [
     "dps",
     "empirical",
     "epsilon_scaled",
+    "flow_maps",
     "from_network",
     "gaussian_mixture",
     "guided_network",

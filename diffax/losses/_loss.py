@@ -1,27 +1,33 @@
 """What all losses share: their signature, and the noisy data that they are evaluated at."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 from jaxtyping import Float
 
 from diffax import arrays, processes
+from diffax.conditions import Kind
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
 from diffax.typing import Keys, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
 PerSample = Float[jax.Array, " batch"]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @runtime_checkable
 class Predict(Protocol):
     """A network as a loss calls it: the raw output at x_t. key has one PRNG key per sample, for dropout.
 
-    The raw output of a network with a learned variance has twice the channels of x_t.
+    The raw output of a network with a learned variance has twice the channels of x_t. Losses of flow maps also pass the
+    second time, s <= t.
     """
 
-    def __call__(self, x_t: Sample, t: PerSample, /, *, key: Keys) -> Float[jax.Array, "batch ..."]: ...
+    def __call__(
+        self, x_t: Sample, t: PerSample, s: PerSample | None = None, /, *, key: Keys
+    ) -> Float[jax.Array, "batch ..."]: ...
 
 
 @runtime_checkable
@@ -31,7 +37,7 @@ class Loss(Protocol):
     A loss with a regression target also takes `teacher`: a denoiser whose prediction at x_t is the target, instead of
     the (x_0, eps) that x_t was made of. One that can be trained on pairs takes `eps`, their noise. One that depends
     on the levels of discrete data takes `num_levels`. One that holds for other noise than normal takes `noise`, its
-    law.
+    law. One that tells the network more than the data do has an attribute `conditions`, see `tells`.
 
     keys: (batch,) typed keys: all that is random of sample i depends on keys[i] alone, and on i and the batch size
       where the time density is stratified.
@@ -54,6 +60,21 @@ class Loss(Protocol):
         time_density: TimeDensity,
         t: PerSample | None = None,
     ) -> PerSample: ...
+
+
+def tells(**kinds: Kind) -> Callable[[_Function], _Function]:
+    """A decorator of a loss: the conditions, by name, that the loss itself tells the network."""
+
+    def marked(loss: _Function) -> _Function:
+        loss.conditions = kinds  # type: ignore[attr-defined]
+        return loss
+
+    return marked
+
+
+def conditions_of(loss: Callable[..., Any]) -> Mapping[str, Kind]:
+    """The conditions that a loss tells the network by itself, such as the span of a flow map."""
+    return getattr(loss, "conditions", {})
 
 
 class Noised(NamedTuple):

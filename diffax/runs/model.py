@@ -76,7 +76,7 @@ class DataDescription:
             moments=moments,
             class_names=names,
             fingerprint=fingerprint(examples),
-            kinds=build_conditions.kinds(config, examples),
+            kinds=build_conditions.kinds(config, examples) | build_training.told_by_loss(config),
             encoders=build_conditions.encoders(config),
         )
 
@@ -163,6 +163,11 @@ class Model:
         """Raises ValueError for a config.sampler that this model cannot follow."""
         build.check_denoiser(self.config, self.network)
         table = self.sampler_table()
+        if table.targets is not None and conditions.SPAN not in self.network.conditions:
+            raise ValueError(
+                f"sampler {self.config.sampler.name!r} needs a network of two times, which a loss such as mean_flow "
+                "trains; this one is of one time: use ddim"
+            )
         # Traces the network, whose own checks of shapes speak here.
         out, channels = self.output_shape, self.data.sample_shape[-1]
         if table.c_large is not None and out[-1] != 2 * channels:

@@ -1,0 +1,104 @@
+"""What losses of flow maps share: their second time, the flow map of a raw output, and errors as velocities.
+
+A flow map F(x_t, t, s) is right when it does not change along the trajectories of the probability-flow ODE,
+
+    dF/dt = d_t F + (d_x F) v(x_t, t) = 0,   v = dx_t/dt = alpha' x_0 + sigma' eps.
+
+At s = t, dF/dt = v - v_theta, the error of the velocity. So every loss here has the form |net_out - target|^2, with the
+target net_out plus the error of a velocity in the units of the raw output, without its gradient; losses differ in how
+they find that error. The weight is that of the denoising loss at t, so that at s = t the loss is the denoising loss.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffax import arrays, conditions, processes
+from diffax.losses._denoising import log_error_weight, weighted_square
+from diffax.losses._loss import Noised, PerSample, Sample
+from diffax.losses.weighting import Weighting
+from diffax.processes.time_sampling import TimeDensity
+from diffax.typing import Denoiser, Keys, Schedule
+
+
+def second_time(
+    keys: Keys, schedule: Schedule, time_density: TimeDensity, t: PerSample, share: float
+) -> tuple[PerSample, PerSample]:
+    """Two times (t, s), s <= t, (batch,) each: the larger and the smaller of t and another draw of the density.
+
+    share: of samples that have two times; s = t for the others. MeanFlow (arXiv:2505.13447, section 4.3).
+    """
+    other = time_density.sample(conditions.own_keys(keys, "second time"), schedule).astype(t.dtype)
+    has_two = jax.vmap(lambda key: jax.random.bernoulli(key, share))(conditions.own_keys(keys, "has two times"))
+    later = jnp.maximum(t, other)
+    return later, jnp.where(has_two, jnp.minimum(t, other), later)
+
+
+def mapped(
+    schedule: Schedule,
+    parameterization: processes.Parameterization,
+    net_out: Sample,
+    x_t: Sample,
+    t: PerSample,
+    s: PerSample,
+) -> Sample:
+    """The flow map of a raw output: x_s = alpha_s x_0 + sigma_s eps."""
+    x_0, eps = parameterization.predict(schedule, net_out, x_t, t)[:2]
+    return processes.diffuse(schedule, x_0, eps, s)
+
+
+def velocity(schedule: Schedule, x_0: Sample, eps: Sample, t: PerSample) -> Sample:
+    """dx_t/dt = alpha' x_0 + sigma' eps."""
+    slopes = [jax.jvp(f, (t,), (jnp.ones_like(t),))[1] for f in (schedule.alpha, schedule.sigma)]
+    return arrays.expand_to(slopes[0], x_0) * x_0 + arrays.expand_to(slopes[1], x_0) * eps
+
+
+def velocity_of(schedule: Schedule, at: Noised, teacher: Denoiser | None) -> Sample:
+    """The velocity at x_t: of the pair (x_0, eps) that x_t was made of, or of a teacher's prediction."""
+    x_0, eps = at.x_0, at.eps
+    if teacher is not None:
+        x_0, eps = (half.astype(at.x_t.dtype) for half in jax.lax.stop_gradient(teacher(at.x_t, at.t))[:2])
+    return velocity(schedule, x_0, eps, at.t)
+
+
+def in_raw_units(
+    schedule: Schedule, parameterization: processes.Parameterization, error: Sample, t: PerSample
+) -> Sample:
+    """What to add to the raw output at x_t for its velocity to grow by `error`.
+
+    For fixed x_t, alpha dx_0 + sigma deps = 0 and alpha' dx_0 + sigma' deps = error: dx_0 = -sigma error / W and
+    deps = alpha error / W with W = alpha sigma' - alpha' sigma. The raw output's target is affine in (x_0, eps).
+    """
+    (alpha, alpha_slope), (sigma, sigma_slope) = (
+        jax.jvp(f, (t,), (jnp.ones_like(t),)) for f in (schedule.alpha, schedule.sigma)
+    )
+    scale = 1 / (alpha * sigma_slope - alpha_slope * sigma)
+    x_0, eps = (arrays.expand_to(factor, error) * error for factor in (-sigma * scale, alpha * scale))
+    zero = jnp.zeros_like(error)
+    return parameterization.target(schedule, x_0, eps, t) - parameterization.target(schedule, zero, zero, t)
+
+
+def corrected(
+    net_out: Sample,
+    error: Sample,
+    at: Noised,
+    schedule: Schedule,
+    parameterization: processes.Parameterization,
+    weighting: Weighting,
+    time_density: TimeDensity,
+    adaptive: float = 0.0,
+) -> PerSample:
+    """The loss |net_out - target|^2 with target = net_out + `error`, the error of the velocity, without its gradient.
+
+    adaptive: the power p of the weight (loss + 1e-3)^-p of each sample, MeanFlow (arXiv:2505.13447, eq. 22).
+    """
+    target = net_out + in_raw_units(schedule, parameterization, error, at.t).astype(net_out.dtype)
+    difference = (net_out - jax.lax.stop_gradient(target)).astype(at.x_t.dtype)
+    loss = weighted_square(difference, log_error_weight(schedule, parameterization, weighting, time_density, at.t))
+    return loss if adaptive == 0 else loss * jax.lax.stop_gradient(loss + 1e-3) ** -adaptive
+
+
+def along(function: Any, x_t: Sample, t: PerSample, v: Sample) -> tuple[Any, Any, Any]:
+    """(value, total derivative in t, auxiliary output) of function(x_t, t) -> (value, auxiliary) where dx_t/dt = v."""
+    return jax.jvp(function, (x_t, t), (v, jnp.ones_like(t)), has_aux=True)
