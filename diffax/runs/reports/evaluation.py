@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffax.evaluation import metrics
+from diffax.evaluation.measurement import TRAINED_ON
 from diffax.reporting import formats
 from diffax.reporting.charts import Series, chart, pareto_front
 from diffax.reporting.page import Code, Details, Figure, Figures, Page, Part, Section, Table
@@ -59,17 +60,21 @@ def table(found: Sequence[Measurement], title: str = "Measurements") -> Section:
         (max if metrics.higher_is_better(metric) else min)(indices, key=lambda index: found[index]["value"])
         for metric in dict.fromkeys(str(one.get("metric")) for one in found)
         if len(indices := [index for index, one in enumerate(found) if str(one.get("metric")) == metric]) > 1
+        if (indices := [index for index in indices if found[index].get("remark") != TRAINED_ON])
     )
     parts: list[Part] = [Table(header, rows, best)]
     if any(one.get("settings") for one in found):
         settings = [(index + 1, json.dumps(one.get("settings"), ensure_ascii=False)) for index, one in enumerate(found)]
         parts.append(Details("Settings of each row", [Table(("row", "settings"), settings)]))
     caption = "Values with one standard error where it is known; the best value of each metric is marked."
+    if any(one.get("remark") == TRAINED_ON for one in found):
+        caption += f" Values with ({TRAINED_ON}) do not rank a model, and are never marked."
     return Section(title, parts, caption)
 
 
 def _value(one: Measurement) -> str | float | None:
-    return formats.cell(one["value"], one.get("standard_error"))
+    cell = formats.cell(one["value"], one.get("standard_error"))
+    return formats.remarked(formats.number(cell), one["remark"]) if one.get("remark") else cell
 
 
 def _by_metric(found: Sequence[Measurement]) -> dict[str, list[Measurement]]:
