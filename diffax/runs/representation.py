@@ -28,6 +28,6 @@ def attached(model: Model, examples: Examples, report: Any = None) -> Model:
     representation = losses.Representation(of_samples(extractor))
     chosen = choices.lookup("loss", model.config.loss.name, build_training.LOSS_SLOT)
     if losses.needs_moments(chosen):
-        moments = Moments.of(real.features(extractor, examples, None).values)
+        moments = Moments.of(real.features(extractor, examples, None).features.values)
         representation = losses.Representation(representation.features, moments.mean, frechet.root(moments.covariance))
     return model.with_representation(representation)

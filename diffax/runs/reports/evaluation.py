@@ -102,11 +102,13 @@ def _against_evaluations(metric: str, rows: Sequence[Measurement]) -> Figure:
         Series(name, [r["num_evaluations"] for r in ours], [r["value"] for r in ours], _errors(ours), "both")
         for name, ours in lines.items()
     ]
-    cost, value = [one["num_evaluations"] for one in rows], [one["value"] for one in rows]
+    ranked = [one for one in rows if one.get("remark") != TRAINED_ON]
+    cost, value = [one["num_evaluations"] for one in ranked], [one["value"] for one in ranked]
     front = pareto_front(cost, value, lowest_is_best=not metrics.higher_is_better(metric))
     ends = [cost[i] for i in front], [value[i] for i in front]
-    series.append(Series("Pareto front", *ends, dashed=True))
-    positive = min(value) > 0 and max(value) > 10 * min(value)
+    series += [Series("Pareto front", *ends, dashed=True)] if ranked else []
+    shown = [one["value"] for one in rows]
+    positive = min(shown) > 0 and max(shown) > 10 * min(shown)
     svg = chart(series, xlabel="evaluations of the network", ylabel=metric, log="xy" if positive else "x")
     return Figure(svg, f"{metric} against evaluations of the network a sample.")
 
