@@ -7,7 +7,8 @@
 
 The UNet of configs/digits_flow.py generates a digit from noise in one evaluation, at t = 1. Its samples are drawn to
 the data of the batch and repel each other, by a kernel in features (arXiv:2602.04770). So batches are larger and steps
-fewer than those of digits_flow. The third command does the same for points.
+fewer than those of digits_flow. The third command does the same for points: on two moons a smaller network came to 0.99
+times the sliced Wasserstein distance of held-out points (tests/training/test_drifting.py).
 
 Cost: 700 steps of 128 images, as many images as configs/digits_flow.py. Score: not measured yet.
 """

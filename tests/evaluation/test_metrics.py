@@ -141,7 +141,7 @@ def test_a_table_is_written_as_text_numbers_and_figure(tmp_path):
     assert lines[0] == "| run | evaluations | frechet/pixels@10 | recall/pixels@10 |"
     assert lines[2] == "| a\\|b | 5 | 2.00 ± 0.25 | 3.00 ± 0.25 |"
     csv = (tmp_path / "t" / "table.csv").read_text().splitlines()
-    assert csv[1] == "a|b,3,ddim,5,1.0,c,frechet/pixels@10,2.0,0.25,10,0 1"
+    assert csv[1] == "a|b,3,ddim,5,1.0,c,frechet/pixels@10,2.0,0.25,10,0 1,"
     assert (tmp_path / "t" / "quality.png").stat().st_size > 1000
 
 

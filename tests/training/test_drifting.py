@@ -30,7 +30,7 @@ def init(key):
 
 
 def test_two_moons_in_one_evaluation():
-    """The sliced Wasserstein distance of 1,000 samples is at most 3 times that of as many held-out points."""
+    """The sliced Wasserstein distance of 1,000 samples is at most 3 times that of held-out points: 0.99 times, once."""
     train, held_out = (data.toy.load("two_moons", split).examples for split in ("train", "test"))
     hyperparameters = training.Hyperparameters(
         learning_rate=5e-3,
@@ -63,6 +63,5 @@ def test_two_moons_in_one_evaluation():
 
     own = sliced_wasserstein.distance(held_out[:1000], train, num_directions=64)
     before, after = distance(state.params), distance(trained.ema[0])
-    print(f"sliced Wasserstein {before:.4f} -> {after:.4f}, of held-out points {own:.4f}: {after / own:.2f} times")
     assert table.num_evaluations == 1
     assert after < 3 * own < before / 3
