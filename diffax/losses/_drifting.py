@@ -41,11 +41,12 @@ def drifting_field(
       positive_weights, negative_weights: w_ij >= 0 of what acts on x_i, 1 unless given; with 0 it does not act at all,
         and is not in the sums either.
     """
-    weights = [
+    of_positives, of_negatives = (
         jnp.ones((len(x), len(y)), x.dtype) if given is None else given
         for y, given in ((positives, positive_weights), (negatives, negative_weights))
-    ]
-    return _field(_distances(x, positives, negatives), positives, negatives, *weights, temperature)
+    )
+    distances = _distances(x, positives, negatives)
+    return _field(distances, positives, negatives, of_positives, of_negatives, temperature)
 
 
 @one_step()

@@ -74,7 +74,7 @@ def frechet_distance(
     Raises:
       ValueError: no representation, a batch of one, or a decay that is not from 0 to below 1.
     """
-    if representation is None or representation.mean is None:
+    if representation is None or representation.mean is None or representation.root is None:
         raise ValueError("loss 'frechet_distance' needs a representation with the moments of the data")
     if not 0 <= decay < 1:
         raise ValueError(f"loss.decay must be from 0 to below 1, got {decay:g}")
