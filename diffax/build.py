@@ -142,6 +142,7 @@ SLOTS: dict[str, Slot] = {
     "loss": build_training.LOSS_SLOT,
     "loss.weighting": Slot(WEIGHTINGS),
     "loss.time_density": Slot(TIME_DENSITIES, passed=("history",)),
+    "loss.features": _FEATURES,
     "train.coupling": build_pairing.COUPLING_SLOT,
     "optimizer": build_training.OPTIMIZER_SLOT,
     "optimizer.decay": build_training.DECAY_SLOT,
@@ -417,6 +418,14 @@ def evaluators(config: ConfigDict) -> dict[str, tuple[int, evaluation.Evaluator]
 def features(config: ConfigDict) -> Callable[..., evaluation.features.Extractor]:
     """What makes the feature extractor of config.evaluation.features."""
     return choices.make("evaluation.features", config.evaluation.features, SLOTS["evaluation.features"])
+
+
+def loss_features(config: ConfigDict) -> Callable[..., evaluation.features.Extractor] | None:
+    """What makes the feature extractor that config.loss compares samples in; None for a loss without features."""
+    chosen = choices.lookup("loss", config.loss.name, SLOTS["loss"])
+    if "representation" not in choices.parameters(chosen):
+        return None
+    return choices.make("loss.features", config.loss.features, SLOTS["loss.features"])
 
 
 def check_loggers(config: ConfigDict) -> None:

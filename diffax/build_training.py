@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from diffax import build_conditions, choices, denoisers, losses, sharding, training
 from diffax.choices import Slot
-from diffax.conditions import Kind
+from diffax.conditions import Kind, class_condition
 from diffax.data.dataset import in_memory
 from diffax.data.examples import Examples
 from diffax.processes import importance_sampling, time_sampling
@@ -22,6 +22,8 @@ LOSSES: dict[str, losses.Loss] = {
     "hybrid": losses.hybrid,
     "variational_bound": losses.variational_bound,
     "mean_flow": losses.mean_flow,
+    "drifting": losses.drifting,
+    "frechet_distance": losses.frechet_distance,
 }
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adam": training.adam, "muon": training.muon}
 DECAYS = {
@@ -34,9 +36,8 @@ AVERAGES: dict[str, Callable[..., training.ema.Averaging]] = {
     "half_life": training.ema.HalfLife,
     "power": training.ema.Power.of_length,
 }
-LOSS_SLOT = Slot(
-    LOSSES, passed=("weighting", "time_density", "noise", "eps", "t", "teacher", "num_levels"), is_function=True
-)
+_PASSED = ("weighting", "time_density", "noise", "eps", "t", "teacher", "num_levels", "representation", "labels")
+LOSS_SLOT = Slot(LOSSES, passed=_PASSED, is_function=True)
 OPTIMIZER_SLOT = Slot(OPTIMIZERS)
 DECAY_SLOT = Slot(DECAYS, passed=("num_steps",))
 AVERAGE_SLOT = Slot(AVERAGES)
@@ -91,6 +92,11 @@ def learns_variance(config: ConfigDict) -> bool:
     return chosen is losses.hybrid or config.loss.get("variance") == "learned"
 
 
+def is_one_step(config: ConfigDict) -> bool:
+    """Whether config.loss trains a generator of one evaluation."""
+    return losses.is_one_step(choices.lookup("loss", config.loss.name, LOSS_SLOT))
+
+
 def told_by_loss(config: ConfigDict) -> dict[str, Kind]:
     """The conditions that config.loss tells the network by itself, such as the span of a flow map."""
     return dict(losses.conditions_of(choices.lookup("loss", config.loss.name, LOSS_SLOT)))
@@ -106,12 +112,21 @@ def loss(
     chosen = choices.make("loss", config.loss, LOSS_SLOT)
     if "num_levels" in choices.parameters(chosen):
         chosen = functools.partial(chosen, num_levels=None if config.data.dequantize else num_levels)
+    has_labels, label = "labels" in choices.parameters(chosen), class_condition(network.conditions)
+    others = [name for name in network.conditions if name != label]
+    if has_labels and others:
+        raise ValueError(
+            f"loss {config.loss.name!r} compares samples under the same condition, which only classes are, and this "
+            f"network is told {', '.join(others)}"
+        )
     return training.make_loss(
         network,
         time_input=time_input,
         loss=chosen,
         condition_names=tuple(network.conditions),
         drop_condition=build_conditions.dropping(config, network.conditions),
+        class_condition=label if has_labels else None,
+        needs_representation="representation" in choices.parameters(chosen),
     )
 
 
@@ -127,6 +142,11 @@ def check_loss(config: ConfigDict, num_levels: int | None, channels: int, out_ch
         losses.decoder_levels(config.loss.decoder, None if config.data.dequantize else num_levels)
     if config.loss.stable_targets and "teacher" not in choices.parameters(chosen):
         raise ValueError(f"loss.stable_targets is for losses with a regression target, and {name!r} has none")
+    if losses.is_one_step(chosen) and config.train.accumulate != 1:
+        raise ValueError(
+            f"loss {name!r} compares a whole batch with data, which parts of it are not: set train.accumulate=1, got "
+            f"{config.train.accumulate}"
+        )
     if config.noise.name != "normal" and "noise" not in choices.parameters(chosen):
         raise ValueError(f"loss {name!r} is of normal noise, got noise {config.noise.name!r}: use loss 'denoising'")
     if learns_variance(config) and out_channels != 2 * channels:

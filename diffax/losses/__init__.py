@@ -2,19 +2,30 @@
 
 from diffax.losses import weighting
 from diffax.losses._denoising import denoising
+from diffax.losses._drifting import drifting, drifting_field
+from diffax.losses._frechet_distance import frechet_distance, gaussian_frechet_distance
 from diffax.losses._loss import Loss, Predict, conditions_of, draw_times
 from diffax.losses._mean_flow import mean_flow
+from diffax.losses._one_step import Population, Representation, is_one_step, needs_moments
 from diffax.losses._variational import decoder_levels, hybrid, variational_bound
 
 __all__ = [
     "Loss",
+    "Population",
     "Predict",
+    "Representation",
     "conditions_of",
     "decoder_levels",
     "denoising",
     "draw_times",
+    "drifting",
+    "drifting_field",
+    "frechet_distance",
+    "gaussian_frechet_distance",
     "hybrid",
+    "is_one_step",
     "mean_flow",
+    "needs_moments",
     "variational_bound",
     "weighting",
 ]

@@ -37,7 +37,9 @@ class Loss(Protocol):
     A loss with a regression target also takes `teacher`: a denoiser whose prediction at x_t is the target, instead of
     the (x_0, eps) that x_t was made of. One that can be trained on pairs takes `eps`, their noise. One that depends
     on the levels of discrete data takes `num_levels`. One that holds for other noise than normal takes `noise`, its
-    law. One that tells the network more than the data do has an attribute `conditions`, see `tells`.
+    law. One that tells the network more than the data do has an attribute `conditions`, see `tells`. One that compares
+    generated samples with data in features takes `representation`, and returns the next population of these beside the
+    losses where it has one; one that does so by classes takes `labels`.
 
     keys: (batch,) typed keys: all that is random of sample i depends on keys[i] alone, and on i and the batch size
       where the time density is stratified.
@@ -59,7 +61,7 @@ class Loss(Protocol):
         weighting: Weighting,
         time_density: TimeDensity,
         t: PerSample | None = None,
-    ) -> PerSample: ...
+    ) -> PerSample | tuple[PerSample, Any]: ...
 
 
 def tells(**kinds: Kind) -> Callable[[_Function], _Function]:

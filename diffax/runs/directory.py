@@ -11,8 +11,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import diffax
+from diffax import build, config_file, devices, resolve
 from diffax import config as settings
-from diffax import config_file, devices, resolve
 from diffax.data.fingerprint import differences as differences_of_data
 from diffax.reporting import atomic
 from diffax.runs import lock
@@ -20,6 +20,7 @@ from diffax.runs.errors import UserError
 from diffax.runs.model import FILENAME as MODEL
 from diffax.runs.model import FORMAT
 
+START = "init_from.json"
 POINT_STATUS, POINT_LOCK = "status.json", "point.lock"
 
 
@@ -159,6 +160,20 @@ def write_description(workdir: pathlib.Path, config: ConfigDict, step: int, data
             file.write(json.dumps({"step": step, "changes": list(changes.values())}) + "\n")
     write_json(config_path(workdir), config.to_dict())
     write_json(workdir / "environment.json", devices.describe() | {"module_folders": _module_folders(config)})
+
+
+def write_start(workdir: pathlib.Path, source: str | os.PathLike) -> None:
+    """Writes init_from.json: the run whose parameters this one starts from, and the features that it was trained on."""
+    source = pathlib.Path(source).expanduser().absolute()
+    config = read_config(source)
+    features = () if config is None else trained_on(source, config)
+    write_json(workdir / START, {"run": str(source), "trained_on": list(features)})
+
+
+def trained_on(workdir: pathlib.Path, config: ConfigDict) -> tuple[str, ...]:
+    """The names of the features that a run's loss compared samples in, and those of the run that it started from."""
+    own = () if build.loss_features(config) is None else (config.loss.features.name,)
+    return tuple(dict.fromkeys([*own, *_read(workdir / START).get("trained_on", [])]))
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

@@ -21,6 +21,7 @@ from diffax import (
     build_training,
     conditions,
     denoisers,
+    losses,
     processes,
     resolve,
     samplers,
@@ -168,6 +169,11 @@ class Model:
                 f"sampler {self.config.sampler.name!r} needs a network of two times, which a loss such as mean_flow "
                 "trains; this one is of one time: use ddim"
             )
+        if build_training.is_one_step(self.config) and table.num_evaluations > 1:
+            raise ValueError(
+                f"loss {self.config.loss.name!r} trains a generator of one evaluation, at t = 1: set "
+                f"sampler.num_steps=1 with a sampler of one evaluation, such as ddim, got {table.num_evaluations}"
+            )
         # Traces the network, whose own checks of shapes speak here.
         out, channels = self.output_shape, self.data.sample_shape[-1]
         if table.c_large is not None and out[-1] != 2 * channels:
@@ -223,6 +229,10 @@ class Model:
             parameterization=hyperparameters.parameterization,
             hyperparameters=hyperparameters,
         )
+
+    def with_representation(self, representation: losses.Representation) -> "Model":
+        """This model with the features in which its loss compares generated samples with data."""
+        return self._with(hyperparameters=dataclasses.replace(self.hyperparameters, representation=representation))
 
     def _with(self, hyperparameters: training.Hyperparameters | None = None, **changes: Any) -> "Model":
         """A copy with this model's loss and hyperparameters: a loss of its own would be compiled anew."""

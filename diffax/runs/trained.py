@@ -36,12 +36,15 @@ class Trained:
     step: optimizer steps behind the parameters.
     load: the index of an average to its parameters, a plain tree.
     mesh: the devices that parameters are on and samples are drawn on.
+    trained_on: the features, by their names, in which losses of its training were computed, that of a run that it
+      started from included: metrics in these do not rank it.
     """
 
     model: Model
     step: int
     load: Callable[[int], Any]
     mesh: Mesh
+    trained_on: tuple[str, ...] = ()
 
     @property
     def config(self) -> ConfigDict:
@@ -373,7 +376,7 @@ def open_with(directory: pathlib.Path, config: ConfigDict, *, step: int | None =
             restore(index, newest)
         return found[index]
 
-    return Trained(model, newest, load, mesh)
+    return Trained(model, newest, load, mesh, run_directory.trained_on(directory, config))
 
 
 def live(model: Model, state: training.TrainState, step: int, mesh: Mesh) -> Trained:

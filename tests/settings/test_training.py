@@ -182,6 +182,12 @@ LOSSES = [
     ("variational_bound", {"variance": "small", "decoder": "gaussian", "num_steps": 20}, losses.variational_bound),
     ("variational_bound", {"decoder": "gaussian", "num_steps": 30}, losses.variational_bound),
 ]
+# With options of their own, and tested where they are.
+OTHER_LOSSES = [
+    ("mean_flow", {"share": 0.5, "adaptive": 0.0}),
+    ("drifting", {"temperatures": (0.1,), "normalised": False, "guidance": 2.0}),
+    ("frechet_distance", {"decay": 0.9}),
+]
 
 
 @pytest.mark.parametrize(("name", "options", "function"), LOSSES)
@@ -224,6 +230,14 @@ REFUSED_LOSSES = [
         {"num_levels": 17},
         "loss.stable_targets is for losses with a regression target, and 'variational_bound' has none",
     ),
+    (
+        {"loss": "drifting", "sampler.num_steps": 1, "train.accumulate": 2},
+        {},
+        "loss 'drifting' compares a whole batch with data, which parts of it are not: set train.accumulate=1, got 2",
+    ),
+    ({"loss": "frechet_distance", "sampler.num_steps": 3}, {}, "of one evaluation, at t = 1: set sampler.num_steps=1"),
+    ({"loss": "drifting", "noise": "pfgmpp", "sampler.num_steps": 1}, {}, "loss 'drifting' is of normal noise, got"),
+    ({"loss": "drifting", "loss.stable_targets": True, "sampler.num_steps": 1}, {}, "and 'drifting' has none"),
     ({"sampler": "ancestral"}, {}, "sampler 'ancestral' needs a network with learned variance"),
     ({"model": "tests.settings.test_training:Twice"}, {}, "loss 'denoising' trains no variance, and this network has"),
 ]
@@ -293,7 +307,7 @@ def test_clipping_is_by_the_global_norm():
         ("ema", AVERAGES),
         ("optimizer", OPTIMIZERS),
         ("data.augment", AUGMENTATIONS),
-        ("loss", LOSSES),
+        ("loss", LOSSES + OTHER_LOSSES),
     ],
 )
 def test_every_name_and_option_is_here(path, cases):
