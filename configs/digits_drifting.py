@@ -15,17 +15,27 @@ Cost: 700 steps of 128 images, as many images as configs/digits_flow.py. Score: 
 
 from ml_collections import ConfigDict
 
-from configs import digits_flow
 from diffax import config as settings
 
 
 def get_config() -> ConfigDict:
-    config = digits_flow.get_config()
-    config.loss.name = "drifting"
-    config.loss.stable_targets = False
+    config = settings.default()
+    config.data = settings.choice("digits")
+    config.model = settings.choice(
+        "unet", channels=32, channel_multipliers=(1, 2), num_res_blocks=1, attention_resolutions=(), groups=8
+    )
+    config.schedule = settings.choice("flow")
+    config.parameterization = settings.choice("flow")
+    config.loss = settings.choice("drifting")
     config.loss.features = settings.choice("pixels")
+    config.optimizer = settings.choice("muon", b2=0.99, max_grad_norm=1.0)
+    config.optimizer.learning_rate = 3e-3
+    config.optimizer.warmup_steps = 100
+    config.optimizer.decay = settings.choice("cosine", final_fraction=0.005)
+    config.ema = {"constant": {"decay": 0.997}}
     config.train.batch_size = 128
     config.train.num_steps = 700
+    config.train.log_every = 100
     config.train.checkpoint_every = 350
     config.evaluators = {"samples": {"every": 350}, "held_out_loss": {"every": 350}}
     config.sampler = settings.choice("euler", num_steps=1)
