@@ -22,6 +22,8 @@ LOSSES: dict[str, losses.Loss] = {
     "hybrid": losses.hybrid,
     "variational_bound": losses.variational_bound,
     "mean_flow": losses.mean_flow,
+    "improved_mean_flow": losses.improved_mean_flow,
+    "terminal_velocity": losses.terminal_velocity,
 }
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adam": training.adam, "muon": training.muon}
 DECAYS = {
@@ -35,7 +37,9 @@ AVERAGES: dict[str, Callable[..., training.ema.Averaging]] = {
     "power": training.ema.Power.of_length,
 }
 LOSS_SLOT = Slot(
-    LOSSES, passed=("weighting", "time_density", "noise", "eps", "t", "teacher", "num_levels"), is_function=True
+    LOSSES,
+    passed=("weighting", "time_density", "noise", "eps", "t", "teacher", "unconditional", "num_levels"),
+    is_function=True,
 )
 OPTIMIZER_SLOT = Slot(OPTIMIZERS)
 DECAY_SLOT = Slot(DECAYS, passed=("num_steps",))
@@ -93,7 +97,13 @@ def learns_variance(config: ConfigDict) -> bool:
 
 def told_by_loss(config: ConfigDict) -> dict[str, Kind]:
     """The conditions that config.loss tells the network by itself, such as the span of a flow map."""
-    return dict(losses.conditions_of(choices.lookup("loss", config.loss.name, LOSS_SLOT)))
+    return dict(losses.conditions_of(choices.make("loss", config.loss, LOSS_SLOT)))
+
+
+def guides(config: ConfigDict) -> bool:
+    """Whether config.loss folds classifier-free guidance into training."""
+    options = config.loss
+    return options.get("omega", 1) != 1 or options.get("kappa", 0) != 0 or options.get("max_scale", 1) > 1
 
 
 def loss(
@@ -106,12 +116,14 @@ def loss(
     chosen = choices.make("loss", config.loss, LOSS_SLOT)
     if "num_levels" in choices.parameters(chosen):
         chosen = functools.partial(chosen, num_levels=None if config.data.dequantize else num_levels)
+    guided = "unconditional" in choices.parameters(chosen) and len(config.conditions) > 0
     return training.make_loss(
         network,
         time_input=time_input,
         loss=chosen,
         condition_names=tuple(network.conditions),
         drop_condition=build_conditions.dropping(config, network.conditions),
+        unconditional=build_conditions.nulling(config, network.conditions) if guided else None,
     )
 
 
@@ -129,6 +141,13 @@ def check_loss(config: ConfigDict, num_levels: int | None, channels: int, out_ch
         raise ValueError(f"loss.stable_targets is for losses with a regression target, and {name!r} has none")
     if config.noise.name != "normal" and "noise" not in choices.parameters(chosen):
         raise ValueError(f"loss {name!r} is of normal noise, got noise {config.noise.name!r}: use loss 'denoising'")
+    never = [key for key, entry in config.conditions.items() if entry.drop == 0 and config.model.drop_together == 0]
+    if guides(config) and (never or not config.conditions):
+        what = f"conditions.{never[0]}.drop is 0" if never else "this model is told nothing (conditions)"
+        raise ValueError(
+            f"loss {name!r} with guidance (omega, kappa, max_scale) learns the prediction without conditions too, and "
+            f"{what}: give the network conditions that are dropped now and then, or set these options back"
+        )
     if learns_variance(config) and out_channels != 2 * channels:
         raise ValueError(
             f"loss {name!r} trains a variance, for which a network has twice the channels of the data; this one has "

@@ -22,6 +22,8 @@ Batch = dict[str, Any]
 Metrics = dict[str, jax.Array]
 # (keys, condition) -> the condition, null for some samples.
 DropCondition = Callable[[jax.Array, Any], Any]
+# A condition to (it without what guidance acts on, which samples (batch,) had none of that anyway).
+NullCondition = Callable[[Any], tuple[Any, jax.Array]]
 # (batch, one key per example) -> the batch as the loss takes it: images in the network's range, augmented.
 Preprocess = Callable[[Batch, jax.Array], Batch]
 
@@ -51,6 +53,7 @@ def make_loss(
     loss: losses.Loss = losses.denoising,
     condition_names: tuple[str, ...] = (),
     drop_condition: DropCondition | None = None,
+    unconditional: NullCondition | None = None,
 ) -> BatchLoss:
     """The loss of a network on batch["x"] under its own condition, as a BatchLoss.
 
@@ -62,6 +65,8 @@ def make_loss(
       condition_names: the entries of a batch that are the network's conditions, such as "label"; one that a batch does
         not have is null.
       drop_condition: replaces conditions of some samples by their null values, for classifier-free guidance.
+      unconditional: replaces conditions of all samples by their null values, for losses that fold guidance into
+        training and take `unconditional`.
     """
 
     def batch_loss(
@@ -72,18 +77,23 @@ def make_loss(
         if condition is not None and drop_condition is not None:
             condition = drop_condition(drop_keys, condition)
         schedule, parameterization = hyperparameters.schedule, hyperparameters.parameterization
-        predict = denoisers.raw_network(
-            apply_fn, params, schedule, parameterization, time_input=time_input, condition=condition
-        )
+
+        def network(condition: Any) -> losses.Predict:
+            parts = (apply_fn, params, schedule, parameterization)
+            return denoisers.raw_network(*parts, time_input=time_input, condition=condition)
+
         reference, noise = hyperparameters.reference, hyperparameters.noise
         options: dict[str, Any] = {} if noise == processes.NORMAL else {"noise": noise}
         if "eps" in batch:
             options["eps"] = batch["eps"]
         if reference is not None:
             options["teacher"] = denoisers.empirical(schedule, reference, noise=noise)
+        if unconditional is not None and condition is not None:
+            null, dropped = unconditional(condition)
+            options["unconditional"] = losses.Unconditional(network(null), dropped)
         return loss(
             loss_keys,
-            predict,
+            network(condition),
             schedule,
             parameterization,
             batch["x"],
