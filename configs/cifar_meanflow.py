@@ -35,11 +35,17 @@ def get_config() -> ConfigDict:
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_steps = 100
     config.optimizer.decay = settings.choice("cosine", final_fraction=0.01)
-    config.ema = {"constant": {"decay": 0.998}}
+    config.ema = {
+        "short": settings.choice("constant", decay=0.99),
+        "medium": settings.choice("constant", decay=0.998),
+        "long": settings.choice("constant", decay=0.9995),
+    }
     config.train.batch_size = 32
     config.train.num_steps = 3500
     config.train.log_every = 50
     config.train.checkpoint_every = 500
     config.evaluators = {"samples": {"every": 1000}, "held_out_loss": {"every": 1000}}
-    config.sampler = settings.choice("flow_map", num_steps=1, guidance=settings.choice("embedded", scale=2.0))
+    config.sampler = settings.choice(
+        "flow_map", num_steps=1, guidance=settings.choice("embedded", scale=2.0), average="medium"
+    )
     return config

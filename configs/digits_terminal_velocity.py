@@ -1,4 +1,4 @@
-"""Terminal velocity matching on handwritten digits, 8x8: samples by one evaluation. A sibling of configs/digits_flow.py.
+"""Terminal velocity matching on handwritten digits, 8x8: samples by one evaluation. Sibling of configs/digits_flow.py.
 
     python launch.py --config configs/digits_terminal_velocity.py
 

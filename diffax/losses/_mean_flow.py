@@ -62,9 +62,7 @@ def mean_flow(
         where = functools.partial(_guidance.where_guided, t=at.t, interval=interval, unconditional=unconditional)
         own = functools.partial(_velocity, at=at, schedule=schedule, parameterization=parameterization)
         conditional = None if kappa == 0 else own(predict)
-        v = _guidance.guided_velocity(
-            v, conditional, own(unconditional.predict), where(omega, 1.0), where(kappa, 0.0)
-        )
+        v = _guidance.guided_velocity(v, conditional, own(unconditional.predict), where(omega, 1.0), where(kappa, 0.0))
 
     def at_s(x_t: Sample, t: PerSample) -> tuple[Sample, Sample]:
         net_out = predict(x_t, t, s, key=at.network_keys)
@@ -75,7 +73,5 @@ def mean_flow(
     return _flow_map.corrected(net_out, derivative, at, *rules, adaptive, constant)
 
 
-def _velocity(
-    predict: Predict, at: Noised, schedule: Schedule, parameterization: processes.Parameterization
-) -> Sample:
+def _velocity(predict: Predict, at: Noised, schedule: Schedule, parameterization: processes.Parameterization) -> Sample:
     return _flow_map.own_velocity(schedule, parameterization, predict(at.x_t, at.t), at.x_t, at.t)

@@ -183,7 +183,9 @@ def guided_output(schedule, parameterization):
     base = jnp.where(DROPPED, B, A)[:, None]
 
     def moved(x, t, s, mean):
-        alpha_t, sigma_t, alpha_s, sigma_s = (f(time)[:, None] for time in (t, s) for f in (schedule.alpha, schedule.sigma))
+        alpha_t, sigma_t, alpha_s, sigma_s = (
+            f(time)[:, None] for time in (t, s) for f in (schedule.alpha, schedule.sigma)
+        )
         spread = jnp.sqrt((alpha_s**2 * STD**2 + sigma_s**2) / (alpha_t**2 * STD**2 + sigma_t**2))
         return alpha_s * mean + spread * (x - alpha_t * mean)
 
@@ -228,7 +230,9 @@ def guided_loss(loss, case, at, known, **options):
 
         null = losses.Unconditional(unconditional, jnp.asarray(DROPPED))
         rules = {"weighting": weighting.Flow(), "time_density": DENSITY, "teacher": teacher, "unconditional": null}
-        return loss(KEYS, predict, schedule, parameterization, jnp.asarray(X_0), **rules, adaptive=0.0, **options).mean()
+        return loss(
+            KEYS, predict, schedule, parameterization, jnp.asarray(X_0), **rules, adaptive=0.0, **options
+        ).mean()
 
     return jax.jit(jax.vmap(jax.value_and_grad(value)))(jnp.asarray(at))
 
