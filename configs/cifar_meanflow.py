@@ -23,6 +23,8 @@ def get_config() -> ConfigDict:
     config.model = settings.choice(
         "unet", channels=32, channel_multipliers=(1, 2, 4), num_res_blocks=1, attention_resolutions=(8,), groups=8
     )
+    # Smooth in t, since the loss is made of the network's derivative in it.
+    config.model.time_input = settings.choice("unscaled")
     config.conditions = {"label": {"drop": 0.1}}
     config.schedule = settings.choice("flow")
     config.parameterization = settings.choice("flow")

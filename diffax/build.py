@@ -88,6 +88,7 @@ TIME_DENSITIES = {
 TIME_INPUTS = {
     "index": time_inputs.index,
     "scaled": time_inputs.scaled,
+    "unscaled": time_inputs.unscaled,
     "quarter_log_sigma": time_inputs.quarter_log_sigma,
     "log_snr": time_inputs.log_snr,
 }
