@@ -63,7 +63,7 @@ def compare(name, mesh=None):
     print(name, np.abs(np.asarray(exact) - differences).max() / size)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["mlp", "unet"])
 def test_the_jvp_is_that_of_finite_differences(name, x64):
     compare(name)
 
@@ -78,6 +78,7 @@ test_jvp.compare("checkpointed", sharding.make_mesh(fsdp=4))
 """
 
 
-def test_the_jvp_of_parameters_split_over_devices_is_too():
+def test_the_jvp_with_gradient_checkpointing_and_fsdp_is_too():
+    """Eight devices of one process, each with a quarter of the matrices."""
     process = subprocess.run([sys.executable, "-c", FSDP], cwd=ROOT, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
