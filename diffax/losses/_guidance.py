@@ -17,7 +17,7 @@ def guided_velocity(
     """omega v + kappa v_theta(condition) + (1 - omega - kappa) v_theta(null).
 
     The velocity of guidance scale omega / (1 - kappa), where the model's conditional velocity is the guided one that it
-    learns: MeanFlow (arXiv:2505.13447, eq. 20), and with omega = 1 and kappa = 1 - 1 / scale improved MeanFlow.
+    learns: MeanFlow (arXiv:2505.13447), and with omega = 1 and kappa = 1 - 1 / scale improved MeanFlow.
 
     Args:
       v: of the data, under the condition.

@@ -53,7 +53,7 @@ def improved_mean_flow(
 
     Args: as for losses.mean_flow; and
       share: of samples whose s is below t.
-      max_scale: guidance scales w are drawn from 1 to max_scale; 1 is no guidance, 8 the paper's.
+      max_scale: guidance scales w are drawn from 1 to max_scale; 1 is no guidance, 8 that of the authors' code.
       scale_power: of the density of w, proportional to w^-scale_power. The interval is from a uniform draw below 1/2 to
         one above it, and everything where s = t.
 

@@ -46,7 +46,7 @@ def mean_flow(
       adaptive: the power p of the weight (e + c)^-p of each sample, with e its squared error summed over dimensions
         (eq. 22); 1 on ImageNet, 0.75 on CIFAR-10.
       constant: c.
-      omega, kappa: of the guidance that the model learns, of scale omega / (1 - kappa) (section 4.2): v becomes
+      omega, kappa: of the guidance that the model learns, of scale omega / (1 - kappa): v becomes
         omega v + kappa v_theta(x_t, t | condition) + (1 - omega - kappa) v_theta(x_t, t), with the model's own
         velocities. Samples without conditions are not guided.
       interval: (low, high), the range of t in which there is guidance.

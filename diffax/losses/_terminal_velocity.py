@@ -27,7 +27,7 @@ def terminal_velocity(
     t: PerSample | None = None,
     teacher: Denoiser | None = None,
 ) -> PerSample:
-    """The loss of terminal velocity matching (arXiv:2511.19797, eq. 12) of a network of two times.
+    """The loss of terminal velocity matching (arXiv:2511.19797) of a network of two times.
 
     The flow map F(x_t, t, s) moves with s at the velocity of the trajectory: dF/ds = v(F, s). The loss is the squared
     error of dF/ds against v_theta(F, s), the network's own velocity there without its gradient, plus the denoising loss
