@@ -88,6 +88,7 @@ TIME_DENSITIES = {
 TIME_INPUTS = {
     "index": time_inputs.index,
     "scaled": time_inputs.scaled,
+    "unscaled": time_inputs.unscaled,
     "quarter_log_sigma": time_inputs.quarter_log_sigma,
     "log_snr": time_inputs.log_snr,
 }
@@ -116,6 +117,7 @@ GUIDANCE: dict[str, Callable[..., Any]] = {
     "composed": denoisers.composed,
     "cfg_plus_plus": denoisers.cfg_plus_plus,
     "rescaled": denoisers.rescaled,
+    "embedded": denoisers.embedded,
 }
 THRESHOLDING: dict[str, Callable[..., Any]] = {"none": _unchanged, "thresholded": denoisers.thresholded}
 # Used as they are: what makes an extractor, which a data set may still be passed to.
@@ -332,11 +334,23 @@ def _pairs(scales: Sequence[Any]) -> list[tuple[str, float]]:
 
 def _refuse_denoiser(config: ConfigDict, network: Network) -> None:
     guidance, epsilon = config.sampler.guidance, config.sampler.epsilon_scale
-    is_changed = guidance.name != "none" or epsilon != 1 or config.sampler.thresholding.name != "none"
+    embeds = choices.lookup("sampler.guidance", guidance.name, SLOTS["sampler.guidance"]) is denoisers.embedded
+    is_outside = guidance.name != "none" and not embeds
+    is_changed = is_outside or epsilon != 1 or config.sampler.thresholding.name != "none"
     if is_changed and choices.lookup("sampler", config.sampler.name, SLOTS["sampler"]) is samplers.flow_map:
         raise ValueError(
-            "sampler 'flow_map' takes the samples that the network gives: set sampler.guidance=none, "
+            "sampler 'flow_map' takes the samples that the network gives: set sampler.guidance=none or embedded, "
             "sampler.thresholding=none and sampler.epsilon_scale=1, or use ddim"
+        )
+    if embeds and not set(conditions.GUIDANCE) <= set(network.conditions):
+        raise ValueError(
+            f"sampler.guidance = {guidance.name!r} needs a network that was trained to be guided, by loss "
+            "improved_mean_flow with max_scale above 1: use classifier_free"
+        )
+    if embeds and (guidance.over or not guidance.scale >= 1):
+        raise ValueError(
+            f"sampler.guidance = {guidance.name!r} is as it was trained: set sampler.guidance.over=() and a scale from "
+            f"1 on, got {guidance.over} and {guidance.scale:g}"
         )
     if guidance.name != "none" and not _guided(config, network):
         raise ValueError(

@@ -18,7 +18,7 @@ from diffax.data.examples import Examples
 # The name of the condition that tells a network how an image was augmented.
 AUGMENTATION = "augmentation"
 # Names of a batch that no condition of the data may have.
-RESERVED = ("x", "eps", AUGMENTATION, conditions.SPAN)
+RESERVED = ("x", "eps", AUGMENTATION, conditions.SPAN, *conditions.GUIDANCE)
 # Called with a name, how much is done, how much there is, and the unit.
 Report = Callable[..., None]
 _AT_ONCE = 1024  # examples that a function of the user's own is given
@@ -180,6 +180,16 @@ def dropping(config: ConfigDict, kinds: Mapping[str, Kind]) -> Callable[[jax.Arr
         return conditions.drop(keys, values, kinds, probabilities, config.model.drop_together) or {}
 
     return drop
+
+
+def nulling(config: ConfigDict, kinds: Mapping[str, Kind]) -> Callable[[Conditions], tuple[Conditions, jax.Array]]:
+    """(values) -> (values without the conditions of config.conditions, which samples (batch,) had none anyway)."""
+
+    def null(values: Conditions) -> tuple[Conditions, jax.Array]:
+        names = [name for name in values if name in config.conditions]
+        return conditions.null(values, kinds, names) or {}, conditions.are_null(values, kinds, names)
+
+    return null
 
 
 class _Nothing(ValueError):

@@ -24,6 +24,8 @@ LOSSES: dict[str, losses.Loss] = {
     "mean_flow": losses.mean_flow,
     "drifting": losses.drifting,
     "frechet_distance": losses.frechet_distance,
+    "improved_mean_flow": losses.improved_mean_flow,
+    "terminal_velocity": losses.terminal_velocity,
 }
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adam": training.adam, "muon": training.muon}
 DECAYS = {
@@ -37,7 +39,7 @@ AVERAGES: dict[str, Callable[..., training.ema.Averaging]] = {
     "power": training.ema.Power.of_length,
 }
 _PASSED = ("weighting", "time_density", "noise", "eps", "t", "teacher", "num_levels", "representation", "labels")
-LOSS_SLOT = Slot(LOSSES, passed=_PASSED, is_function=True)
+LOSS_SLOT = Slot(LOSSES, passed=(*_PASSED, "unconditional"), is_function=True)
 OPTIMIZER_SLOT = Slot(OPTIMIZERS)
 DECAY_SLOT = Slot(DECAYS, passed=("num_steps",))
 AVERAGE_SLOT = Slot(AVERAGES)
@@ -99,7 +101,13 @@ def is_one_step(config: ConfigDict) -> bool:
 
 def told_by_loss(config: ConfigDict) -> dict[str, Kind]:
     """The conditions that config.loss tells the network by itself, such as the span of a flow map."""
-    return dict(losses.conditions_of(choices.lookup("loss", config.loss.name, LOSS_SLOT)))
+    return dict(losses.conditions_of(choices.make("loss", config.loss, LOSS_SLOT)))
+
+
+def guides(config: ConfigDict) -> bool:
+    """Whether config.loss folds classifier-free guidance into training."""
+    options = config.loss
+    return options.get("omega", 1) != 1 or options.get("kappa", 0) != 0 or options.get("max_scale", 1) > 1
 
 
 def loss(
@@ -119,6 +127,7 @@ def loss(
             f"loss {config.loss.name!r} compares samples under the same condition, which only classes are, and this "
             f"network is told {', '.join(others)}"
         )
+    guided = "unconditional" in choices.parameters(chosen) and len(config.conditions) > 0
     return training.make_loss(
         network,
         time_input=time_input,
@@ -127,6 +136,7 @@ def loss(
         drop_condition=build_conditions.dropping(config, network.conditions),
         class_condition=label if has_labels else None,
         needs_representation="representation" in choices.parameters(chosen),
+        unconditional=build_conditions.nulling(config, network.conditions) if guided else None,
     )
 
 
@@ -149,6 +159,13 @@ def check_loss(config: ConfigDict, num_levels: int | None, channels: int, out_ch
         )
     if config.noise.name != "normal" and "noise" not in choices.parameters(chosen):
         raise ValueError(f"loss {name!r} is of normal noise, got noise {config.noise.name!r}: use loss 'denoising'")
+    never = [key for key, entry in config.conditions.items() if entry.drop == 0 and config.model.drop_together == 0]
+    if guides(config) and (never or not config.conditions):
+        what = f"conditions.{never[0]}.drop is 0" if never else "this model is told nothing (conditions)"
+        raise ValueError(
+            f"loss {name!r} with guidance (omega, kappa, max_scale) learns the prediction without conditions too, and "
+            f"{what}: give the network conditions that are dropped now and then, or set these options back"
+        )
     if learns_variance(config) and out_channels != 2 * channels:
         raise ValueError(
             f"loss {name!r} trains a variance, for which a network has twice the channels of the data; this one has "

@@ -4,9 +4,11 @@ from diffax.losses import weighting
 from diffax.losses._denoising import denoising
 from diffax.losses._drifting import drifting, drifting_field
 from diffax.losses._frechet_distance import frechet_distance, gaussian_frechet_distance
-from diffax.losses._loss import Loss, Predict, conditions_of, draw_times
+from diffax.losses._improved_mean_flow import improved_mean_flow
+from diffax.losses._loss import Loss, Predict, Unconditional, conditions_of, draw_times
 from diffax.losses._mean_flow import mean_flow
 from diffax.losses._one_step import Population, Representation, is_one_step, needs_moments
+from diffax.losses._terminal_velocity import terminal_velocity
 from diffax.losses._variational import decoder_levels, hybrid, variational_bound
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "Population",
     "Predict",
     "Representation",
+    "Unconditional",
     "conditions_of",
     "decoder_levels",
     "denoising",
@@ -23,9 +26,11 @@ __all__ = [
     "frechet_distance",
     "gaussian_frechet_distance",
     "hybrid",
+    "improved_mean_flow",
     "is_one_step",
     "mean_flow",
     "needs_moments",
+    "terminal_velocity",
     "variational_bound",
     "weighting",
 ]

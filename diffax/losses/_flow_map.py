@@ -16,9 +16,9 @@ import jax.numpy as jnp
 
 from diffax import arrays, conditions, processes
 from diffax.losses._denoising import log_error_weight, weighted_square
-from diffax.losses._loss import Noised, PerSample, Sample
+from diffax.losses._loss import Noised, PerSample, Sample, noised
 from diffax.losses.weighting import Weighting
-from diffax.processes.time_sampling import TimeDensity
+from diffax.processes.time_sampling import Stratified, TimeDensity
 from diffax.typing import Denoiser, Keys, Schedule
 
 
@@ -29,10 +29,28 @@ def second_time(
 
     share: of samples that have two times; s = t for the others. MeanFlow (arXiv:2505.13447, section 4.3).
     """
-    other = time_density.sample(conditions.own_keys(keys, "second time"), schedule).astype(t.dtype)
+    # Not stratified: both draws of a sample would be from the same stratum.
+    density = time_density.density if isinstance(time_density, Stratified) else time_density
+    other = density.sample(conditions.own_keys(keys, "second time"), schedule).astype(t.dtype)
     has_two = jax.vmap(lambda key: jax.random.bernoulli(key, share))(conditions.own_keys(keys, "has two times"))
     later = jnp.maximum(t, other)
     return later, jnp.where(has_two, jnp.minimum(t, other), later)
+
+
+def noised_at_two_times(
+    keys: Keys,
+    schedule: Schedule,
+    x_0: Sample,
+    time_density: TimeDensity,
+    share: float,
+    *,
+    eps: Sample | None = None,
+    t: PerSample | None = None,
+) -> tuple[Noised, PerSample]:
+    """Data at the larger of two times, and the smaller one; arguments as for `noised` and `second_time`."""
+    at = noised(keys, schedule, x_0, time_density, eps=eps, t=t)
+    later, s = second_time(keys, schedule, time_density, at.t, share)
+    return at._replace(t=later, x_t=processes.diffuse(schedule, at.x_0, at.eps, later)), s
 
 
 def mapped(
@@ -62,6 +80,14 @@ def velocity_of(schedule: Schedule, at: Noised, teacher: Denoiser | None) -> Sam
     return velocity(schedule, x_0, eps, at.t)
 
 
+def own_velocity(
+    schedule: Schedule, parameterization: processes.Parameterization, net_out: Sample, x_t: Sample, t: PerSample
+) -> Sample:
+    """The velocity at x_t of a raw output of one time, without its gradient."""
+    x_0, eps = parameterization.predict(schedule, jax.lax.stop_gradient(net_out), x_t, t)[:2]
+    return velocity(schedule, x_0, eps, t)
+
+
 def in_raw_units(
     schedule: Schedule, parameterization: processes.Parameterization, error: Sample, t: PerSample
 ) -> Sample:
@@ -88,15 +114,42 @@ def corrected(
     weighting: Weighting,
     time_density: TimeDensity,
     adaptive: float = 0.0,
+    constant: float = 1e-3,
 ) -> PerSample:
     """The loss |net_out - target|^2 with target = net_out + `error`, the error of the velocity, without its gradient.
 
-    adaptive: the power p of the weight (loss + 1e-3)^-p of each sample, MeanFlow (arXiv:2505.13447, eq. 22).
+    adaptive, constant: of `adaptively_weighted`.
     """
     target = net_out + in_raw_units(schedule, parameterization, error, at.t).astype(net_out.dtype)
     difference = (net_out - jax.lax.stop_gradient(target)).astype(at.x_t.dtype)
     loss = weighted_square(difference, log_error_weight(schedule, parameterization, weighting, time_density, at.t))
-    return loss if adaptive == 0 else loss * jax.lax.stop_gradient(loss + 1e-3) ** -adaptive
+    return adaptively_weighted(loss, at.x_0[0].size, adaptive, constant)
+
+
+def velocity_loss(
+    error: Sample,
+    t: PerSample,
+    schedule: Schedule,
+    parameterization: processes.Parameterization,
+    weighting: Weighting,
+    time_density: TimeDensity,
+) -> PerSample:
+    """The squared error of a velocity at the time t in the units of the raw output, weighted as the denoising loss."""
+    in_units = in_raw_units(schedule, parameterization, error, t)
+    return weighted_square(in_units, log_error_weight(schedule, parameterization, weighting, time_density, t))
+
+
+def adaptively_weighted(loss: PerSample, size: int, power: float, constant: float) -> PerSample:
+    """The loss with the adaptive weight of each sample of MeanFlow (arXiv:2505.13447, eq. 22), without its gradient.
+
+    The published loss is e / (e + c)^p with e the sum over the `size` dimensions of a sample. Losses here are means, so
+    that this is it times size^(p - 1): the published loss for p = 1, and the mean square for p = 0.
+
+    Args:
+      power: p.
+      constant: c.
+    """
+    return loss if power == 0 else loss * jax.lax.stop_gradient(loss + constant / size) ** -power
 
 
 def along(function: Any, x_t: Sample, t: PerSample, v: Sample) -> tuple[Any, Any, Any]:

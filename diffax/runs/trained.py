@@ -18,7 +18,8 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from diffax import arrays, processes, resolve, samplers, sharding, streams, training
+from diffax import arrays, build_training, processes, resolve, samplers, sharding, streams, training
+from diffax import conditions as condition_kinds
 from diffax.data.examples import Examples
 from diffax.runs import asked, likelihood, likelihood_examples, packing
 from diffax.runs import directory as run_directory
@@ -408,11 +409,16 @@ def _text(value: Any) -> str:
 
 
 def guidance_overrides(config: ConfigDict, scale: float) -> list[tuple[str, str]]:
-    """Overrides of config.sampler.guidance for a guidance scale; 1 is no guidance."""
+    """Overrides of config.sampler.guidance for a guidance scale; 1 is no guidance.
+
+    Guidance is classifier-free unless another is chosen, or the network was trained to be told its scale.
+    """
     if scale == 1:
         return [("sampler.guidance.name", "none")]
     chosen = config.sampler.guidance.name
-    name = [("sampler.guidance.name", "classifier_free")] if chosen == "none" else []
+    is_told = not set(build_training.told_by_loss(config)).isdisjoint(condition_kinds.GUIDANCE)
+    usual = "embedded" if is_told else "classifier_free"
+    name = [("sampler.guidance.name", usual)] if chosen == "none" else []
     return [*name, ("sampler.guidance.scale", repr(float(scale)))]
 
 

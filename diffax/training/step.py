@@ -22,6 +22,8 @@ Batch = dict[str, Any]
 Metrics = dict[str, jax.Array]
 # (keys, condition) -> the condition, null for some samples.
 DropCondition = Callable[[jax.Array, Any], Any]
+# A condition to (it without what guidance acts on, which samples (batch,) had none of that anyway).
+NullCondition = Callable[[Any], tuple[Any, jax.Array]]
 # (batch, one key per example) -> the batch as the loss takes it: images in the network's range, augmented.
 Preprocess = Callable[[Batch, jax.Array], Batch]
 
@@ -54,6 +56,7 @@ def make_loss(
     drop_condition: DropCondition | None = None,
     class_condition: str | None = None,
     needs_representation: bool = False,
+    unconditional: NullCondition | None = None,
 ) -> BatchLoss:
     """The loss of a network on batch["x"] under its own condition, as a BatchLoss.
 
@@ -67,6 +70,8 @@ def make_loss(
       drop_condition: replaces conditions of some samples by their null values, for classifier-free guidance.
       class_condition: the condition that the loss takes as `labels`, for losses that have them.
       needs_representation: whether the loss takes features, hyperparameters.representation.
+      unconditional: replaces conditions of all samples by their null values, for losses that fold guidance into
+        training and take `unconditional`.
     """
 
     def batch_loss(
@@ -77,9 +82,11 @@ def make_loss(
         if condition is not None and drop_condition is not None:
             condition = drop_condition(drop_keys, condition)
         schedule, parameterization = hyperparameters.schedule, hyperparameters.parameterization
-        predict = denoisers.raw_network(
-            apply_fn, params, schedule, parameterization, time_input=time_input, condition=condition
-        )
+
+        def network(condition: Any) -> losses.Predict:
+            parts = (apply_fn, params, schedule, parameterization)
+            return denoisers.raw_network(*parts, time_input=time_input, condition=condition)
+
         reference, noise = hyperparameters.reference, hyperparameters.noise
         options: dict[str, Any] = {} if noise == processes.NORMAL else {"noise": noise}
         if "eps" in batch:
@@ -90,9 +97,12 @@ def make_loss(
             options["labels"] = condition[class_condition]
         if reference is not None:
             options["teacher"] = denoisers.empirical(schedule, reference, noise=noise)
+        if unconditional is not None and condition is not None:
+            null, dropped = unconditional(condition)
+            options["unconditional"] = losses.Unconditional(network(null), dropped)
         return loss(
             loss_keys,
-            predict,
+            network(condition),
             schedule,
             parameterization,
             batch["x"],

@@ -98,7 +98,7 @@ def test_a_network_of_two_times_is_one_of_one_time_where_they_are_equal():
     denoiser, x = two_times({SPAN: Number()}), jnp.asarray(X, jnp.float32)
     plain, same, other = denoiser(x, 0.7), denoiser(x, 0.7, 0.7), denoiser(x, 0.7, 0.2)
     np.testing.assert_array_equal(plain.x_0, same.x_0)
-    assert np.abs(np.asarray(plain.x_0 - other.x_0)).max() > 1e-3
+    assert np.abs(np.asarray(plain.x_0 - other.x_0)).max() > 1e-4
     # x_s = x_t - (t - s) u, the average velocity of MeanFlow.
     x_s = flow_maps.flow_map(denoiser, schedules.Flow())(x, 0.7, 0.2)
     np.testing.assert_allclose(x_s, x - 0.5 * (other.eps - other.x_0), rtol=1e-4, atol=1e-5)
