@@ -22,6 +22,10 @@ LOSSES: dict[str, losses.Loss] = {
     "hybrid": losses.hybrid,
     "variational_bound": losses.variational_bound,
     "mean_flow": losses.mean_flow,
+    "alpha_flow": losses.alpha_flow,
+    "shortcut": losses.shortcut,
+    "consistency": losses.consistency,
+    "continuous_consistency": losses.continuous_consistency,
 }
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adam": training.adam, "muon": training.muon}
 DECAYS = {
@@ -35,7 +39,9 @@ AVERAGES: dict[str, Callable[..., training.ema.Averaging]] = {
     "power": training.ema.Power.of_length,
 }
 LOSS_SLOT = Slot(
-    LOSSES, passed=("weighting", "time_density", "noise", "eps", "t", "teacher", "num_levels"), is_function=True
+    LOSSES,
+    passed=("weighting", "time_density", "noise", "eps", "t", "teacher", "num_levels", "progress"),
+    is_function=True,
 )
 OPTIMIZER_SLOT = Slot(OPTIMIZERS)
 DECAY_SLOT = Slot(DECAYS, passed=("num_steps",))

@@ -52,6 +52,7 @@ class Program:
             build_training.learning_rate_shape(config),
             preprocess=build_data.sharded(build_data.preprocess(config, examples), mesh),
             accumulate=config.train.accumulate,
+            num_steps=config.train.num_steps,
         )
         init = functools.partial(
             training.init_state, config.seed, lambda key: packing.pack(model.init_params(key)), optimizer

@@ -27,6 +27,8 @@ class Hyperparameters:
     averagings: the rules of the exponential moving averages, in the order of their names.
     reference: the training data (n, *dims) in the network's range, whose exact denoiser is the regression target
       (stable targets, arXiv:2302.00670); None for the usual target.
+    progress: how much of the training is done, in [0, 1], for losses with a curriculum; the training step sets it, and
+      outside it is 1, the objective that a curriculum ends with.
     """
 
     learning_rate: Numeric
@@ -37,6 +39,7 @@ class Hyperparameters:
     time_density: TimeDensity
     noise: Noise = NORMAL
     reference: Array | None = None
+    progress: Numeric = 1.0
 
 
 @arrays.register_pytree

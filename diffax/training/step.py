@@ -1,6 +1,7 @@
 """The training step as a pure function: loss, gradient, optimizer update and EMA."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -64,6 +65,8 @@ def make_loss(
       drop_condition: replaces conditions of some samples by their null values, for classifier-free guidance.
     """
 
+    has_curriculum = takes_progress(loss)
+
     def batch_loss(
         params: Any, hyperparameters: Hyperparameters, batch: Batch, keys: jax.Array, t: jax.Array | None = None
     ) -> jax.Array:
@@ -81,6 +84,8 @@ def make_loss(
             options["eps"] = batch["eps"]
         if reference is not None:
             options["teacher"] = denoisers.empirical(schedule, reference, noise=noise)
+        if has_curriculum:
+            options["progress"] = hyperparameters.progress
         return loss(
             loss_keys,
             predict,
@@ -96,6 +101,11 @@ def make_loss(
     return batch_loss
 
 
+def takes_progress(loss: Callable[..., Any]) -> bool:
+    """Whether a loss depends on how much of the training is done: it takes `progress`."""
+    return "progress" in inspect.signature(loss).parameters
+
+
 def draw_times(density: TimeDensity | Adaptive, schedule: Schedule, keys: jax.Array) -> jax.Array:
     """The times that a loss of make_loss draws by the keys of a whole batch."""
     loss_keys, _ = arrays.split_keys(keys, 2)
@@ -109,6 +119,7 @@ def make_train_step(
     *,
     preprocess: Preprocess | None = None,
     accumulate: int = 1,
+    num_steps: int | None = None,
 ) -> Callable[[TrainState, Batch | DeviceDataset], tuple[TrainState, Metrics]]:
     """train_step(state, batch) -> (state, metrics): one update of the parameters and of their averages.
 
@@ -122,6 +133,7 @@ def make_train_step(
       preprocess: what is done to a batch first: bytes to the network's range, augmentation.
       accumulate: gradient accumulation over so many parts of a batch, to save memory; with the same draws and, to
         rounding, the same gradients.
+      num_steps: of the whole training, for losses with a curriculum; None: they are at its end all the time.
     """
 
     def train_step(state: TrainState, batch: Batch | DeviceDataset) -> tuple[TrainState, Metrics]:
@@ -130,7 +142,8 @@ def make_train_step(
         keys = sample_keys(state.key, state.step, len(batch["x"]))
         batch = preprocessed(batch, keys, preprocess)
 
-        value, (grads, learned_grads), history = _value_and_grad(loss, state, batch, keys, accumulate)
+        now = state if num_steps is None else _with_progress(state, num_steps)
+        value, (grads, learned_grads), history = _value_and_grad(loss, now, batch, keys, accumulate)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         fraction = jnp.asarray(shape(state.step), jnp.float32)
         learning_rate = state.hyperparameters.learning_rate * fraction
@@ -143,14 +156,19 @@ def make_train_step(
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
         if state.learned:
-            now = learned.updated(state.hyperparameters, state.learned, learned_grads, fraction)
-            updated = dataclasses.replace(updated, learned=now)
+            beside = learned.updated(state.hyperparameters, state.learned, learned_grads, fraction)
+            updated = dataclasses.replace(updated, learned=beside)
             finite &= jnp.isfinite(optax.tree.norm(learned_grads))
         state = _advanced(state, updated, finite)
         metrics = {"loss": value, "grad_norm": grad_norm, "learning_rate": learning_rate}
         return state, metrics | {"skipped": state.skipped, "skipped_in_a_row": state.skipped_in_a_row}
 
     return train_step
+
+
+def _with_progress(state: TrainState, num_steps: int) -> TrainState:
+    progress = jnp.asarray(state.step / num_steps, jnp.result_type(float))
+    return dataclasses.replace(state, hyperparameters=dataclasses.replace(state.hyperparameters, progress=progress))
 
 
 def _value_and_grad(
