@@ -9,13 +9,13 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import build_conditions, choices, denoisers, losses, sharding, training
+from diffax import build_conditions, choices, denoisers, losses, processes, sharding, training
 from diffax.choices import Slot
-from diffax.conditions import Kind
+from diffax.conditions import SPAN, Kind
 from diffax.data.dataset import in_memory
 from diffax.data.examples import Examples
 from diffax.processes import importance_sampling, time_sampling
-from diffax.typing import Network
+from diffax.typing import Network, Schedule
 
 LOSSES: dict[str, losses.Loss] = {
     "denoising": losses.denoising,
@@ -100,6 +100,43 @@ def learns_variance(config: ConfigDict) -> bool:
 def told_by_loss(config: ConfigDict) -> dict[str, Kind]:
     """The conditions that config.loss tells the network by itself, such as the span of a flow map."""
     return dict(losses.conditions_of(choices.lookup("loss", config.loss.name, LOSS_SLOT)))
+
+
+def is_consistency(config: ConfigDict) -> bool:
+    """Whether config.loss makes the network's prediction a sample of the data instead of their mean."""
+    return choices.lookup("loss", config.loss.name, LOSS_SLOT) in (losses.consistency, losses.continuous_consistency)
+
+
+def has_curriculum(config: ConfigDict) -> bool:
+    """Whether config.loss depends on how much of the training is done, and so on the number of its steps."""
+    return training.takes_progress(choices.lookup("loss", config.loss.name, LOSS_SLOT))
+
+
+def check_flow_map(config: ConfigDict, schedule: Schedule, parameterization: processes.Parameterization) -> None:
+    """Raises ValueError for a loss of flow maps under a parameterization whose flow map from 0 to 0 is no identity."""
+    divisor = parameterization.divides_by
+    if divisor is None or not (is_consistency(config) or SPAN in told_by_loss(config)):
+        return
+    if float(getattr(schedule, divisor)(0.0)) == 0:
+        raise ValueError(
+            f"loss {config.loss.name!r} needs a flow map that is the identity at t = s = 0, and that of "
+            f"{type(parameterization).__name__} divides by {divisor}, which is 0 there: use V, FlowVelocity or Edm"
+        )
+
+
+def check_teacher(config: ConfigDict) -> None:
+    """Raises ValueError for settings of a distillation that do not go together."""
+    options, chosen = config.loss, choices.lookup("loss", config.loss.name, LOSS_SLOT)
+    if options.teacher is not None and "teacher" not in choices.parameters(chosen):
+        raise ValueError(f"loss.teacher is for losses with a regression target, and {options.name!r} has none")
+    if options.teacher is not None and options.stable_targets:
+        raise ValueError("loss.teacher and loss.stable_targets are both the regression target: set one of them")
+    asked = [f"teacher_guidance = {options.teacher_guidance:g}"] if options.teacher_guidance != 1 else []
+    asked += ["solver = 'heun'"] if options.get("solver") == "heun" else []
+    if asked and options.teacher is None:
+        raise ValueError(
+            f"loss.{asked[0]} is distillation without a teacher: set loss.teacher to the directory of a run"
+        )
 
 
 def loss(

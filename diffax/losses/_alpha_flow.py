@@ -36,11 +36,11 @@ def alpha_flow(
     """The alpha-Flow loss (arXiv:2510.20771) of a network of two times.
 
     With F(x_t, t, s) the flow map of the raw output, m = alpha s + (1 - alpha) t and x_m a step from x_t to m, the
-    target is the raw output for which F(x_t, t, s) would be nearer to F(x_m, m, s) by the fraction alpha of the way from
-    t to s. alpha falls from 1 to 0 during training (`step_ratio`): alpha = 1 is flow matching of the whole way from t to
-    s, alpha = 1/2 a shortcut model whose first half is a step along the pair, alpha = 0 MeanFlow, computed by the
-    derivative along the trajectory. Under the flow schedule with the flow parameterization the gradient is the published
-    one: that of |u - (alpha v + (1 - alpha) u(x_m, m, s))|^2 / alpha, with its adaptive weight.
+    error is the velocity (F(x_t, t, s) - F(x_m, m, s)) / (t - m). alpha falls from 1 to 0 during training
+    (`step_ratio`). alpha = 1 is flow matching of the whole way from t to s; 1/2 is a shortcut model whose first half is
+    a step along the pair; 0 is MeanFlow, by the derivative. Under the flow schedule with the flow parameterization
+    the gradient is the published one, that of |u - (alpha v + (1 - alpha) u(x_m, m, s))|^2 / alpha with its adaptive
+    weight; the value is 1 / alpha times the published one.
 
     Args: as losses.denoising; and
       teacher: a denoiser whose prediction at x_t stands for the pair that x_t was made of: distillation, or stable
@@ -65,11 +65,11 @@ def alpha_flow(
         output = predict(x, time, s, key=at.network_keys)
         return _flow_map.mapped(schedule, parameterization, output, x, time, s), output
 
-    def by_derivative(_: None) -> Sample:
+    def by_derivative() -> Sample:
         _, derivative, _ = _flow_map.along(at_s, at.x_t, at.t, _flow_map.velocity(schedule, *pair, at.t))
         return jax.lax.stop_gradient(_flow_map.in_raw_units(schedule, parameterization, derivative, at.t))
 
-    def by_difference(_: None) -> Sample:
+    def by_difference() -> Sample:
         m = alpha.astype(at.t.dtype) * s + (1 - alpha.astype(at.t.dtype)) * at.t
         here = _flow_map.mapped(schedule, parameterization, net_out, at.x_t, at.t, s)
         there, _ = at_s(processes.diffuse(schedule, *pair, m), m)
@@ -79,7 +79,7 @@ def alpha_flow(
         has_two = (s < at.t).reshape(-1, *(1,) * (net_out.ndim - 1))
         return jax.lax.stop_gradient(jnp.where(has_two, consistency, matching))
 
-    change = jax.lax.cond(alpha == 0, by_derivative, by_difference, None)
+    change = jax.lax.cond(alpha == 0, by_derivative, by_difference)
     floor = 1e-3 / jnp.where((s < at.t) & (alpha > 0), alpha, 1) ** 2
     rules = (schedule, parameterization, weighting, time_density)
     return _flow_map.changed(net_out, change, at, *rules, adaptive, floor.astype(at.t.dtype))
@@ -89,7 +89,7 @@ def step_ratio(progress: Numeric, *, start: float, end: float, temperature: floa
     """alpha-Flow's alpha at a point of training: 1 up to `start`, 0 from `end` on, and a sigmoid between them.
 
     sigmoid(temperature (1/2 - (progress - start) / (end - start))), and 0 or 1 where it is nearer than `clamp` to them:
-    so MeanFlow begins before the end (arXiv:2510.20771, section 4.3).
+    so MeanFlow begins before the end (arXiv:2510.20771).
 
     Raises:
       ValueError: not 0 <= start < end <= 1.

@@ -44,7 +44,7 @@ def consistency(
     distance sqrt(|a - b|^2 + c^2) - c, c = huber sqrt(dimensions). F(x, 0) = x by parameterization, so that the
     lowest interval, whose lower end is t = 0, has the data as its target. The number of intervals doubles from
     first_intervals to last_intervals in equal parts of training. The interval of a sample is that in which a time of
-    time_density lies: with log_normal_sigma the discretised lognormal distribution of arXiv:2310.14189, section 3.5.
+    time_density lies: with log_normal_sigma the discretised lognormal distribution of arXiv:2310.14189, table 1.
 
     Args: as losses.denoising; and
       weighting: not used: a pseudo-Huber distance has no weight of squared errors.
@@ -79,7 +79,7 @@ def consistency(
 
 
 def num_intervals(progress: Numeric, first: int, last: int) -> jax.Array:
-    """The number of intervals at a point of training: `first` doubled in equal parts of it (arXiv:2310.14189, section 3.4).
+    """The number of intervals at a point of training: `first` doubled in equal parts of it (arXiv:2310.14189, table 1).
 
     Raises:
       ValueError: not 1 <= first <= last.
@@ -113,9 +113,7 @@ def interval_of(schedule: Schedule, t: PerSample, intervals: jax.Array) -> Inter
     lower, upper = ((low + (index + step) / intervals * (high - low)) ** _RHO for step in (0, 1))
     upper_time, lower_time = (jnp.clip(schedule.t_of_log_snr(-2 * jnp.log(end)), 0, 1) for end in (upper, lower))
     is_lowest = index == 0
-    return Interval(
-        upper_time, jnp.where(is_lowest, zero, lower_time), upper, jnp.where(is_lowest, ratio(zero), lower)
-    )
+    return Interval(upper_time, jnp.where(is_lowest, zero, lower_time), upper, jnp.where(is_lowest, ratio(zero), lower))
 
 
 def _step(schedule: Schedule, at: Noised, between: Interval, teacher: Denoiser | None, solver: Solver) -> Sample:

@@ -33,7 +33,7 @@ def continuous_consistency(
     """The continuous-time consistency loss of a network of one time, whose prediction is the flow map to s = 0.
 
     The raw output is regressed on itself plus the tangent g = cos(t) dF/dt, with F(x_t, t) the flow map to 0 of the raw
-    output, its derivative along the trajectory in units of the raw output, and cos(t) = alpha / sqrt(alpha^2 + sigma^2).
+    output, its derivative along the trajectory in units of the raw output, and cos(t) = alpha / hypot(alpha, sigma).
     With the cosine schedule and the v parameterization this is TrigFlow, whose angle is pi / 2 times our t, for data of
     unit variance (arXiv:2410.11081, algorithm 1). Its adaptive weighting is the weighting `learned`.
 

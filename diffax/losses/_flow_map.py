@@ -100,7 +100,11 @@ def gap_in_raw_units(
 
 
 def _raw_change(
-    schedule: Schedule, parameterization: processes.Parameterization, error: Sample, t: PerSample, determinant: PerSample
+    schedule: Schedule,
+    parameterization: processes.Parameterization,
+    error: Sample,
+    t: PerSample,
+    determinant: PerSample,
 ) -> Sample:
     """The change of the raw output for dx_0 = -sigma_t error / determinant and deps = alpha_t error / determinant."""
     alpha, sigma = schedule.alpha(t) / determinant, schedule.sigma(t) / determinant

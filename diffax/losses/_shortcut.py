@@ -28,12 +28,12 @@ def shortcut(
     share: float = 0.25,
     num_steps: int = 128,
 ) -> PerSample:
-    """The loss of shortcut models (arXiv:2410.12557, eq. 5) of a network of two times.
+    """The loss of shortcut models (arXiv:2410.12557, algorithm 1) of a network of two times.
 
     Steps are of the sizes d = 1, 1/2, 1/4, ..., 2 / num_steps with equal probability, from t, a multiple of d, to
     s = t - d. The target is the raw output whose flow map from t to s is that of two steps of d / 2 by the network
-    itself, without a gradient. The half steps of the smallest size are those of the network of one time, s = t: steps of
-    Euler's method. Under the flow schedule with the flow parameterization the target is the mean of the two velocities.
+    itself, without a gradient. The half steps of the smallest size are those of the network of one time, s = t: Euler's
+    method. Under the flow schedule with the flow parameterization the target is the mean of the two velocities.
 
     Args: as losses.denoising; and
       time_density: of flow matching; t is the next multiple of d. The paper's is uniform.

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from diffax import build_data, build_training, sharding, training
 from diffax.data.examples import Examples
 from diffax.reporting import throughput
-from diffax.runs import packing
+from diffax.runs import packing, teachers
 from diffax.runs.model import Model
 
 _HEAD_START = 0.3  # seconds
@@ -44,7 +44,7 @@ class Program:
         """
         config = model.config
         reference = build_training.reference_data(config, model.network, examples)
-        hyperparameters = dataclasses.replace(model.hyperparameters, reference=reference)
+        hyperparameters = dataclasses.replace(model.hyperparameters, reference=reference, teacher=teachers.of(model))
         optimizer = build_training.optimizer(config)
         step = training.make_train_step(
             _unpacking(model.loss, mesh),

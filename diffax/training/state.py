@@ -14,6 +14,7 @@ from diffax.processes import NORMAL, Noise, Parameterization
 from diffax.processes.importance_sampling import Adaptive
 from diffax.processes.time_sampling import TimeDensity
 from diffax.training import ema, learned
+from diffax.training.teacher import Teacher
 from diffax.typing import Array, Numeric, Schedule
 
 
@@ -27,6 +28,7 @@ class Hyperparameters:
     averagings: the rules of the exponential moving averages, in the order of their names.
     reference: the training data (n, *dims) in the network's range, whose exact denoiser is the regression target
       (stable targets, arXiv:2302.00670); None for the usual target.
+    teacher: a trained network whose denoiser is the regression target, distillation; None for the usual target.
     progress: how much of the training is done, in [0, 1], for losses with a curriculum; the training step sets it, and
       outside it is 1, the objective that a curriculum ends with.
     """
@@ -39,6 +41,7 @@ class Hyperparameters:
     time_density: TimeDensity
     noise: Noise = NORMAL
     reference: Array | None = None
+    teacher: Teacher | None = None
     progress: Numeric = 1.0
 
 

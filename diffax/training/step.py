@@ -84,6 +84,8 @@ def make_loss(
             options["eps"] = batch["eps"]
         if reference is not None:
             options["teacher"] = denoisers.empirical(schedule, reference, noise=noise)
+        if hyperparameters.teacher is not None:
+            options["teacher"] = hyperparameters.teacher.denoiser(condition)
         if has_curriculum:
             options["progress"] = hyperparameters.progress
         return loss(

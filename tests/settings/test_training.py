@@ -181,6 +181,18 @@ LOSSES = [
     ("hybrid", {"bound_weight": 0.5, "decoder": "gaussian", "num_steps": 20}, losses.hybrid),
     ("variational_bound", {"variance": "small", "decoder": "gaussian", "num_steps": 20}, losses.variational_bound),
     ("variational_bound", {"decoder": "gaussian", "num_steps": 30}, losses.variational_bound),
+    ("shortcut", {"share": 0.5, "num_steps": 16}, losses.shortcut),
+    (
+        "alpha_flow",
+        {"share": 0.75, "adaptive": 0.5, "start": 0.1, "end": 0.5, "temperature": 5.0, "clamp": 0.1},
+        losses.alpha_flow,
+    ),
+    (
+        "consistency",
+        {"solver": "euler", "first_intervals": 5, "last_intervals": 20, "huber": 0.1},
+        losses.consistency,
+    ),
+    ("continuous_consistency", {"tangent": "clipped", "warmup": 0.5}, losses.continuous_consistency),
 ]
 
 
@@ -189,9 +201,9 @@ def test_loss(name, options, function):
     """The loss of a batch is that function of the network's raw output, with these options."""
     config = changed({"loss": name, "schedule": "flow"} | {f"loss.{key}": value for key, value in options.items()})
     learns = build_training.learns_variance(config)
-    assert learns == (name != "denoising" and options.get("variance") != "small")
+    assert learns == (name in ("hybrid", "variational_bound") and options.get("variance") != "small")
     config = points(config)
-    model = Model.build(config, DataDescription("two_moons", (2,)))
+    model = Model.build(config, DataDescription("two_moons", (2,), kinds=build_training.told_by_loss(config)))
     assert model.output_shape == ((4,) if learns else (2,))
     batch, t = {"x": jnp.asarray(np.random.default_rng(0).normal(size=(6, 2)), jnp.float32)}, jnp.linspace(0.1, 1, 6)
     params, keys = jax.jit(model.init_params)(jax.random.key(1)), jax.random.split(jax.random.key(0), 6)
@@ -199,8 +211,9 @@ def test_loss(name, options, function):
 
     @jax.jit
     def expected(keys, t):
-        def predict(x_t, t, *, key):
-            return model.network(params, x_t, model.time_input(model.schedule, t), None, key=key)
+        def predict(x_t, t, s=None, *, key):
+            told = None if s is None else {"span": t - s}
+            return model.network(params, x_t, model.time_input(model.schedule, t), told, key=key)
 
         arguments = (keys, predict, model.schedule, model.parameterization, batch["x"])
         hyperparameters = model.hyperparameters
@@ -225,6 +238,23 @@ REFUSED_LOSSES = [
         "loss.stable_targets is for losses with a regression target, and 'variational_bound' has none",
     ),
     ({"sampler": "ancestral"}, {}, "sampler 'ancestral' needs a network with learned variance"),
+    (
+        {"loss": "consistency", "schedule": "flow", "parameterization": "x_0"},
+        {},
+        "loss 'consistency' needs a flow map that is the identity at t = s = 0, and that of X0 divides by sigma",
+    ),
+    ({"loss": "consistency", "loss.solver": "heun"}, {}, "loss.solver = 'heun' is distillation without a teacher"),
+    ({"loss.teacher_guidance": 2.0}, {}, "loss.teacher_guidance = 2 is distillation without a teacher: set loss.teach"),
+    (
+        {"loss": "variational_bound", "loss.decoder": "gaussian", "loss.teacher": "run"},
+        {},
+        "loss.teacher is for losses with a regression target, and 'variational_bound' has none",
+    ),
+    (
+        {"loss.teacher": "run", "loss.stable_targets": True},
+        {},
+        "loss.teacher and loss.stable_targets are both the regression target",
+    ),
     ({"model": "tests.settings.test_training:Twice"}, {}, "loss 'denoising' trains no variance, and this network has"),
 ]
 
