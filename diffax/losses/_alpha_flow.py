@@ -82,7 +82,7 @@ def alpha_flow(
     change = jax.lax.cond(alpha == 0, by_derivative, by_difference)
     floor = 1e-3 / jnp.where((s < at.t) & (alpha > 0), alpha, 1) ** 2
     rules = (schedule, parameterization, weighting, time_density)
-    return _flow_map.changed(net_out, change, at, *rules, adaptive, floor.astype(at.t.dtype))
+    return _flow_map.regressed(net_out, change, at, *rules, adaptive, floor.astype(at.t.dtype))
 
 
 def step_ratio(progress: Numeric, *, start: float, end: float, temperature: float, clamp: float) -> jax.Array:

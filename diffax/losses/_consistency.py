@@ -42,7 +42,8 @@ def consistency(
     the upper and lower end of one, and x_m a step from x_t to m, the loss is d(F(x_t, t), F(x_m, m)) / (r_t - r_m),
     without a gradient of the second (and with the parameters themselves there, no average), where d is the pseudo-Huber
     distance sqrt(|a - b|^2 + c^2) - c, c = huber sqrt(dimensions). F(x, 0) = x by parameterization, so that the
-    lowest interval, whose lower end is t = 0, has the data as its target. The number of intervals doubles from
+    lowest interval, whose lower end is t = 0, has the data as its target. The levels are EDM's, 0.002 to 80, where the
+    schedule has them; times of higher ones are not trained. The number of intervals doubles from
     first_intervals to last_intervals in equal parts of training. The interval of a sample is that in which a time of
     time_density lies: with log_normal_sigma the discretised lognormal distribution of arXiv:2310.14189, table 1.
 

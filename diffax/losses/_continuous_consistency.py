@@ -71,4 +71,4 @@ def continuous_consistency(
         g = g / (arrays.expand_to(jnp.sqrt(arrays.mean_per_sample(g**2)), g) + 0.1)
     elif tangent == "clipped":
         g = jnp.clip(g, -1, 1)
-    return _flow_map.changed(net_out, g, at, schedule, parameterization, weighting, time_density)
+    return _flow_map.regressed(net_out, g, at, schedule, parameterization, weighting, time_density)

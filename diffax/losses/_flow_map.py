@@ -128,10 +128,10 @@ def corrected(
     adaptive: the power p of the weight (loss + 1e-3)^-p of each sample, MeanFlow (arXiv:2505.13447, eq. 22).
     """
     change = in_raw_units(schedule, parameterization, error, at.t)
-    return changed(net_out, change, at, schedule, parameterization, weighting, time_density, adaptive)
+    return regressed(net_out, change, at, schedule, parameterization, weighting, time_density, adaptive)
 
 
-def changed(
+def regressed(
     net_out: Sample,
     change: Sample,
     at: Noised,

@@ -68,7 +68,7 @@ def shortcut(
     matching = parameterization.target(schedule, *_flow_map.pair_of(at, teacher), at.t) - net_out
     consistency = _flow_map.gap_in_raw_units(schedule, parameterization, gap, at.t, s)
     change = jnp.where(arrays.expand_to(has_step, net_out), consistency, matching)
-    return _flow_map.changed(net_out, change, at, schedule, parameterization, weighting, time_density)
+    return _flow_map.regressed(net_out, change, at, schedule, parameterization, weighting, time_density)
 
 
 def _step_sizes(keys: Keys, num_steps: int) -> PerSample:

@@ -181,6 +181,7 @@ LOSSES = [
     ("hybrid", {"bound_weight": 0.5, "decoder": "gaussian", "num_steps": 20}, losses.hybrid),
     ("variational_bound", {"variance": "small", "decoder": "gaussian", "num_steps": 20}, losses.variational_bound),
     ("variational_bound", {"decoder": "gaussian", "num_steps": 30}, losses.variational_bound),
+    ("mean_flow", {"share": 0.5, "adaptive": 0.5}, losses.mean_flow),
     ("shortcut", {"share": 0.5, "num_steps": 16}, losses.shortcut),
     (
         "alpha_flow",
@@ -189,7 +190,7 @@ LOSSES = [
     ),
     (
         "consistency",
-        {"solver": "euler", "first_intervals": 5, "last_intervals": 20, "huber": 0.1},
+        {"solver": "heun", "first_intervals": 5, "last_intervals": 20, "huber": 0.1},
         losses.consistency,
     ),
     ("continuous_consistency", {"tangent": "clipped", "warmup": 0.5}, losses.continuous_consistency),
@@ -199,7 +200,9 @@ LOSSES = [
 @pytest.mark.parametrize(("name", "options", "function"), LOSSES)
 def test_loss(name, options, function):
     """The loss of a batch is that function of the network's raw output, with these options."""
-    config = changed({"loss": name, "schedule": "flow"} | {f"loss.{key}": value for key, value in options.items()})
+    teacher = {"loss.teacher": "runs/unread"} if "solver" in options else {}
+    chosen_options = {f"loss.{key}": value for key, value in options.items()}
+    config = changed({"loss": name, "schedule": "flow"} | chosen_options | teacher)
     learns = build_training.learns_variance(config)
     assert learns == (name in ("hybrid", "variational_bound") and options.get("variance") != "small")
     config = points(config)
