@@ -4,8 +4,11 @@
 
 The network and optimizer of configs/digits_flow.py with the cosine schedule and v-prediction, which are TrigFlow
 (arXiv:2410.11081): a network of one time whose prediction does not change along a trajectory, by the derivative, with
-the paper's tangent normalization and warm-up, learned loss weighting and lognormal noise levels. Distillation of a run
-with this schedule, such as one of configs/digits.py with v-prediction: --config.loss.teacher=RUN.
+the paper's tangent normalization and warm-up, learned loss weighting and lognormal noise levels. The paper starts from
+a diffusion model of the same schedule and network, by --init_from RUN, and distills it by --config.loss.teacher=RUN:
+
+    python launch.py --config configs/digits.py --config.parameterization.name=v --workdir runs/digits_v
+    python launch.py --config configs/digits_continuous_consistency.py --init_from runs/digits_v
 
 Cost: 2,800 steps of 32 images. Score: not measured yet.
 """
