@@ -35,8 +35,8 @@ def continuous_consistency(
     The raw output is regressed on itself plus the tangent g = cos(t) dF/dt, with F(x_t, t) the flow map to 0 of the raw
     output, its derivative along the trajectory in units of the raw output, and cos(t) = alpha / hypot(alpha, sigma).
     With the cosine schedule and the v parameterization this is TrigFlow, whose angle is pi / 2 times our t, for data of
-    unit variance (arXiv:2410.11081, algorithm 1). Its adaptive weighting is the weighting `learned`. The paper starts from
-    the parameters of a diffusion model.
+    unit variance (arXiv:2410.11081, algorithm 1). Its adaptive weighting is the weighting `learned`, and the paper
+    starts from the parameters of a diffusion model.
 
     Args: as losses.denoising; and
       teacher: a denoiser whose velocity at x_t stands for that of the pair: consistency distillation.
