@@ -251,8 +251,9 @@ def sampler_table(
         raise ValueError(f"sampler.num_steps must be >= 1, got {num_steps}")
     times = _times(options, schedule, num_steps)
     table = _table_on(config, schedule, times)
-    # A flow map's own last step goes to data.
-    ends_above_zero = float(schedule.sigma(times[-1])) > 0 and table.targets is None
+    # The last step of a flow map or of a consistency model itself goes to data.
+    to_data = choices.lookup("sampler", options.name, SLOTS["sampler"]) in (samplers.flow_map, samplers.consistency)
+    ends_above_zero = float(schedule.sigma(times[-1])) > 0 and not to_data
     if ends_above_zero:
         if num_steps < 2:
             raise ValueError("sampler.num_steps must be >= 2 where the last step goes from sigma_min to 0, got 1")

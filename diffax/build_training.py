@@ -9,13 +9,13 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import build_conditions, choices, denoisers, losses, sharding, training
+from diffax import build_conditions, choices, denoisers, losses, processes, sharding, training
 from diffax.choices import Slot
-from diffax.conditions import Kind, class_condition
+from diffax.conditions import SPAN, Kind, class_condition
 from diffax.data.dataset import in_memory
 from diffax.data.examples import Examples
 from diffax.processes import importance_sampling, time_sampling
-from diffax.typing import Network
+from diffax.typing import Network, Schedule
 
 LOSSES: dict[str, losses.Loss] = {
     "denoising": losses.denoising,
@@ -26,6 +26,10 @@ LOSSES: dict[str, losses.Loss] = {
     "frechet_distance": losses.frechet_distance,
     "improved_mean_flow": losses.improved_mean_flow,
     "terminal_velocity": losses.terminal_velocity,
+    "alpha_flow": losses.alpha_flow,
+    "shortcut": losses.shortcut,
+    "consistency": losses.consistency,
+    "continuous_consistency": losses.continuous_consistency,
 }
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adam": training.adam, "muon": training.muon}
 DECAYS = {
@@ -38,8 +42,9 @@ AVERAGES: dict[str, Callable[..., training.ema.Averaging]] = {
     "half_life": training.ema.HalfLife,
     "power": training.ema.Power.of_length,
 }
-_PASSED = ("weighting", "time_density", "noise", "eps", "t", "teacher", "num_levels", "representation", "labels")
-LOSS_SLOT = Slot(LOSSES, passed=(*_PASSED, "unconditional"), is_function=True)
+_PASSED: tuple[str, ...] = ("weighting", "time_density", "noise", "eps", "t", "teacher", "num_levels", "progress")
+_PASSED += ("unconditional", "representation", "labels")
+LOSS_SLOT = Slot(LOSSES, passed=_PASSED, is_function=True)
 OPTIMIZER_SLOT = Slot(OPTIMIZERS)
 DECAY_SLOT = Slot(DECAYS, passed=("num_steps",))
 AVERAGE_SLOT = Slot(AVERAGES)
@@ -110,6 +115,43 @@ def guides(config: ConfigDict) -> bool:
     return options.get("omega", 1) != 1 or options.get("kappa", 0) != 0 or options.get("max_scale", 1) > 1
 
 
+def is_consistency(config: ConfigDict) -> bool:
+    """Whether config.loss makes the network's prediction a sample of the data instead of their mean."""
+    return choices.lookup("loss", config.loss.name, LOSS_SLOT) in (losses.consistency, losses.continuous_consistency)
+
+
+def has_curriculum(config: ConfigDict) -> bool:
+    """Whether config.loss depends on how much of the training is done, and so on the number of its steps."""
+    return training.takes(choices.lookup("loss", config.loss.name, LOSS_SLOT), "progress")
+
+
+def check_flow_map(config: ConfigDict, schedule: Schedule, parameterization: processes.Parameterization) -> None:
+    """Raises ValueError for a loss of flow maps under a parameterization whose flow map from 0 to 0 is no identity."""
+    divisor = parameterization.divides_by
+    if divisor is None or not (is_consistency(config) or SPAN in told_by_loss(config)):
+        return
+    if float(getattr(schedule, divisor)(0.0)) == 0:
+        raise ValueError(
+            f"loss {config.loss.name!r} needs a flow map that is the identity at t = s = 0, and that of "
+            f"{type(parameterization).__name__} divides by {divisor}, which is 0 there: use V, FlowVelocity or Edm"
+        )
+
+
+def check_teacher(config: ConfigDict) -> None:
+    """Raises ValueError for settings of a distillation that do not go together."""
+    options, chosen = config.loss, choices.lookup("loss", config.loss.name, LOSS_SLOT)
+    if options.teacher is not None and "teacher" not in choices.parameters(chosen):
+        raise ValueError(f"loss.teacher is for losses with a regression target, and {options.name!r} has none")
+    if options.teacher is not None and options.stable_targets:
+        raise ValueError("loss.teacher and loss.stable_targets are both the regression target: set one of them")
+    asked = [f"teacher_guidance = {options.teacher_guidance:g}"] if options.teacher_guidance != 1 else []
+    asked += ["solver = 'heun'"] if options.get("solver") == "heun" else []
+    if asked and options.teacher is None:
+        raise ValueError(
+            f"loss.{asked[0]} is distillation without a teacher: set loss.teacher to the directory of a run"
+        )
+
+
 def loss(
     config: ConfigDict, network: Network, time_input: denoisers.TimeInput, num_levels: int | None = None
 ) -> training.BatchLoss:
@@ -135,7 +177,6 @@ def loss(
         condition_names=tuple(network.conditions),
         drop_condition=build_conditions.dropping(config, network.conditions),
         class_condition=label if has_labels else None,
-        needs_representation="representation" in choices.parameters(chosen),
         unconditional=build_conditions.nulling(config, network.conditions) if guided else None,
     )
 

@@ -19,7 +19,7 @@ from diffax.losses._denoising import log_error_weight, weighted_square
 from diffax.losses._loss import Noised, PerSample, Sample, noised
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import Stratified, TimeDensity
-from diffax.typing import Denoiser, Keys, Schedule
+from diffax.typing import Denoiser, Keys, Numeric, Schedule
 
 
 def second_time(
@@ -74,10 +74,18 @@ def velocity(schedule: Schedule, x_0: Sample, eps: Sample, t: PerSample) -> Samp
 
 def velocity_of(schedule: Schedule, at: Noised, teacher: Denoiser | None) -> Sample:
     """The velocity at x_t: of the pair (x_0, eps) that x_t was made of, or of a teacher's prediction."""
-    x_0, eps = at.x_0, at.eps
-    if teacher is not None:
-        x_0, eps = (half.astype(at.x_t.dtype) for half in jax.lax.stop_gradient(teacher(at.x_t, at.t))[:2])
-    return velocity(schedule, x_0, eps, at.t)
+    return velocity(schedule, *pair_of(at, teacher), at.t)
+
+
+def pair_of(at: Noised, teacher: Denoiser | None) -> tuple[Sample, Sample]:
+    """The pair (x_0, eps) that x_t was made of, or a teacher's prediction of it.
+
+    alpha_m x_0 + sigma_m eps is then the step from x_t to the time m: along the pair's own path, or by DDIM.
+    """
+    if teacher is None:
+        return at.x_0, at.eps
+    x_0, eps = (half.astype(at.x_t.dtype) for half in jax.lax.stop_gradient(teacher(at.x_t, at.t))[:2])
+    return x_0, eps
 
 
 def own_velocity(
@@ -99,8 +107,34 @@ def in_raw_units(
     (alpha, alpha_slope), (sigma, sigma_slope) = (
         jax.jvp(f, (t,), (jnp.ones_like(t),)) for f in (schedule.alpha, schedule.sigma)
     )
-    scale = 1 / (alpha * sigma_slope - alpha_slope * sigma)
-    x_0, eps = (arrays.expand_to(factor, error) * error for factor in (-sigma * scale, alpha * scale))
+    return _raw_change(schedule, parameterization, error, t, alpha * sigma_slope - alpha_slope * sigma)
+
+
+def gap_in_raw_units(
+    schedule: Schedule, parameterization: processes.Parameterization, gap: Sample, t: PerSample, m: PerSample
+) -> Sample:
+    """What to add to the raw output at x_t for x_m, m < t, of its flow map to move by -`gap`; 0 where m = t.
+
+    With x_m = alpha_m x_0 + sigma_m eps and W = alpha_m sigma_t - alpha_t sigma_m it is dx_0 = -sigma_t gap / W and
+    deps = alpha_t gap / W. in_raw_units is its limit m -> t of gap / (t - m) = error.
+    """
+    alpha_t, sigma_t, alpha_m, sigma_m = (f(time) for time in (t, m) for f in (schedule.alpha, schedule.sigma))
+    determinant = alpha_m * sigma_t - alpha_t * sigma_m
+    is_two = m < t
+    gap = jnp.where(arrays.expand_to(is_two, gap), gap, 0)
+    return _raw_change(schedule, parameterization, gap, t, jnp.where(is_two, determinant, 1))
+
+
+def _raw_change(
+    schedule: Schedule,
+    parameterization: processes.Parameterization,
+    error: Sample,
+    t: PerSample,
+    determinant: PerSample,
+) -> Sample:
+    """The change of the raw output for dx_0 = -sigma_t error / determinant and deps = alpha_t error / determinant."""
+    alpha, sigma = schedule.alpha(t) / determinant, schedule.sigma(t) / determinant
+    x_0, eps = -arrays.expand_to(sigma, error) * error, arrays.expand_to(alpha, error) * error
     zero = jnp.zeros_like(error)
     return parameterization.target(schedule, x_0, eps, t) - parameterization.target(schedule, zero, zero, t)
 
@@ -120,7 +154,26 @@ def corrected(
 
     adaptive, constant: of `adaptively_weighted`.
     """
-    target = net_out + in_raw_units(schedule, parameterization, error, at.t).astype(net_out.dtype)
+    change = in_raw_units(schedule, parameterization, error, at.t)
+    return regressed(net_out, change, at, schedule, parameterization, weighting, time_density, adaptive, constant)
+
+
+def regressed(
+    net_out: Sample,
+    change: Sample,
+    at: Noised,
+    schedule: Schedule,
+    parameterization: processes.Parameterization,
+    weighting: Weighting,
+    time_density: TimeDensity,
+    adaptive: float = 0.0,
+    constant: Numeric = 1e-3,
+) -> PerSample:
+    """The loss |net_out - target|^2 with target = net_out + `change`, in units of the raw output, without its gradient.
+
+    adaptive, constant: of `adaptively_weighted`.
+    """
+    target = net_out + change.astype(net_out.dtype)
     difference = (net_out - jax.lax.stop_gradient(target)).astype(at.x_t.dtype)
     loss = weighted_square(difference, log_error_weight(schedule, parameterization, weighting, time_density, at.t))
     return adaptively_weighted(loss, at.x_0[0].size, adaptive, constant)
@@ -139,7 +192,7 @@ def velocity_loss(
     return weighted_square(in_units, log_error_weight(schedule, parameterization, weighting, time_density, t))
 
 
-def adaptively_weighted(loss: PerSample, size: int, power: float, constant: float) -> PerSample:
+def adaptively_weighted(loss: PerSample, size: int, power: float, constant: Numeric) -> PerSample:
     """The loss with the adaptive weight of each sample of MeanFlow (arXiv:2505.13447, eq. 22), without its gradient.
 
     The published loss is e / (e + c)^p with e the sum over the `size` dimensions of a sample. Losses here are means, so

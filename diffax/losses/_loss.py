@@ -49,10 +49,11 @@ class Loss(Protocol):
     A loss with a regression target also takes `teacher`: a denoiser whose prediction at x_t is the target, instead of
     the (x_0, eps) that x_t was made of. One that can be trained on pairs takes `eps`, their noise. One that depends
     on the levels of discrete data takes `num_levels`. One that holds for other noise than normal takes `noise`, its
-    law. One that folds guidance into training takes `unconditional`, an Unconditional, or None for a network without
-    conditions. One that compares generated samples with data in features takes `representation`, and returns the next
-    population of these beside the losses where it has one; one that does so by classes takes `labels`. One that tells
-    the network more than the data do is marked by `tells`.
+    law. One with a curriculum takes `progress`, how much of the training is done, from 0 to 1. One that folds guidance
+    into training takes `unconditional`, an Unconditional, or None for a network without conditions. One that compares
+    generated samples with data in features takes `representation`, and returns the next population of these beside the
+    losses where it has one; one that does so by classes takes `labels`. One that tells the network more than the data
+    do is marked by `tells`.
 
     keys: (batch,) typed keys: all that is random of sample i depends on keys[i] alone, and on i and the batch size
       where the time density is stratified.

@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import diffax
-from diffax import build, config_file, devices, resolve
+from diffax import build, build_training, config_file, devices, resolve
 from diffax import config as settings
 from diffax.data.fingerprint import differences as differences_of_data
 from diffax.reporting import atomic
@@ -75,7 +75,8 @@ def check_version(workdir: pathlib.Path) -> None:
 def check_same_run(workdir: pathlib.Path, config: ConfigDict, allow_change: tuple[str, ...] = ()) -> None:
     """Refuses to continue a run under a configuration that makes it another one.
 
-    train.num_steps may change where the learning rate is constant: with a decay it changes the rate of every step.
+    train.num_steps may change where the learning rate is constant and the loss has no curriculum: with a decay it
+    changes the rate of every step, with a curriculum the objective of every step.
 
     Args:
       allow_change: settings that may differ, beside those of config.FREE.
@@ -89,13 +90,17 @@ def check_same_run(workdir: pathlib.Path, config: ConfigDict, allow_change: tupl
             raise UserError(f"--workdir {workdir} is neither empty nor a run's directory (it has no config.json)")
         return
     changes, decay = differences(before, config), before.optimizer.decay.name
-    free = tuple(name for name in settings.FREE if name != _NUM_STEPS or decay == "constant")
+    changes_objective = build_training.has_curriculum(before)
+    is_fixed = decay != "constant" or changes_objective
+    free = tuple(name for name in settings.FREE if name != _NUM_STEPS or not is_fixed)
     refused = [line for key, line in changes.items() if not _covered(key, (*free, *allow_change))]
     if refused == [changes.get(_NUM_STEPS)]:
+        of = [f"the learning rate's {decay} decay"] if decay != "constant" else []
+        of += [f"the curriculum of loss {before.loss.name!r}"] if changes_objective else []
         raise UserError(
-            f"--workdir {workdir}: {refused[0]} moves the end of the learning rate's {decay} decay, and so changes the "
-            f"rate of the steps to come: --allow_change={_NUM_STEPS} continues so, with parameters, optimizer state "
-            "and averages kept"
+            f"--workdir {workdir}: {refused[0]} moves the end of {' and of '.join(of)}, and so changes the "
+            f"{'objective' if changes_objective else 'rate'} of the steps to come: --allow_change={_NUM_STEPS} "
+            "continues so, with parameters, optimizer state and averages kept"
         )
     if refused:
         raise UserError(

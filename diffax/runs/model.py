@@ -158,6 +158,8 @@ class Model:
         )
         model.check_sampler()
         build_training.check_loss(config, data.num_levels, data.sample_shape[-1], model.output_shape[-1])
+        build_training.check_flow_map(config, schedule, model.parameterization)
+        build_training.check_teacher(config)
         return model
 
     def check_sampler(self) -> None:

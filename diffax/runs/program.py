@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from diffax import build_data, build_training, sharding, training
 from diffax.data.examples import Examples
 from diffax.reporting import throughput
-from diffax.runs import packing, representation
+from diffax.runs import packing, representation, teachers
 from diffax.runs.model import Model
 
 _HEAD_START = 0.3  # seconds
@@ -46,7 +46,7 @@ class Program:
         """
         config, model = model.config, representation.attached(model, examples)
         reference = build_training.reference_data(config, model.network, examples)
-        hyperparameters = dataclasses.replace(model.hyperparameters, reference=reference)
+        hyperparameters = dataclasses.replace(model.hyperparameters, reference=reference, teacher=teachers.of(model))
         optimizer = build_training.optimizer(config)
         step = training.make_train_step(
             _unpacking(model.loss, mesh),
@@ -54,6 +54,7 @@ class Program:
             build_training.learning_rate_shape(config),
             preprocess=build_data.sharded(build_data.preprocess(config, examples), mesh),
             accumulate=config.train.accumulate,
+            num_steps=config.train.num_steps,
         )
         init = functools.partial(
             training.init_state, config.seed, lambda key: packing.pack(model.init_params(key)), optimizer

@@ -15,6 +15,7 @@ from diffax.processes import NORMAL, Noise, Parameterization
 from diffax.processes.importance_sampling import Adaptive
 from diffax.processes.time_sampling import TimeDensity
 from diffax.training import ema, learned
+from diffax.training.teacher import Teacher
 from diffax.typing import Array, Numeric, Schedule
 
 
@@ -29,6 +30,9 @@ class Hyperparameters:
     reference: the training data (n, *dims) in the network's range, whose exact denoiser is the regression target
       (stable targets, arXiv:2302.00670); None for the usual target.
     representation: the features in which a loss compares generated samples with data; None for losses that do not.
+    teacher: a trained network whose denoiser is the regression target, distillation; None for the usual target.
+    progress: how much of the training is done, in [0, 1], for losses with a curriculum; the training step sets it, and
+      outside it is 1, the objective that a curriculum ends with.
     """
 
     learning_rate: Numeric
@@ -40,6 +44,8 @@ class Hyperparameters:
     noise: Noise = NORMAL
     reference: Array | None = None
     representation: Representation | None = None
+    teacher: Teacher | None = None
+    progress: Numeric = 1.0
 
 
 @arrays.register_pytree

@@ -1,6 +1,7 @@
 """The training step as a pure function: loss, gradient, optimizer update and EMA."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -55,7 +56,6 @@ def make_loss(
     condition_names: tuple[str, ...] = (),
     drop_condition: DropCondition | None = None,
     class_condition: str | None = None,
-    needs_representation: bool = False,
     unconditional: NullCondition | None = None,
 ) -> BatchLoss:
     """The loss of a network on batch["x"] under its own condition, as a BatchLoss.
@@ -69,7 +69,6 @@ def make_loss(
         not have is null.
       drop_condition: replaces conditions of some samples by their null values, for classifier-free guidance.
       class_condition: the condition that the loss takes as `labels`, for losses that have them.
-      needs_representation: whether the loss takes features, hyperparameters.representation.
       unconditional: replaces conditions of all samples by their null values, for losses that fold guidance into
         training and take `unconditional`.
     """
@@ -91,7 +90,7 @@ def make_loss(
         options: dict[str, Any] = {} if noise == processes.NORMAL else {"noise": noise}
         if "eps" in batch:
             options["eps"] = batch["eps"]
-        if needs_representation:
+        if takes(loss, "representation"):
             options["representation"] = _representation(hyperparameters)
         if class_condition is not None and condition is not None:
             options["labels"] = condition[class_condition]
@@ -100,6 +99,10 @@ def make_loss(
         if unconditional is not None and condition is not None:
             null, dropped = unconditional(condition)
             options["unconditional"] = losses.Unconditional(network(null), dropped)
+        if hyperparameters.teacher is not None:
+            options["teacher"] = hyperparameters.teacher.denoiser(condition)
+        if takes(loss, "progress"):
+            options["progress"] = hyperparameters.progress
         return loss(
             loss_keys,
             network(condition),
@@ -113,6 +116,11 @@ def make_loss(
         )
 
     return batch_loss
+
+
+def takes(loss: Callable[..., Any], argument: str) -> bool:
+    """Whether a loss takes an argument that not all of them do, such as `progress`; see losses.Loss."""
+    return argument in inspect.signature(loss).parameters
 
 
 def _representation(hyperparameters: Hyperparameters) -> losses.Representation:
@@ -134,6 +142,7 @@ def make_train_step(
     *,
     preprocess: Preprocess | None = None,
     accumulate: int = 1,
+    num_steps: int | None = None,
 ) -> Callable[[TrainState, Batch | DeviceDataset], tuple[TrainState, Metrics]]:
     """train_step(state, batch) -> (state, metrics): one update of the parameters and of their averages.
 
@@ -147,6 +156,7 @@ def make_train_step(
       preprocess: what is done to a batch first: bytes to the network's range, augmentation.
       accumulate: gradient accumulation over so many parts of a batch, to save memory; with the same draws and, to
         rounding, the same gradients.
+      num_steps: of the whole training, for losses with a curriculum; None: they are at its end all the time.
     """
 
     def train_step(state: TrainState, batch: Batch | DeviceDataset) -> tuple[TrainState, Metrics]:
@@ -155,7 +165,8 @@ def make_train_step(
         keys = sample_keys(state.key, state.step, len(batch["x"]))
         batch = preprocessed(batch, keys, preprocess)
 
-        value, (grads, learned_grads), remembered = _value_and_grad(loss, state, batch, keys, accumulate)
+        now = state if num_steps is None else _with_progress(state, num_steps)
+        value, (grads, learned_grads), remembered = _value_and_grad(loss, now, batch, keys, accumulate)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         fraction = jnp.asarray(shape(state.step), jnp.float32)
         learning_rate = state.hyperparameters.learning_rate * fraction
@@ -168,14 +179,19 @@ def make_train_step(
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
         if state.learned:
-            now = learned.updated(state.hyperparameters, state.learned, learned_grads, fraction)
-            updated = dataclasses.replace(updated, learned=now)
+            beside = learned.updated(state.hyperparameters, state.learned, learned_grads, fraction)
+            updated = dataclasses.replace(updated, learned=beside)
             finite &= jnp.isfinite(optax.tree.norm(learned_grads))
         state = _advanced(state, updated, finite)
         metrics = {"loss": value, "grad_norm": grad_norm, "learning_rate": learning_rate}
         return state, metrics | {"skipped": state.skipped, "skipped_in_a_row": state.skipped_in_a_row}
 
     return train_step
+
+
+def _with_progress(state: TrainState, num_steps: int) -> TrainState:
+    progress = jnp.asarray(state.step / num_steps, jnp.result_type(float))
+    return dataclasses.replace(state, hyperparameters=dataclasses.replace(state.hyperparameters, progress=progress))
 
 
 def _value_and_grad(

@@ -184,6 +184,18 @@ LOSSES = [
     ("mean_flow", {"share": 0.5, "adaptive": 0.5, "constant": 0.1}, losses.mean_flow),
     ("improved_mean_flow", {"share": 0.75, "adaptive": 0.5, "constant": 0.1}, losses.improved_mean_flow),
     ("terminal_velocity", {}, losses.terminal_velocity),
+    ("shortcut", {"share": 0.5, "num_steps": 16}, losses.shortcut),
+    (
+        "alpha_flow",
+        {"share": 0.75, "adaptive": 0.5, "start": 0.1, "end": 0.5, "temperature": 5.0, "clamp": 0.1},
+        losses.alpha_flow,
+    ),
+    (
+        "consistency",
+        {"solver": "heun", "first_intervals": 5, "last_intervals": 20, "huber": 0.1},
+        losses.consistency,
+    ),
+    ("continuous_consistency", {"tangent": "clipped", "warmup": 0.5}, losses.continuous_consistency),
 ]
 # Losses that fold guidance into training.
 GUIDED_LOSSES = [
@@ -201,7 +213,9 @@ OTHER_LOSSES = [
 @pytest.mark.parametrize(("name", "options", "function"), LOSSES)
 def test_loss(name, options, function):
     """The loss of a batch is that function of the network's raw output, with these options."""
-    config = changed({"loss": name, "schedule": "flow"} | {f"loss.{key}": value for key, value in options.items()})
+    teacher = {"loss.teacher": "runs/unread"} if "solver" in options else {}
+    chosen_options = {f"loss.{key}": value for key, value in options.items()}
+    config = changed({"loss": name, "schedule": "flow"} | chosen_options | teacher)
     learns = build_training.learns_variance(config)
     assert learns == (name in ("hybrid", "variational_bound") and options.get("variance") != "small")
     model = model_of_points(config)
@@ -282,6 +296,23 @@ REFUSED_LOSSES = [
         "conditions.label.drop is 0: give the network conditions that are dropped now and then",
     ),
     ({"sampler": "ancestral"}, {}, "sampler 'ancestral' needs a network with learned variance"),
+    (
+        {"loss": "consistency", "schedule": "flow", "parameterization": "x_0"},
+        {},
+        "loss 'consistency' needs a flow map that is the identity at t = s = 0, and that of X0 divides by sigma",
+    ),
+    ({"loss": "consistency", "loss.solver": "heun"}, {}, "loss.solver = 'heun' is distillation without a teacher"),
+    ({"loss.teacher_guidance": 2.0}, {}, "loss.teacher_guidance = 2 is distillation without a teacher: set loss.teach"),
+    (
+        {"loss": "variational_bound", "loss.decoder": "gaussian", "loss.teacher": "run"},
+        {},
+        "loss.teacher is for losses with a regression target, and 'variational_bound' has none",
+    ),
+    (
+        {"loss.teacher": "run", "loss.stable_targets": True},
+        {},
+        "loss.teacher and loss.stable_targets are both the regression target",
+    ),
     ({"model": "tests.settings.test_training:Twice"}, {}, "loss 'denoising' trains no variance, and this network has"),
 ]
 
