@@ -1,13 +1,14 @@
 """Quality of digits in few steps, at equal cost of training: python -m experiments.few_steps
 
-Trains the methods of methods.py with three seeds where runs/few_steps does not have them yet, measures 2,000 digits of
-each by the number of evaluations, and writes results.json, quality.png and samples.png. What is there is not trained or
-measured again: a run directory keeps its cost in cost.json and its measurements in measured.json.
+Trains the methods of methods.py with three seeds where runs/few_steps-1400 does not have them yet, measures 2,000 digits
+of each by the number of evaluations, and writes results.json, quality.png and samples.png. What is there is not trained
+or measured again: a run directory keeps its cost in cost.json and its measurements in measured.json.
 """
 
 import json
 import pathlib
 
+import matplotlib
 import numpy as np
 
 from diffax import devices, runs
@@ -110,16 +111,26 @@ def cost_table(costs: dict[str, list[Cost]]) -> str:
 
 
 def draw_samples(runs_dir: pathlib.Path, seed: int) -> None:
-    """Writes samples.png: eight digits of each method (rows) and number of evaluations, from the same noise."""
-    rows = []
-    numbers = max((method.evaluations for method in methods.METHODS.values()), key=len)
-    for name, method in methods.METHODS.items():
-        if method.evaluations:
-            trained = runs.open(methods.folder(runs_dir, name, seed))
-            blank = np.full((8, *trained.sample_shape), images.PADDING_VALUE / 127.5 - 1, np.float32)
-            drawn = {n: trained.with_sampler(num_steps=n).draw(8, seed=0) for n in method.evaluations}
-            rows += [drawn.get(n, blank) for n in numbers]
-    images.save_png(HERE / "samples.png", images.picture(np.concatenate(rows), num_columns=8 * len(numbers)))
+    """Writes samples.png: eight digits of each method and number of evaluations, from the same noise."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = {name: method for name, method in methods.METHODS.items() if method.evaluations}
+    numbers = sorted({number for method in shown.values() for number in method.evaluations})
+    figure, panels = pyplot.subplots(len(shown), len(numbers), figsize=(2.6 * len(numbers), 1.5 * len(shown)))
+    for row, (name, method) in zip(panels, shown.items(), strict=True):
+        trained = runs.open(methods.folder(runs_dir, name, seed))
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        for axes, number in zip(row, numbers, strict=True):
+            axes.set(xticks=[], yticks=[], frame_on=False)
+            if row is panels[0]:
+                axes.set_title(f"{number} evaluation{'s' if number > 1 else ''}")
+            if number in method.evaluations:
+                drawn = trained.with_sampler(num_steps=number).draw(8, seed=0)
+                axes.imshow(images.grid(drawn, num_columns=4)[..., 0], cmap="gray", vmin=0, vmax=255)
+    figure.tight_layout()
+    figure.savefig(HERE / "samples.png", dpi=80)
+    pyplot.close(figure)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,11 @@ that they build on: the teacher's steps, the pairs and their own steps.
 import dataclasses
 import pathlib
 
-BUDGET = 2800
+BUDGET = 1400
 # The teacher of methods in two stages, and the pairs of noise and sample that it makes. A training step of 32 images
-# costs as much as 160 evaluations of the network on one image (measured), so that the pairs count for 400 steps.
-TEACHER_STEPS, NUM_PAIRS, PAIR_EVALUATIONS = 1400, 6000, 10
-PAIR_STEPS = 400
+# costs as much as about 150 evaluations of the network on one image (measured), so that the pairs count for 200 steps.
+TEACHER_STEPS, NUM_PAIRS, PAIR_EVALUATIONS = 700, 3000, 10
+PAIR_STEPS = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,4 +74,4 @@ PAIR_SAMPLER = ("--sampler=unipc", f"--num_steps={PAIR_EVALUATIONS}")
 
 def folder(runs_dir: pathlib.Path, name: str, seed: int) -> pathlib.Path:
     """The run directory of a method with one seed."""
-    return runs_dir / "few_steps" / f"{name.replace(', ', '_').replace(' ', '_')}-{seed}"
+    return runs_dir / f"few_steps-{BUDGET}" / f"{name.replace(', ', '_').replace(' ', '_')}-{seed}"

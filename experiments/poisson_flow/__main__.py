@@ -95,7 +95,7 @@ def measure_digits(args: argparse.Namespace) -> None:
     for name, (config, flags) in MODELS.items():
         workdir = args.runs / f"{config}{''.join(flags).rpartition('=')[2]}"
         if not (workdir / "checkpoints").exists():
-            common.train(config, workdir, *flags)
+            common.train(config, workdir, *flags, "--config.evaluators.samples=None")
         if (workdir / "cost.json").exists():
             costs[name] = json.loads((workdir / "cost.json").read_text())["cpu_seconds"]
         found[name] = judge.curve(runs.open(workdir), settings, workdir / "measured_heun.json")
