@@ -1,8 +1,8 @@
 """Quality of digits in few steps, at equal cost of training: python -m experiments.few_steps
 
-Trains the methods of methods.py with three seeds where runs/few_steps-1400 does not have them yet, measures 2,000 digits
-of each by the number of evaluations, and writes results.json, quality.png and samples.png. What is there is not trained
-or measured again: a run directory keeps its cost in cost.json and its measurements in measured.json.
+Trains the methods of methods.py with three seeds where runs/few_steps-1400 does not have them yet, measures 2,000
+digits of each by the number of evaluations, and writes results.json, quality.png and samples.png. What is there is not
+trained or measured again: a run directory keeps its cost in cost.json and its measurements in measured.json.
 """
 
 import json
