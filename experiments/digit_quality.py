@@ -71,6 +71,11 @@ def panels(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, tuple[list[i
     }
 
 
+def distances(found: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The panels of the distances, which a logarithmic axis can show; not those of precision and recall."""
+    return {name: panel for name, panel in panels(found).items() if name.startswith(("frechet", "kernel"))}
+
+
 def table(found: dict[str, dict[str, dict[str, Any]]], label: str) -> str:
     """A table in Markdown of {name: {evaluations: {metric: pair}}}; label: the heading of the names."""
     rows = [

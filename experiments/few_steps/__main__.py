@@ -45,7 +45,8 @@ def main() -> None:
     averaged = {name: {number: over_seeds(values) for number, values in rows.items()} for name, rows in found.items()}
     print(digit_quality.table(averaged, "method") + "\n\n" + cost_table(costs), flush=True)
     if not args.no_write and not args.only:
-        plots.lines(HERE / "quality.png", digit_quality.panels(averaged), xlabel="evaluations of the network", log="x")
+        shown = digit_quality.distances(averaged)
+        plots.lines(HERE / "quality.png", shown, xlabel="evaluations of the network", log="xy")
         draw_samples(args.runs, args.seeds[0])
         settings = {"num_pairs": methods.NUM_PAIRS, "evaluations_of_a_pair": methods.PAIR_EVALUATIONS}
         common.write(

@@ -68,7 +68,7 @@ METHODS = {
         evaluations=(1,),
     ),
 }
-# The ODE solver that makes pairs: a second-order multistep method, closer to the exact ODE than 20 Euler steps.
+# The ODE solver that makes pairs: with 10 evaluations as close to the exact ODE as 20 steps of the Euler method.
 PAIR_SAMPLER = ("--sampler=unipc", f"--num_steps={PAIR_EVALUATIONS}")
 
 

@@ -102,7 +102,8 @@ def measure_digits(args: argparse.Namespace) -> None:
     print(digit_quality.table(found, "model"), flush=True)
     if args.no_write:
         return
-    plots.lines(HERE / "quality.png", digit_quality.panels(found), xlabel="evaluations of the network", log="x")
+    shown = digit_quality.distances(found)
+    plots.lines(HERE / "quality.png", shown, xlabel="evaluations of the network", log="xy")
     common.write(HERE / "results.json", {"digits": found, "cpu_seconds": costs})
 
 
