@@ -124,7 +124,7 @@ def draw_samples(runs_dir: pathlib.Path, seed: int) -> None:
         row[0].set_ylabel(name, rotation=0, ha="right", va="center")
         for axes, number in zip(row, numbers, strict=True):
             axes.set(xticks=[], yticks=[], frame_on=False)
-            if row is panels[0]:
+            if name == next(iter(shown)):
                 axes.set_title(f"{number} evaluation{'s' if number > 1 else ''}")
             if number in method.evaluations:
                 drawn = trained.with_sampler(num_steps=number).draw(8, seed=0)
