@@ -49,14 +49,18 @@ def train(name: str, workdir: pathlib.Path, *options: str) -> dict[str, Any]:
 
     options: further flags of launch.py.
     """
-    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "launch.py", "--config", f"configs/{name}.py", "--workdir", str(workdir), *options]
-    subprocess.run(command, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    cost = {"seconds": round(time.monotonic() - start, 1), "cpu_seconds": round(cpu_seconds, 1)}
+    cost = launch("--config", f"configs/{name}.py", "--workdir", str(workdir), *options)
     (workdir / "cost.json").write_text(json.dumps(cost | {"options": options}))
     return cost
+
+
+def launch(*flags: str) -> dict[str, float]:
+    """Runs launch.py with these flags in a child process, and returns its wall-clock and CPU seconds."""
+    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "launch.py", *flags], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": round(time.monotonic() - start, 1), "cpu_seconds": round(cpu_seconds, 1)}
 
 
 def trained_model(name: str, runs_dir: pathlib.Path, /, **sampler: Any) -> runs.Trained:

@@ -5,6 +5,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from diffax import data, runs
@@ -39,6 +40,24 @@ class Judge:
             result |= metrics.measure(METRICS[name], comparison, name)
         return result
 
+    def curve(
+        self, trained: runs.Trained, samplers: Mapping[int, Mapping[str, Any]], path: pathlib.Path, seed: int = 0
+    ) -> dict[str, dict[str, Estimate]]:
+        """{number of evaluations: {full name: estimate}}, kept in the file path: what is there is not measured again.
+
+        samplers: settings of the sampler, the arguments of `runs.Trained.with_sampler`, by the number of evaluations.
+        """
+        found = json.loads(path.read_text()) if path.exists() else {}
+        for evaluations, settings in samplers.items():
+            if str(evaluations) not in found:
+                measured = self.measure(trained.with_sampler(**settings), seed)
+                found[str(evaluations)] = {metric: list(estimate) for metric, estimate in measured.items()}
+                path.write_text(json.dumps(found))
+                shown = ", ".join(f"{metric} {formats.with_error(*estimate)}" for metric, estimate in measured.items())
+                print(f"{path.parent.name}, {evaluations} evaluations: {shown}", flush=True)
+        numbers = map(str, samplers)
+        return {number: {name: Estimate(*pair) for name, pair in found[number].items()} for number in numbers}
+
 
 def panels(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
     """Metrics against evaluations for `plots.lines`, a line for each name, of {name: {evaluations: {metric: pair}}}."""
@@ -50,6 +69,21 @@ def panels(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, tuple[list[i
         }
         for metric in metric_names
     }
+
+
+def distances(found: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
+    """The panels of the distances, which a logarithmic axis can show; not those of precision and recall."""
+    return {name: panel for name, panel in panels(found).items() if name.startswith(("frechet", "kernel"))}
+
+
+def table(found: dict[str, dict[str, dict[str, Any]]], label: str) -> str:
+    """A table in Markdown of {name: {evaluations: {metric: pair}}}; label: the heading of the names."""
+    rows = [
+        [name, number, *(formats.with_error(*pair) for pair in values.values())]
+        for name, curve in found.items()
+        for number, values in curve.items()
+    ]
+    return tables.markdown([label, "evaluations", *next(iter(next(iter(found.values())).values()))], rows)
 
 
 Row = tuple[str, int]  # the label of points that differ in their seed alone, and the number of evaluations

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from experiments.few_steps import methods
+
 ROOT = pathlib.Path(__file__).parents[1]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
@@ -51,3 +53,12 @@ def test_a_readme_names_a_command_pictures_and_files_that_exist(readme):
         assert target.startswith("http") or (readme.parent / target).is_file(), target
     for path in re.findall(r"`((?:configs|diffax|experiments|tests)/[\w/.]+)`", text):
         assert (ROOT / path).exists(), path
+
+
+def test_methods_in_few_steps_have_one_budget_and_a_directory_each():
+    compared = {name: method for name, method in methods.METHODS.items() if method.evaluations}
+    assert {method.total_steps for method in compared.values()} == {methods.BUDGET}
+    assert len({methods.folder(ROOT, name, seed) for name in methods.METHODS for seed in (0, 1)}) == 2 * len(
+        methods.METHODS
+    )
+    assert all((ROOT / "configs" / f"{method.config}.py").is_file() for method in methods.METHODS.values())

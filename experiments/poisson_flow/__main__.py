@@ -5,14 +5,16 @@ trains configs/digits_edm.py and configs/digits_pfgmpp.py with D = 128, 2,048 an
 them yet, and measures 2,000 digits of each over numbers of evaluations. Writes field.png, results.json and quality.png.
 """
 
+import argparse
+import json
 import pathlib
 
 import jax
 import matplotlib
 import numpy as np
 
-from diffax import denoisers, devices, processes, samplers, schedules
-from diffax.reporting import formats, plots, tables
+from diffax import denoisers, devices, processes, runs, samplers, schedules
+from diffax.reporting import plots
 from experiments import common, digit_quality
 
 HERE = pathlib.Path(__file__).parent
@@ -86,23 +88,23 @@ def draw_field(path: pathlib.Path) -> None:
     pyplot.close(figure)
 
 
-def measure_digits(args) -> None:
+def measure_digits(args: argparse.Namespace) -> None:
     """Quality against evaluations of EDM and PFGM++ at equal cost of training."""
     judge, found, costs = digit_quality.Judge(), {}, {}
+    settings = {number: {"num_steps": (number + 1) // 2} for number in EVALUATIONS}
     for name, (config, flags) in MODELS.items():
         workdir = args.runs / f"{config}{''.join(flags).rpartition('=')[2]}"
         if not (workdir / "checkpoints").exists():
-            costs[name] = common.train(config, workdir, *flags)
-        trained = common.runs.open(workdir)
-        for evaluations in EVALUATIONS:
-            quality = judge.measure(trained.with_sampler(num_steps=(evaluations + 1) // 2))
-            found.setdefault(name, {})[str(evaluations)] = {key: list(value) for key, value in quality.items()}
-            shown = [formats.with_error(*estimate) for estimate in quality.values()]
-            print(tables.aligned(["model", "evaluations", *quality], [[name, str(evaluations), *shown]]), flush=True)
+            common.train(config, workdir, *flags, "--config.evaluators.samples=None")
+        if (workdir / "cost.json").exists():
+            costs[name] = json.loads((workdir / "cost.json").read_text())["cpu_seconds"]
+        found[name] = judge.curve(runs.open(workdir), settings, workdir / "measured_heun.json")
+    print(digit_quality.table(found, "model"), flush=True)
     if args.no_write:
         return
-    plots.lines(HERE / "quality.png", digit_quality.panels(found), xlabel="evaluations of the network", log="x")
-    common.write(HERE / "results.json", {"digits": found, "training": costs})
+    shown = digit_quality.distances(found)
+    plots.lines(HERE / "quality.png", shown, xlabel="evaluations of the network", log="xy")
+    common.write(HERE / "results.json", {"digits": found, "cpu_seconds": costs})
 
 
 if __name__ == "__main__":
