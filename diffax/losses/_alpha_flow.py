@@ -80,7 +80,8 @@ def alpha_flow(
         return jax.lax.stop_gradient(jnp.where(has_two, consistency, matching))
 
     change = jax.lax.cond(alpha == 0, by_derivative, by_difference)
-    constant = 1e-3 / jnp.where((s < at.t) & (alpha > 0), alpha, 1) ** 2
+    # Of the mean over dimensions, where MeanFlow's constant is of the sum.
+    constant = 1e-3 * at.x_0[0].size / jnp.where((s < at.t) & (alpha > 0), alpha, 1) ** 2
     rules = (schedule, parameterization, weighting, time_density)
     return _flow_map.regressed(net_out, change, at, *rules, adaptive, constant.astype(at.t.dtype))
 
