@@ -426,9 +426,16 @@ NETWORKS = [
     Mistake(
         "attention not divided by sqrt(head channels)",
         "diffax/networks/attention.py",
-        "jax.nn.dot_product_attention(query, key, value, mask=mask)",
-        "jax.nn.dot_product_attention(query, key, value, mask=mask, scale=1.0)",
+        "preferred_element_type=wide) / query.shape[-1] ** 0.5",
+        "preferred_element_type=wide)",
         "tests/networks/test_attention.py",
+    ),
+    Mistake(
+        "up-sampled convolution shifted by a column",
+        "diffax/networks/upsampling.py",
+        "(1 - column, column)",
+        "(column, 1 - column)",
+        "tests/networks/test_upsampling.py",
     ),
     Mistake(
         "cosines before sines",
