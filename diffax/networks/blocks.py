@@ -50,8 +50,8 @@ class ResidualBlock(nn.Module):
     Attributes:
         channels: of the result.
         layer: this block's number for dropout, different from that of any other block.
-        resample: `average_pool` or `upsampling.nearest` for a block that halves or doubles the side, shortcut included, before
-            its first convolution (guided diffusion, arXiv:2105.05233, section 3, after BigGAN).
+        resample: `average_pool` or `upsampling.nearest` for a block that halves or doubles the side, shortcut included,
+            before its first convolution (guided diffusion, arXiv:2105.05233, section 3, after BigGAN).
 
     Raises:
         ValueError: channels that are not a multiple of groups, or unfit keys (see `dropout`).

@@ -26,10 +26,7 @@ def upsampled_conv3x3(
     """
     rows = _folded(kernel, axis=0)
     return _interleaved(
-        [
-            [_conv(x, both, i, j) for j, both in enumerate(_folded(folded, axis=1))]
-            for i, folded in enumerate(rows)
-        ]
+        [[_conv(x, both, i, j) for j, both in enumerate(_folded(folded, axis=1))] for i, folded in enumerate(rows)]
     )
 
 

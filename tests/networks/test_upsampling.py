@@ -62,7 +62,7 @@ def test_multiplications_are_four_ninths_of_the_plain_forms():
 
 
 def test_a_residual_block_that_upsamples_convolves_the_upsampled(jit):
-    """With a kernel that copies its centre and no norm before, its first convolution is nearest-neighbour up-sampling."""
+    """With kernels that copy their centre the block of the up-sampled image is the up-sampled block."""
     x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 3, 3, 4)), jnp.float32)
     centre = {"kernel": jnp.zeros((3, 3, 4, 4)).at[1, 1].set(jnp.eye(4)), "bias": jnp.zeros(4)}
     norm = {"scale": jnp.ones(4), "bias": jnp.zeros(4)}

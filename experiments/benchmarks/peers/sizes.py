@@ -1,0 +1,63 @@
+"""The sizes of the comparison: those of the tables, and tiny ones that show that everything runs."""
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """What is measured; it travels to the child processes as JSON.
+
+    channels: of the network's first level; 128 makes 35.7M parameters.
+    other_channels: those of denoising-diffusion-pytorch's network, whose number of parameters is nearest then.
+    batch, sample_batch: images of a training step and of sampling.
+    steps_few, steps_all: denoiser calls of DDIM and DDPM.
+    matrix, megabytes: the side of square matrices and the size of the array that is copied, of the ceilings.
+    images: files that the loader reads; features, width: of the Frechet distance.
+    demo: further flags of launch.py for the digits.
+    """
+
+    channels: int = 128
+    other_channels: int = 144
+    batch: int = 16
+    sample_batch: int = 64
+    steps_few: int = 50
+    steps_all: int = 1000
+    matrix: int = 2048
+    megabytes: int = 1024
+    images: int = 50_000
+    features: int = 50_000
+    width: int = 2048
+    demo: tuple[str, ...] = ()
+
+    @classmethod
+    def quick(cls) -> "Sizes":
+        """Tiny sizes. Nothing that is measured with them means anything."""
+        demo = ("--config.train.num_steps=4", "--config.evaluators={}")
+        tiny = {"batch": 2, "sample_batch": 2, "steps_few": 2, "steps_all": 4, "matrix": 256, "megabytes": 16}
+        return cls(channels=32, other_channels=32, images=400, features=400, width=64, demo=demo, **tiny)
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "Sizes":
+        """The sizes that were sent as JSON."""
+        return cls(**values | {"demo": tuple(values["demo"])})
+
+    @property
+    def parameters(self) -> str:
+        """What the network is, for a table."""
+        return "35.7M parameters" if self.channels == 128 else f"{self.channels} channels"
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Something to be timed: a call that returns when its result is there.
+
+    amount: how much is done by one call, in `unit` (FLOP, bytes, images); None where seconds are what counts.
+    close: called at the end.
+    """
+
+    call: Any
+    amount: float | None = None
+    unit: str = ""
+    close: Any = None
+    parameters: int | None = None

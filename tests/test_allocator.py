@@ -1,0 +1,67 @@
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from diffax import allocator
+
+ROOT = pathlib.Path(__file__).parents[1]
+LINUX = platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"
+# Prints what became of it, before and after the restart.
+PROGRAM = """
+import json, os, sys
+sys.path.insert(0, {root!r})
+from diffax import allocator
+allocator.restart(sys.argv)
+print(json.dumps([os.getpid(), sys.argv[1:], sys.flags.dev_mode, allocator.describe()]))
+"""
+
+
+def run(tmp_path, *arguments, options=(), **environment):
+    """The process ID of a program that restarts itself, and what it prints: its own, arguments, -X dev, settings."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(root=str(ROOT)))
+    command = [sys.executable, *options, str(program), *arguments]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return process.pid, json.loads(out)
+
+
+@pytest.mark.skipif(not LINUX, reason="nothing is restarted there")
+def test_a_command_is_restarted_once_in_the_same_process_with_the_same_arguments(tmp_path):
+    pid, (own, arguments, dev_mode, settings) = run(tmp_path, "--a", "b c", options=("-X", "dev"))
+    assert (own, arguments, dev_mode) == (pid, ["--a", "b c"], True)
+    assert settings == allocator.variables({}) and "glibc.malloc" in settings["GLIBC_TUNABLES"]
+
+
+@pytest.mark.skipif(not LINUX, reason="nothing is restarted there")
+@pytest.mark.parametrize(
+    ("arguments", "options", "environment"),
+    [
+        ((allocator.OFF,), (), {}),
+        (("--help",), (), {}),
+        ((), ("-m", "cProfile", "-o", os.devnull), {}),
+        ((), (), {"GLIBC_TUNABLES": "glibc.malloc.perturb=0"}),
+        ((), (), {"LD_PRELOAD": ""}),
+    ],
+    ids=["off", "help", "under a profiler", "own tunables", "own allocator"],
+)
+def test_what_is_not_restarted(tmp_path, arguments, options, environment):
+    _, (_, _, _, settings) = run(tmp_path, *arguments, options=options, **environment)
+    assert settings == environment
+
+
+def test_other_tunables_stay_and_other_systems_have_none(monkeypatch):
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
+    both = allocator.variables({"GLIBC_TUNABLES": "glibc.rtld.nns=4"})["GLIBC_TUNABLES"]
+    assert both.startswith("glibc.rtld.nns=4:glibc.malloc.")
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))  # musl
+    assert allocator.variables({}) == {}
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    assert allocator.variables({}) == {}
