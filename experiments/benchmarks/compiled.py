@@ -35,7 +35,7 @@ _SMALLER = {
     "model.channels": 32,
     "model.channel_multipliers": (1, 2),
     "model.num_res_blocks": 1,
-    "model.attention_resolutions": (8,),
+    "model.attention_resolutions": (),
     "train.batch_size": BATCH,
 }
 # Instructions that compute nothing.

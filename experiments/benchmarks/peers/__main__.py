@@ -19,6 +19,7 @@ import os
 import pathlib
 from typing import Any
 
+from diffax.sweeps import workers
 from experiments import common
 from experiments.benchmarks.peers import table, turns
 from experiments.benchmarks.peers.rows import ROWS
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(ROWS), help="rows, separated by commas")
     parser.add_argument("--columns", default="", help="columns, separated by commas; all by default")
     parser.add_argument("--rounds", type=int, default=9, help="calls of each cell")
-    parser.add_argument("--batch", type=int, help="images of a training step: 16, and 128 on an accelerator")
+    parser.add_argument("--batch", type=int, help="images of a training step; 16 by default, 128 on a GPU")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, only to see that everything runs")
     parser.add_argument("--list", action="store_true", help="list the rows")
     args = parser.parse_args()
@@ -43,7 +44,8 @@ def main() -> None:
     if unknown := [name for name in names if name not in ROWS]:
         parser.error(f"no row {', '.join(unknown)}; --list names them")
     sizes = Sizes.quick() if args.quick else Sizes()
-    sizes = sizes if args.batch is None else dataclasses.replace(sizes, batch=args.batch)
+    if batch := args.batch or (128 if workers.gpus() and not args.quick else None):
+        sizes = dataclasses.replace(sizes, batch=batch)
     results: dict[str, Any] = {
         "sizes": dataclasses.asdict(sizes),
         "load average before": os.getloadavg(),

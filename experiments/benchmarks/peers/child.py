@@ -33,7 +33,7 @@ def main() -> None:
             answer(timed(work))
     if work.close is not None:
         work.close()
-    answer({"peak_bytes": peak_bytes(), "versions": versions(), "device": library.device()})
+    answer({"peak_bytes": library.device_memory() or peak_bytes(), "versions": versions(), "device": library.device()})
 
 
 def timed(work: Work) -> dict[str, float]:

@@ -15,10 +15,10 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 
 from experiments.benchmarks import data, statistics
 from experiments.benchmarks.peers import pytorch
-from experiments.benchmarks.peers.pytorch import DEVICE, device
+from experiments.benchmarks.peers.pytorch import DEVICE, device, device_memory
 from experiments.benchmarks.peers.sizes import Sizes, Work
 
-__all__ = ["ROWS", "device"]
+__all__ = ["ROWS", "device", "device_memory"]
 
 
 def train_step(sizes: Sizes, dtype: str = "float32") -> Work:

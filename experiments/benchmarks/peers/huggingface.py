@@ -7,10 +7,10 @@ import torch
 from diffusers.training_utils import EMAModel
 
 from experiments.benchmarks.peers import pytorch
-from experiments.benchmarks.peers.pytorch import DEVICE, device
+from experiments.benchmarks.peers.pytorch import DEVICE, device, device_memory
 from experiments.benchmarks.peers.sizes import Sizes, Work
 
-__all__ = ["ROWS", "device"]
+__all__ = ["ROWS", "device", "device_memory"]
 
 
 def train_step(sizes: Sizes, dtype: str = "float32", compiled: bool = False, channels_last: bool = False) -> Work:

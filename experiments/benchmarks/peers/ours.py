@@ -5,6 +5,7 @@ import pathlib
 import tempfile
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ from configs import cifar_ddpm
 from diffax import build_data, build_training, devices, resolve, runs, samplers
 from diffax.evaluation import Moments, moments
 from diffax.evaluation import frechet as frechet_distance
+from diffax.networks import upsampling
+from diffax.reporting import throughput
 from diffax.training.checkpoint import Checkpoints
 from experiments import common
 from experiments.benchmarks import checkpoints, data, statistics
@@ -29,11 +32,22 @@ def device() -> str:
     return f"{jax.devices()[0].platform} {jax.devices()[0].device_kind}"
 
 
+def device_memory() -> float | None:
+    """The largest memory in use on an accelerator; None on the CPU."""
+    return None if jax.default_backend() == "cpu" else throughput.memory_in_use()
+
+
 def train_step(sizes: Sizes, dtype: str = "float32") -> Work:
-    """A training step of configs/cifar_ddpm.py with Adam, clipping and the EMA, without dropout."""
+    """A training step of configs/cifar_ddpm.py with Adam, clipping and the EMA, without dropout.
+
+    Its operations are counted for the plain network, which convolves up-sampled images.
+    """
     config, examples, model = _model(sizes, dtype)
-    program = runs.Program.build(model, examples, build_training.mesh(config, jax.devices()[:1]))
-    batch = next(build_data.batches(config, examples, 0, program.mesh))
+    mesh = build_training.mesh(config, jax.devices()[:1])
+    program, plain = (runs.Program.build(model, examples, mesh) for _ in range(2))
+    batch = next(build_data.batches(config, examples, 0, mesh))
+    with mock.patch.object(upsampling, "upsampled_conv3x3", _plain_upsampled_conv3x3):
+        flops = throughput.flops(plain.step.lower(plain.state, batch))
     state = program.init_state()
 
     def step() -> None:
@@ -41,7 +55,7 @@ def train_step(sizes: Sizes, dtype: str = "float32") -> Work:
         state, _ = program.step(state, batch)
         jax.block_until_ready(state)
 
-    return Work(step, parameters=program.num_params)
+    return Work(step, flops, "FLOP/s", parameters=program.num_params)
 
 
 def forward(sizes: Sizes, dtype: str = "float32") -> Work:
@@ -136,11 +150,7 @@ def convolution(sizes: Sizes, dtype: str = "float32") -> Work:
     """The ceiling of a 3x3 convolution of 128 channels at 32 x 32."""
     x = jnp.ones((sizes.batch, 32, 32, 128), dtype)
     kernel = jnp.full((3, 3, 128, 128), 1e-3, dtype)
-
-    def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-    return _ceiling(convolve, (x, kernel), 2.0 * sizes.batch * 32**2 * 9 * 128**2, "FLOP/s")
+    return _ceiling(_conv3x3, (x, kernel), 2.0 * sizes.batch * 32**2 * 9 * 128**2, "FLOP/s")
 
 
 def copy(sizes: Sizes) -> Work:
@@ -152,6 +162,14 @@ def copy(sizes: Sizes) -> Work:
 def _ceiling(function: Callable[..., jax.Array], inputs: tuple[jax.Array, ...], amount: float, unit: str) -> Work:
     compiled = jax.jit(function)
     return Work(lambda: jax.block_until_ready(compiled(*inputs)), amount=amount, unit=unit)
+
+
+def _plain_upsampled_conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _conv3x3(upsampling.nearest(x), kernel)
+
+
+def _conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def _sampling(sizes: Sizes, num_steps: int, method: Callable[..., samplers.SamplerTable]) -> Work:

@@ -18,6 +18,11 @@ def device() -> str:
     return torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
 
 
+def device_memory() -> float | None:
+    """The largest memory in use on an accelerator; None on the CPU."""
+    return float(torch.cuda.max_memory_allocated()) if DEVICE.type == "cuda" else None
+
+
 def finished() -> None:
     """Waits for the device."""
     if DEVICE.type == "cuda":
