@@ -131,7 +131,7 @@ def make_train_step(
         batch = preprocessed(batch, keys, preprocess)
 
         value, (grads, learned_grads), history = _value_and_grad(loss, state, batch, keys, accumulate)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = _update(optimizer, grads, state)
         fraction = jnp.asarray(shape(state.step), jnp.float32)
         learning_rate = state.hyperparameters.learning_rate * fraction
         params = jax.tree.map(lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates)
@@ -184,6 +184,20 @@ def _value_and_grad(
     trained, examples = (state.params, state.learned.get("parameters", {})), (batch, keys, t, weight)
     (value, grads), each = accumulation.in_parts(of_part, trained, examples, num_parts)
     return value, grads, state.history if adaptive is None else adaptive.updated(t, each)
+
+
+def _update(optimizer: optax.GradientTransformation, grads: Any, state: TrainState) -> tuple[Any, Any]:
+    """The updates of the optimizer and its state after them.
+
+    On one CPU device the new state is computed after the updates. Else both read the old state while the new one is
+    written in its place, for which XLA copies all of it: for Adam with clipping and the EMA, 19 parameter-sized arrays
+    are then read or written in a step instead of 17, and it takes 1.6 times longer.
+    """
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    if jax.default_backend() == "cpu" and jax.device_count() == 1:
+        # What the second call computes of the updates, and the first of the state, is dropped by the compiler.
+        _, opt_state = optimizer.update(grads, accumulation.after(updates, state.opt_state), state.params)
+    return updates, opt_state
 
 
 def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> TrainState:

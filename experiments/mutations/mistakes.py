@@ -729,8 +729,8 @@ TRAINING = [
     Mistake(
         "gradients clipped number by number",
         "diffax/training/optimizer.py",
-        "optax.clip_by_global_norm(max_grad_norm)",
-        "optax.clip(max_grad_norm)",
+        "grad * factor.astype(grad.dtype)",
+        "jnp.clip(grad, -max_norm, max_norm)",
         f"{_TRAINING} -k clipping",
     ),
     Mistake(
