@@ -2,11 +2,11 @@
 
 XLA's CPU client allocates the intermediates of every training step anew, 1.1 GB for DDPM's CIFAR UNet with batches of
 16. glibc's malloc returns them to the system after every step and maps them again, and every first access to a page of
-4 kB is a page fault: 271,000 a step. mimalloc keeps them. On two cores, beside other work, a training step of a 4M
-UNet (batch 16) then takes 0.80 of the processor time (quartiles 0.79 and 0.82), of which user time 0.89 and system time
-0.08; with jemalloc that keeps its memory 0.91; with glibc's malloc told to keep it, which is the fallback where mimalloc
-is not installed, 0.86 (0.83, 0.88). Huge pages by glibc's tunable made it slower, 1.37: the system spent the time
-compacting memory.
+4 kB is a page fault: 271,000 a step. mimalloc keeps them. On two cores, beside other work, a training step of a 4M UNet
+(batch 16) then takes 0.80 of the processor time (quartiles 0.79 and 0.82): 0.89 of the user and 0.08 of the system
+time. It takes 0.86 (0.83, 0.88) with glibc's malloc told to keep its memory, the fallback where mimalloc is not
+installed; 0.91 with jemalloc that keeps it; and 1.37 with huge pages by glibc's tunable in addition, where the system
+spends the time compacting memory.
 
 An allocator is chosen when a process starts, hence the restart, which keeps the process ID. Importing this module
 changes nothing, and a program that uses diffax as a library is not restarted.

@@ -134,18 +134,22 @@ def make_train_step(
         updates, opt_state = _update(optimizer, grads, state)
         fraction = jnp.asarray(shape(state.step), jnp.float32)
         learning_rate = state.hyperparameters.learning_rate * fraction
-        params = jax.tree.map(lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates)
+        grad_norm = optax.tree.norm(grads)
+        finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
+        if state.learned:
+            finite &= jnp.isfinite(optax.tree.norm(learned_grads))
+        # Chosen before the averages read them: else XLA computes the new ones twice, and copies the old ones for it.
+        params = jax.tree.map(
+            lambda p, u: jnp.where(finite, p - learning_rate.astype(p.dtype) * u, p), state.params, updates
+        )
         averages = tuple(
             ema.update(average, params, averaging.share(state.step, len(keys)))
             for average, averaging in zip(state.ema, state.hyperparameters.averagings, strict=True)
         )
         updated = dataclasses.replace(state, params=params, opt_state=opt_state, ema=averages, history=history)
-        grad_norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
         if state.learned:
             now = learned.updated(state.hyperparameters, state.learned, learned_grads, fraction)
             updated = dataclasses.replace(updated, learned=now)
-            finite &= jnp.isfinite(optax.tree.norm(learned_grads))
         state = _advanced(state, updated, finite)
         metrics = {"loss": value, "grad_norm": grad_norm, "learning_rate": learning_rate}
         return state, metrics | {"skipped": state.skipped, "skipped_in_a_row": state.skipped_in_a_row}
@@ -201,7 +205,10 @@ def _update(optimizer: optax.GradientTransformation, grads: Any, state: TrainSta
 
 
 def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> TrainState:
-    """The updated state, or the one before where the update was not finite, a step further either way."""
+    """The updated state, or the one before where the update was not finite, a step further either way.
+
+    The parameters of `updated` are chosen already.
+    """
 
     # A choice per number and not a branch: the compiler makes it while it writes the update.
     def choose(new: Any, old: Any) -> Any:
@@ -210,7 +217,6 @@ def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> Tra
     return dataclasses.replace(
         updated,
         step=before.step + 1,
-        params=choose(updated.params, before.params),
         opt_state=choose(updated.opt_state, before.opt_state),
         ema=choose(updated.ema, before.ema),
         history=choose(updated.history, before.history),

@@ -76,7 +76,7 @@ def frechet(sizes: Sizes) -> Work:
 
 
 def _diffusion(sizes: Sizes, sampling_steps: int = 1000) -> GaussianDiffusion:
-    network = Unet(sizes.other_channels, dim_mults=(1, 2, 2, 2))
+    network = Unet(sizes.other_channels, dim_mults=sizes.multipliers)
     options = {"image_size": 32, "timesteps": 1000, "beta_schedule": "linear", "sampling_timesteps": sampling_steps}
     diffusion = GaussianDiffusion(network, **options).to(DEVICE)
     diffusion.is_ddim_sampling = sampling_steps < 1000

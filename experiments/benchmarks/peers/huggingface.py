@@ -66,6 +66,7 @@ def _sampling(sizes: Sizes, pipeline: type, scheduler: type, num_steps: int) -> 
 
 def _network(sizes: Sizes, channels_last: bool = False) -> torch.nn.Module:
     """The network of configs/cifar_ddpm.py, as in google/ddpm-cifar10-32."""
+    kinds = ["Attn" if 32 // 2**level == 16 else "" for level in range(len(sizes.multipliers))]
     network = diffusers.UNet2DModel(
         sample_size=32,
         in_channels=3,
@@ -74,10 +75,10 @@ def _network(sizes: Sizes, channels_last: bool = False) -> torch.nn.Module:
         freq_shift=1,
         norm_eps=1e-6,
         downsample_padding=0,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=tuple(multiple * sizes.channels for multiple in (1, 2, 2, 2)),
-        layers_per_block=2,
+        down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
+        up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
+        block_out_channels=tuple(multiple * sizes.channels for multiple in sizes.multipliers),
+        layers_per_block=sizes.blocks,
         attention_head_dim=None,
     ).to(DEVICE)
     return network.to(memory_format=torch.channels_last) if channels_last else network

@@ -192,6 +192,8 @@ def _model(sizes: Sizes, dtype: str = "float32") -> tuple[ConfigDict, Any, runs.
             "data.path": str(path),
             "train.batch_size": sizes.batch,
             "model.channels": sizes.channels,
+            "model.channel_multipliers": sizes.multipliers,
+            "model.num_res_blocks": sizes.blocks,
             "model.dropout": 0.0,
             "model.dtype": dtype,
         }

@@ -8,7 +8,8 @@ from typing import Any
 class Sizes:
     """What is measured; it travels to the child processes as JSON.
 
-    channels: of the network's first level; 128 makes 35.7M parameters.
+    channels: of the network's first level; 128 makes 35.7M parameters with all levels and blocks.
+    multipliers, blocks: channels of the levels as multiples of the first's, and residual blocks of each.
     other_channels: those of denoising-diffusion-pytorch's network, whose number of parameters is nearest then.
     batch, sample_batch: images of a training step and of sampling.
     steps_few, steps_all: denoiser calls of DDIM and DDPM.
@@ -18,6 +19,8 @@ class Sizes:
     """
 
     channels: int = 128
+    multipliers: tuple[int, ...] = (1, 2, 2, 2)
+    blocks: int = 2
     other_channels: int = 144
     batch: int = 16
     sample_batch: int = 64
@@ -34,18 +37,14 @@ class Sizes:
     def quick(cls) -> "Sizes":
         """Tiny sizes. Nothing that is measured with them means anything."""
         demo = ("--config.train.num_steps=4", "--config.evaluators={}")
-        tiny = {"batch": 2, "sample_batch": 2, "steps_few": 2, "steps_all": 4, "matrix": 256, "megabytes": 16}
-        return cls(channels=32, other_channels=32, images=400, features=400, width=64, demo=demo, **tiny)
+        tiny: Any = {"batch": 2, "sample_batch": 2, "steps_few": 2, "steps_all": 4, "matrix": 256, "megabytes": 16}
+        small: Any = {"channels": 32, "other_channels": 32, "multipliers": (1, 2), "blocks": 1}
+        return cls(images=400, features=400, width=64, demo=demo, **tiny, **small)
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Sizes":
         """The sizes that were sent as JSON."""
-        return cls(**values | {"demo": tuple(values["demo"])})
-
-    @property
-    def parameters(self) -> str:
-        """What the network is, for a table."""
-        return "35.7M parameters" if self.channels == 128 else f"{self.channels} channels"
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 @dataclasses.dataclass(frozen=True)
