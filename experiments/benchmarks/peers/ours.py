@@ -1,5 +1,6 @@
 """The rows of diffax, all through its public functions, as launch.py uses them."""
 
+import contextlib
 import itertools
 import pathlib
 import tempfile
@@ -78,9 +79,8 @@ def ddpm(sizes: Sizes) -> Work:
 
 def checkpoint(sizes: Sizes, restore: bool = False) -> Work:
     """A checkpoint of parameters, Adam's moments and the EMA of configs/cifar_ddpm.py, until it is written or read."""
-    state, steps = checkpoints.random_state(), itertools.count()
-    folder = tempfile.TemporaryDirectory()
-    stored = Checkpoints(folder.name)
+    state, steps, stack = checkpoints.random_state(), itertools.count(), contextlib.ExitStack()
+    stored = stack.enter_context(Checkpoints(stack.enter_context(tempfile.TemporaryDirectory())))
 
     def save() -> None:
         stored.save(next(steps), state)
@@ -89,12 +89,8 @@ def checkpoint(sizes: Sizes, restore: bool = False) -> Work:
     def read() -> None:
         jax.block_until_ready(stored.restore_newest(state))
 
-    def close() -> None:
-        stored.close()
-        folder.cleanup()
-
     save()
-    return Work(read if restore else save, close=close)
+    return Work(read if restore else save, close=stack.close)
 
 
 def loader(sizes: Sizes) -> Work:
@@ -102,21 +98,18 @@ def loader(sizes: Sizes) -> Work:
     from absl import flags
 
     flags.FLAGS.mark_as_parsed()  # grain passes absl's flags to its workers
-    folder = tempfile.TemporaryDirectory()
-    data.write_files(pathlib.Path(folder.name), sizes.images // data.NUM_COPIES)
-    running = data.running(data.make_config(pathlib.Path(folder.name), cache_gb=0.0, workers=data.WORKERS))
-    stream, preprocessed = running.__enter__()
+    stack = contextlib.ExitStack()
+    folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    data.write_files(folder, sizes.images // data.NUM_COPIES)
+    config = data.make_config(folder, cache_gb=0.0, workers=data.WORKERS)
+    stream, preprocessed = stack.enter_context(data.running(config))
     count = max(sizes.images // data.BATCH // 10, 1)
 
     def read() -> None:
         for step, batch in enumerate(itertools.islice(stream, count)):
             preprocessed(batch, step).block_until_ready()
 
-    def close() -> None:
-        running.__exit__(None, None, None)
-        folder.cleanup()
-
-    return Work(read, amount=count * data.BATCH, unit="images/s", close=close)
+    return Work(read, amount=count * data.BATCH, unit="images/s", close=stack.close)
 
 
 def frechet(sizes: Sizes) -> Work:
