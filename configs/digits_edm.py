@@ -7,8 +7,14 @@ EDM's preconditioning, log-normal noise levels, loss weighting and augmentation 
 (35 evaluations). It is EDM's CIFAR-10 recipe (configs/cifar_edm.py) except for the sizes of network and batch, the
 number of steps, labels, of which it is told none, and sigma_data, the standard deviation of the digits' pixels.
 
+Augmentation and dropout keep the paper's 200 million images from overfitting; in the 90,000 of this config they only
+take training from what is sampled. Without them, as in "EDM, plain" of experiments/digits_likelihood:
+
+    --config.data.augment=none --config.model.dropout=0.0
+
 Cost: 2,800 steps of 32 images. Score: pixel Frechet distance of 2,000 samples to all digits 0.64 +- 0.03 (mean and
-standard deviation of three seeds), where digits_ddpm.py has 0.23.
+standard deviation of three seeds), where digits_ddpm.py has 0.23 with 1,000 evaluations; without augmentation and
+dropout 0.19 +- 0.02 with 20 evaluations of UniPC.
 """
 
 from ml_collections import ConfigDict

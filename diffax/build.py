@@ -88,6 +88,7 @@ TIME_DENSITIES = {
 TIME_INPUTS = {
     "index": time_inputs.index,
     "scaled": time_inputs.scaled,
+    "unscaled": time_inputs.unscaled,
     "quarter_log_sigma": time_inputs.quarter_log_sigma,
     "log_snr": time_inputs.log_snr,
 }
@@ -116,6 +117,7 @@ GUIDANCE: dict[str, Callable[..., Any]] = {
     "composed": denoisers.composed,
     "cfg_plus_plus": denoisers.cfg_plus_plus,
     "rescaled": denoisers.rescaled,
+    "embedded": denoisers.embedded,
 }
 THRESHOLDING: dict[str, Callable[..., Any]] = {"none": _unchanged, "thresholded": denoisers.thresholded}
 # Used as they are: what makes an extractor, which a data set may still be passed to.
@@ -142,6 +144,7 @@ SLOTS: dict[str, Slot] = {
     "loss": build_training.LOSS_SLOT,
     "loss.weighting": Slot(WEIGHTINGS),
     "loss.time_density": Slot(TIME_DENSITIES, passed=("history",)),
+    "loss.features": _FEATURES,
     "train.coupling": build_pairing.COUPLING_SLOT,
     "optimizer": build_training.OPTIMIZER_SLOT,
     "optimizer.decay": build_training.DECAY_SLOT,
@@ -247,13 +250,15 @@ def sampler_table(
     if num_steps < 1:
         raise ValueError(f"sampler.num_steps must be >= 1, got {num_steps}")
     times = _times(options, schedule, num_steps)
-    ends_above_zero = float(schedule.sigma(times[-1])) > 0
+    table = _table_on(config, schedule, times)
+    # The last step of a flow map or of a consistency model itself goes to data.
+    to_data = choices.lookup("sampler", options.name, SLOTS["sampler"]) in (samplers.flow_map, samplers.consistency)
+    ends_above_zero = float(schedule.sigma(times[-1])) > 0 and not to_data
     if ends_above_zero:
         if num_steps < 2:
             raise ValueError("sampler.num_steps must be >= 2 where the last step goes from sigma_min to 0, got 1")
         times = _times(options, schedule, num_steps - 1)
-    table = _table_on(config, schedule, times)
-    table = samplers.to_data(table, times[-1]) if ends_above_zero else table
+        table = samplers.to_data(_table_on(config, schedule, times), times[-1])
     processes.refuse_singular(parameterization, schedule, table.times)
     if table.is_stochastic and config.noise.name != "normal":
         raise ValueError(
@@ -330,6 +335,24 @@ def _pairs(scales: Sequence[Any]) -> list[tuple[str, float]]:
 
 def _refuse_denoiser(config: ConfigDict, network: Network) -> None:
     guidance, epsilon = config.sampler.guidance, config.sampler.epsilon_scale
+    embeds = choices.lookup("sampler.guidance", guidance.name, SLOTS["sampler.guidance"]) is denoisers.embedded
+    is_outside = guidance.name != "none" and not embeds
+    is_changed = is_outside or epsilon != 1 or config.sampler.thresholding.name != "none"
+    if is_changed and choices.lookup("sampler", config.sampler.name, SLOTS["sampler"]) is samplers.flow_map:
+        raise ValueError(
+            "sampler 'flow_map' takes the samples that the network gives: set sampler.guidance=none or embedded, "
+            "sampler.thresholding=none and sampler.epsilon_scale=1, or use ddim"
+        )
+    if embeds and not set(conditions.GUIDANCE) <= set(network.conditions):
+        raise ValueError(
+            f"sampler.guidance = {guidance.name!r} needs a network that was trained to be guided, by loss "
+            "improved_mean_flow with max_scale above 1: use classifier_free"
+        )
+    if embeds and (guidance.over or not guidance.scale >= 1):
+        raise ValueError(
+            f"sampler.guidance = {guidance.name!r} is as it was trained: set sampler.guidance.over=() and a scale from "
+            f"1 on, got {guidance.over} and {guidance.scale:g}"
+        )
     if guidance.name != "none" and not _guided(config, network):
         raise ValueError(
             f"sampler.guidance = {guidance.name!r} needs a conditional model; this one is told nothing (conditions)"
@@ -410,6 +433,14 @@ def evaluators(config: ConfigDict) -> dict[str, tuple[int, evaluation.Evaluator]
 def features(config: ConfigDict) -> Callable[..., evaluation.features.Extractor]:
     """What makes the feature extractor of config.evaluation.features."""
     return choices.make("evaluation.features", config.evaluation.features, SLOTS["evaluation.features"])
+
+
+def loss_features(config: ConfigDict) -> Callable[..., evaluation.features.Extractor] | None:
+    """What makes the feature extractor that config.loss compares samples in; None for a loss without features."""
+    chosen = choices.lookup("loss", config.loss.name, SLOTS["loss"])
+    if "representation" not in choices.parameters(chosen):
+        return None
+    return choices.make("loss.features", config.loss.features, SLOTS["loss.features"])
 
 
 def check_loggers(config: ConfigDict) -> None:

@@ -17,6 +17,8 @@ from diffax.data.examples import Examples
 
 # The name of the condition that tells a network how an image was augmented.
 AUGMENTATION = "augmentation"
+# Names of a batch that no condition of the data may have.
+RESERVED = ("x", "eps", AUGMENTATION, conditions.SPAN, *conditions.GUIDANCE)
 # Called with a name, how much is done, how much there is, and the unit.
 Report = Callable[..., None]
 _AT_ONCE = 1024  # examples that a function of the user's own is given
@@ -116,9 +118,9 @@ def sources(config: ConfigDict) -> dict[str, Any]:
     """What gives the values of each condition of config.conditions, by name."""
     made = {}
     for name, entry in config.conditions.items():
-        if not name.isidentifier() or name in ("x", "eps", AUGMENTATION):
+        if not name.isidentifier() or name in RESERVED:
             raise ValueError(
-                f"conditions.{name}: a condition's name must be an identifier, not x, eps or {AUGMENTATION}"
+                f"conditions.{name}: a condition's name must be an identifier, and none of {', '.join(RESERVED)}"
             )
         if not 0 <= entry.drop <= 1:
             raise ValueError(f"conditions.{name}.drop must be in [0, 1], got {entry.drop}")
@@ -178,6 +180,16 @@ def dropping(config: ConfigDict, kinds: Mapping[str, Kind]) -> Callable[[jax.Arr
         return conditions.drop(keys, values, kinds, probabilities, config.model.drop_together) or {}
 
     return drop
+
+
+def nulling(config: ConfigDict, kinds: Mapping[str, Kind]) -> Callable[[Conditions], tuple[Conditions, jax.Array]]:
+    """(values) -> (values without the conditions of config.conditions, which samples (batch,) had none anyway)."""
+
+    def null(values: Conditions) -> tuple[Conditions, jax.Array]:
+        names = [name for name in values if name in config.conditions]
+        return conditions.null(values, kinds, names) or {}, conditions.are_null(values, kinds, names)
+
+    return null
 
 
 class _Nothing(ValueError):

@@ -1,8 +1,10 @@
 """Dequantization, divergence and refusals of config.likelihood; part of build."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -26,6 +28,9 @@ DEQUANTIZATION_SLOT = Slot(DEQUANTIZATIONS, passed=("keys", "schedule", "x", "bi
 DIVERGENCE_SLOT = Slot(DIVERGENCES, passed=("keys", "x"), is_function=True)
 # Of the chain of the variational bound, for schedules in continuous time.
 _NUM_STEPS = 1000
+# Where the bound in continuous time begins, half a bin in standard deviations of noise, and where it ends, with a prior
+# term below 1e-5 nats per dimension.
+_BIN_STDS, _LAST_LOG_SNR = 3.0, -12.0
 
 
 def dequantize(config: ConfigDict) -> Dequantize:
@@ -52,6 +57,34 @@ def bound_times(config: ConfigDict, schedule: Schedule) -> np.ndarray:
         raise ValueError(f"likelihood.num_steps must be >= 1{'' if most is None else f' and <= {most}'}, got {num}")
     times = np.arange(num, 0, -1) / num
     return times if most is None else np.ceil(times * most) / most
+
+
+def continuous_times(schedule: Schedule, bins: dequantization.Bins | None) -> tuple[float, float]:
+    """The times between which the bound in continuous time runs: from where the decoder sees x_t to the prior.
+
+    Args:
+      bins: of discrete data, whose decoder is of levels; None for a density.
+    """
+    first, last = float(dequantization.first_time(schedule)), _time_of(schedule, _LAST_LOG_SNR)
+    if bins is not None:
+        first = max(first, _time_of(schedule, 2 * math.log(2 * _BIN_STDS / bins.width)))
+    return first, last
+
+
+def _time_of(schedule: Schedule, log_snr: float) -> float:
+    """The time of a log-SNR, or the last where it does not get so low."""
+    return min(float(schedule.t_of_log_snr(jnp.asarray(log_snr, jnp.float32))), 1.0)
+
+
+def check_continuous(config: ConfigDict, schedule: Schedule) -> None:
+    """Raises ValueError for a model in discrete time, or num_draws = 0: continuous time has no steps."""
+    if isinstance(schedule, schedules.Discrete):
+        raise ValueError(
+            f"the bound in continuous time is of models trained at all times, and this one was at "
+            f"{schedule.num_steps:,} steps (schedule {config.schedule.name!r}): use --ways=bound"
+        )
+    if config.likelihood.num_draws == 0:
+        raise ValueError("likelihood.num_draws = 0 means all steps, and the bound in continuous time has none: use 50")
 
 
 def check_likelihood(config: ConfigDict) -> None:

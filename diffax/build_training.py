@@ -9,17 +9,27 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from diffax import build_conditions, choices, denoisers, losses, sharding, training
+from diffax import build_conditions, choices, denoisers, losses, processes, sharding, training
 from diffax.choices import Slot
+from diffax.conditions import SPAN, Kind, class_condition
 from diffax.data.dataset import in_memory
 from diffax.data.examples import Examples
 from diffax.processes import importance_sampling, time_sampling
-from diffax.typing import Network
+from diffax.typing import Network, Schedule
 
 LOSSES: dict[str, losses.Loss] = {
     "denoising": losses.denoising,
     "hybrid": losses.hybrid,
     "variational_bound": losses.variational_bound,
+    "mean_flow": losses.mean_flow,
+    "drifting": losses.drifting,
+    "frechet_distance": losses.frechet_distance,
+    "improved_mean_flow": losses.improved_mean_flow,
+    "terminal_velocity": losses.terminal_velocity,
+    "alpha_flow": losses.alpha_flow,
+    "shortcut": losses.shortcut,
+    "consistency": losses.consistency,
+    "continuous_consistency": losses.continuous_consistency,
 }
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {"adam": training.adam, "muon": training.muon}
 DECAYS = {
@@ -32,9 +42,9 @@ AVERAGES: dict[str, Callable[..., training.ema.Averaging]] = {
     "half_life": training.ema.HalfLife,
     "power": training.ema.Power.of_length,
 }
-LOSS_SLOT = Slot(
-    LOSSES, passed=("weighting", "time_density", "noise", "eps", "t", "teacher", "num_levels"), is_function=True
-)
+_PASSED: tuple[str, ...] = ("weighting", "time_density", "noise", "eps", "t", "teacher", "num_levels", "progress")
+_PASSED += ("unconditional", "representation", "labels")
+LOSS_SLOT = Slot(LOSSES, passed=_PASSED, is_function=True)
 OPTIMIZER_SLOT = Slot(OPTIMIZERS)
 DECAY_SLOT = Slot(DECAYS, passed=("num_steps",))
 AVERAGE_SLOT = Slot(AVERAGES)
@@ -89,6 +99,59 @@ def learns_variance(config: ConfigDict) -> bool:
     return chosen is losses.hybrid or config.loss.get("variance") == "learned"
 
 
+def is_one_step(config: ConfigDict) -> bool:
+    """Whether config.loss trains a generator of one evaluation."""
+    return losses.is_one_step(choices.lookup("loss", config.loss.name, LOSS_SLOT))
+
+
+def told_by_loss(config: ConfigDict) -> dict[str, Kind]:
+    """The conditions that config.loss tells the network by itself, such as the span of a flow map."""
+    return dict(losses.conditions_of(choices.make("loss", config.loss, LOSS_SLOT)))
+
+
+def guides(config: ConfigDict) -> bool:
+    """Whether config.loss folds classifier-free guidance into training."""
+    options = config.loss
+    return options.get("omega", 1) != 1 or options.get("kappa", 0) != 0 or options.get("max_scale", 1) > 1
+
+
+def is_consistency(config: ConfigDict) -> bool:
+    """Whether config.loss makes the network's prediction a sample of the data instead of their mean."""
+    return choices.lookup("loss", config.loss.name, LOSS_SLOT) in (losses.consistency, losses.continuous_consistency)
+
+
+def has_curriculum(config: ConfigDict) -> bool:
+    """Whether config.loss depends on how much of the training is done, and so on the number of its steps."""
+    return training.takes(choices.lookup("loss", config.loss.name, LOSS_SLOT), "progress")
+
+
+def check_flow_map(config: ConfigDict, schedule: Schedule, parameterization: processes.Parameterization) -> None:
+    """Raises ValueError for a loss of flow maps under a parameterization whose flow map from 0 to 0 is no identity."""
+    divisor = parameterization.divides_by
+    if divisor is None or not (is_consistency(config) or SPAN in told_by_loss(config)):
+        return
+    if float(getattr(schedule, divisor)(0.0)) == 0:
+        raise ValueError(
+            f"loss {config.loss.name!r} needs a flow map that is the identity at t = s = 0, and that of "
+            f"{type(parameterization).__name__} divides by {divisor}, which is 0 there: use V, FlowVelocity or Edm"
+        )
+
+
+def check_teacher(config: ConfigDict) -> None:
+    """Raises ValueError for settings of a distillation that do not go together."""
+    options, chosen = config.loss, choices.lookup("loss", config.loss.name, LOSS_SLOT)
+    if options.teacher is not None and "teacher" not in choices.parameters(chosen):
+        raise ValueError(f"loss.teacher is for losses with a regression target, and {options.name!r} has none")
+    if options.teacher is not None and options.stable_targets:
+        raise ValueError("loss.teacher and loss.stable_targets are both the regression target: set one of them")
+    asked = [f"teacher_guidance = {options.teacher_guidance:g}"] if options.teacher_guidance != 1 else []
+    asked += ["solver = 'heun'"] if options.get("solver") == "heun" else []
+    if asked and options.teacher is None:
+        raise ValueError(
+            f"loss.{asked[0]} is distillation without a teacher: set loss.teacher to the directory of a run"
+        )
+
+
 def loss(
     config: ConfigDict, network: Network, time_input: denoisers.TimeInput, num_levels: int | None = None
 ) -> training.BatchLoss:
@@ -99,12 +162,22 @@ def loss(
     chosen = choices.make("loss", config.loss, LOSS_SLOT)
     if "num_levels" in choices.parameters(chosen):
         chosen = functools.partial(chosen, num_levels=None if config.data.dequantize else num_levels)
+    has_labels, label = "labels" in choices.parameters(chosen), class_condition(network.conditions)
+    others = [name for name in network.conditions if name != label]
+    if has_labels and others:
+        raise ValueError(
+            f"loss {config.loss.name!r} compares samples under the same condition, which only classes are, and this "
+            f"network is told {', '.join(others)}"
+        )
+    guided = "unconditional" in choices.parameters(chosen) and len(config.conditions) > 0
     return training.make_loss(
         network,
         time_input=time_input,
         loss=chosen,
         condition_names=tuple(network.conditions),
         drop_condition=build_conditions.dropping(config, network.conditions),
+        class_condition=label if has_labels else None,
+        unconditional=build_conditions.nulling(config, network.conditions) if guided else None,
     )
 
 
@@ -120,8 +193,20 @@ def check_loss(config: ConfigDict, num_levels: int | None, channels: int, out_ch
         losses.decoder_levels(config.loss.decoder, None if config.data.dequantize else num_levels)
     if config.loss.stable_targets and "teacher" not in choices.parameters(chosen):
         raise ValueError(f"loss.stable_targets is for losses with a regression target, and {name!r} has none")
+    if losses.is_one_step(chosen) and config.train.accumulate != 1:
+        raise ValueError(
+            f"loss {name!r} compares a whole batch with data, which parts of it are not: set train.accumulate=1, got "
+            f"{config.train.accumulate}"
+        )
     if config.noise.name != "normal" and "noise" not in choices.parameters(chosen):
         raise ValueError(f"loss {name!r} is of normal noise, got noise {config.noise.name!r}: use loss 'denoising'")
+    never = [key for key, entry in config.conditions.items() if entry.drop == 0 and config.model.drop_together == 0]
+    if guides(config) and (never or not config.conditions):
+        what = f"conditions.{never[0]}.drop is 0" if never else "this model is told nothing (conditions)"
+        raise ValueError(
+            f"loss {name!r} with guidance (omega, kappa, max_scale) learns the prediction without conditions too, and "
+            f"{what}: give the network conditions that are dropped now and then, or set these options back"
+        )
     if learns_variance(config) and out_channels != 2 * channels:
         raise ValueError(
             f"loss {name!r} trains a variance, for which a network has twice the channels of the data; this one has "

@@ -9,6 +9,7 @@ and gets their values for a batch under the same names. A value that is missing 
 """
 
 import dataclasses
+import functools
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Key
 
 
 class TokenSequence(NamedTuple):
@@ -85,9 +86,42 @@ class Tokens:
         return None if fits else expected
 
 
-Kind = Classes | Vector | Tokens
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """A number, embedded as times are: floats (batch,); 0 is the null value.
+
+    scale: what it is multiplied by before its sinusoidal features, whose angular frequencies are 1 and below. The
+      network's derivative in the number grows with it, and losses of flow maps are made of derivatives: with 1, the
+      time span of MeanFlow's authors (arXiv:2505.13447), it is smooth.
+    """
+
+    scale: float = 1.0
+
+    def null(self, batch: int) -> Any:
+        """The null value of a batch."""
+        return np.zeros((batch,), np.float32)
+
+    def misfit(self, value: Any, batch: int) -> str | None:
+        """What was expected of a value of a batch, where it is not; else None."""
+        return None if _is_float(value) and value.shape == (batch,) else f"floats of shape ({batch},)"
+
+
+Kind = Classes | Vector | Tokens | Number
 Kinds = Mapping[str, Kind]
-_KINDS: dict[str, Any] = {"classes": Classes, "vector": Vector, "tokens": Tokens}
+_KINDS: dict[str, Any] = {"classes": Classes, "vector": Vector, "tokens": Tokens, "number": Number}
+# The name of the condition that makes a network one of two times: the Number t - s. At its null value, 0, the network
+# is one of the time t alone.
+SPAN = "span"
+# The conditions that tell a network its guidance, see `guidance`. Without guidance all are 0, their null value.
+GUIDANCE: dict[str, Kind] = {name: Number() for name in ("guidance_scale", "guidance_low", "guidance_high")}
+
+
+def guidance(scale: Any, low: Any, high: Any) -> Conditions:
+    """The values of GUIDANCE for a guidance scale >= 1 that acts at times from low to high; all of shape (batch,).
+
+    They are 1 - 1 / scale, low and 1 - high. Improved MeanFlow (arXiv:2512.02012) embeds the scale in this form.
+    """
+    return dict(zip(GUIDANCE, (1 - 1 / scale, low, 1 - high), strict=True))
 
 
 def to_json(kind: Kind) -> dict[str, Any]:
@@ -117,6 +151,18 @@ def null(conditions: Conditions | None, kinds: Kinds, names: Iterable[str] | Non
     check_names(conditions, kinds)
     nulled = set(conditions if names is None else names)
     return {name: _null_like(kinds[name], value) if name in nulled else value for name, value in conditions.items()}
+
+
+def are_null(conditions: Conditions, kinds: Kinds, names: Iterable[str]) -> Bool[Array, " batch"]:
+    """Which samples have the null value in each of the conditions of these names."""
+    nulled = null({name: conditions[name] for name in names}, kinds) or {}
+
+    def equal(value: Any, other: Any) -> Any:
+        return (value == other).reshape(len(value), -1).all(axis=1)
+
+    pairs = jax.tree.map(equal, {name: conditions[name] for name in nulled}, nulled)
+    everyone = jnp.ones(len(jax.tree.leaves(conditions)[0]), bool)
+    return functools.reduce(jnp.logical_and, jax.tree.leaves(pairs), everyone)
 
 
 def drop(

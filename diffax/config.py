@@ -56,6 +56,10 @@ def default() -> ConfigDict:
                 "time_density": choice("uniform"),
                 "stratified": False,  # one training time from each of batch_size equal slices of probability
                 "stable_targets": False,  # regress on the exact denoiser of the training set (arXiv:2302.00670)
+                # Of losses that compare generated samples with data: drifting, frechet_distance.
+                "features": choice("pixels"),
+                "teacher": placeholder(str),  # the directory of a run to regress on instead: distillation
+                "teacher_guidance": 1.0,  # the guidance scale of the teacher; 1 for none
             },
             "optimizer": {
                 "name": "adam",

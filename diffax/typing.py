@@ -64,6 +64,28 @@ class Denoiser(Protocol):
 
 
 @runtime_checkable
+class FlowMap(Protocol):
+    """The flow map of the probability-flow ODE: x_s, where the trajectory through x_t is at the time s.
+
+    x_t is (batch, *dims); t and s are scalars or (batch,), in either order. With s = t it is the identity. Consistency
+    models learn it for s = 0 (arXiv:2303.01469), MeanFlow and shortcut models for all s <= t (arXiv:2505.13447).
+    """
+
+    def __call__(self, x_t: jax.Array, t: jax.Array, s: jax.Array, /) -> jax.Array: ...
+
+
+@runtime_checkable
+class TwoTimeDenoiser(Protocol):
+    """A flow map as predictions: the x_0 and eps for which x_s = alpha_s x_0 + sigma_s eps is the flow map.
+
+    Since x_t = alpha_t x_0 + sigma_t eps holds for the same two, each of x_s and (x_0, eps) follows from the other. At
+    s = t, and without s, it is a Denoiser.
+    """
+
+    def __call__(self, x_t: jax.Array, t: jax.Array, s: jax.Array | None = None, /) -> Prediction: ...
+
+
+@runtime_checkable
 class Network(Protocol):
     """A neural network of any library. Implement this to train and sample your own network.
 

@@ -12,7 +12,7 @@ ARROWS = {
     "arrays": ("typing",),
     "schedules": ("arrays",),
     "processes": ("schedules", "streams"),
-    "denoisers": ("processes",),
+    "denoisers": ("processes", "conditions"),
     "losses": ("denoisers",),
     "samplers": ("denoisers",),
     "likelihood": ("denoisers",),

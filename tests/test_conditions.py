@@ -33,6 +33,26 @@ def test_null():
     np.testing.assert_array_equal(only_label["context"], values()["context"])
 
 
+def test_which_samples_have_null_conditions():
+    """In every condition that is asked for; what has been dropped is null."""
+    told = values() | {"label": jnp.array([3, 3, 1]), "context": jnp.array([[0.0, 0.0], [0.0, 1.0], [0.0, 0.0]])}
+    for names, expected in (
+        (["label"], [True, True, False]),
+        (["label", "context"], [True, False, False]),
+        (["text"], [False, False, False]),
+        ([], [True, True, True]),
+    ):
+        np.testing.assert_array_equal(conditions.are_null(told, KINDS, names), expected)
+    assert conditions.are_null(conditions.null(values(), KINDS), KINDS, KINDS).all()
+
+
+def test_the_guidance_that_a_network_is_told():
+    """Nothing where there is none: scale 1, at all times."""
+    told = conditions.guidance(np.array([1.0, 4.0]), np.array([0.0, 0.2]), np.array([1.0, 0.7]))
+    np.testing.assert_allclose(np.stack(list(told.values())), [[0, 0.75], [0, 0.2], [0, 0.3]])
+    assert set(told) == set(conditions.GUIDANCE)
+
+
 def test_each_condition_is_dropped_at_its_own_rate():
     count = 4_000
     keys = jax.random.split(jax.random.key(0), count)

@@ -202,7 +202,7 @@ def test_every_sampler_by_name_on_every_grid(name):
         assert np.isfinite(table.times).all() and table.num_evaluations >= 8
         if table.c_large is None and grid != "discrete":
             # Down to data: the last row gives the predicted x_0, here 5.
-            states = samplers.reference_run(lambda x, t: (0 * x + 5, 0 * x), table, np.ones(3), None)
+            states = samplers.reference_run(lambda x, t, *s: (0 * x + 5, 0 * x), table, np.ones(3), None)
             np.testing.assert_allclose(states[-1], 5, rtol=1e-12)
 
 

@@ -4,10 +4,10 @@ Guidance, thresholding, inpainting and inverse problems are functions from denoi
 is a pytree, so that jit can take it as an argument.
 """
 
-from diffax.denoisers import operators, time_inputs
+from diffax.denoisers import flow_maps, operators, time_inputs
 from diffax.denoisers.classifier import classifier_guided
 from diffax.denoisers.epsilon_scaling import epsilon_scaled
-from diffax.denoisers.guidance import cfg_plus_plus, classifier_free, composed, guided_network, rescaled
+from diffax.denoisers.guidance import cfg_plus_plus, classifier_free, composed, embedded, guided_network, rescaled
 from diffax.denoisers.inpainting import inpainted
 from diffax.denoisers.inverse_problems import dps, pigdm
 from diffax.denoisers.network import ApplyFn, TimeInput, from_network, raw_network, split_variance
@@ -23,8 +23,10 @@ __all__ = [
     "classifier_guided",
     "composed",
     "dps",
+    "embedded",
     "empirical",
     "epsilon_scaled",
+    "flow_maps",
     "from_network",
     "gaussian_mixture",
     "guided_network",

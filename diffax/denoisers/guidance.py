@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from diffax import arrays, processes
+from diffax import arrays, conditions, processes
 from diffax.denoisers import moved
-from diffax.denoisers.network import ApplyFn, TimeInput, from_network
+from diffax.denoisers.network import ApplyFn, NetworkDenoiser, TimeInput, from_network
 from diffax.typing import Denoiser, Numeric, Prediction, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
@@ -146,6 +146,47 @@ def rescaled(
     return _Rescaled(conditional, unconditional, schedule, scale, factor, interval)
 
 
+@arrays.register_pytree
+@dataclasses.dataclass(frozen=True)
+class _Embedded:
+    """The network denoiser, the guidance scale and the guidance interval of embedded."""
+
+    network: NetworkDenoiser
+    scale: Numeric
+    interval: tuple[Numeric, Numeric]
+
+    def __call__(self, x_t: Sample, t: Numeric, s: Numeric | None = None) -> Prediction:
+        def each(value: Numeric) -> Float[jax.Array, " batch"]:
+            return jnp.broadcast_to(jnp.asarray(value, x_t.dtype), x_t.shape[:1])
+
+        scale, start, end, zero, one = map(each, (self.scale, t, t if s is None else s, 0, 1))
+        low, high = map(each, self.interval)
+        # At one time the interval says no more than whether there is guidance: the network knows it as everywhere.
+        is_guided, is_span = (start >= low) & (start <= high), end != start
+        scale = jnp.where(is_guided | is_span, scale, one)
+        low, high = jnp.where(is_span, low, zero), jnp.where(is_span, high, one)
+        return self.network.telling(conditions.guidance(scale, low, high))(x_t, t, s)
+
+
+def embedded(conditional: Denoiser, scale: Numeric, *, interval: tuple[Numeric, Numeric] = (0.0, 1.0)) -> Denoiser:
+    """Guidance that the network is told: one evaluation, of a network that was trained to be guided.
+
+    Guidance-distilled models (arXiv:2210.03142) take the scale as an input, improved MeanFlow (arXiv:2512.02012) the
+    interval too. The network has the conditions conditions.GUIDANCE.
+
+    Args:
+      conditional: the denoiser of a network, by from_network, under its condition; of one time or of two.
+      scale: the guidance scale, a number or one per sample, from 1 (no guidance) to the largest of training.
+      interval: (low, high), the range of t in which there is guidance.
+
+    Raises:
+      ValueError: a denoiser of something else.
+    """
+    if not isinstance(conditional, NetworkDenoiser):
+        raise ValueError(f"embedded guidance is of a denoiser by from_network, got {type(conditional).__name__}")
+    return _Embedded(conditional, scale, interval)
+
+
 def _std(x: Sample) -> Float[jax.Array, " batch"]:
     return x.reshape(x.shape[0], -1).std(axis=1)
 
@@ -196,8 +237,8 @@ def guided_network(
       others: (condition, scale) of further conditions to compose it with, as in composed.
       interval: (low, high), the range of t in which guidance is applied.
     """
-    conditions = [condition, *(other for other, _ in others), null_condition]
-    together = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *conditions)
+    parts = [condition, *(other for other, _ in others), null_condition]
+    together = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
     network = from_network(apply_fn, params, schedule, parameterization, time_input=time_input, condition=together)
     return _GuidedNetwork(network, (scale, *(other_scale for _, other_scale in others)), interval)
 

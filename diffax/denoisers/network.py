@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from diffax import arrays, processes
+from diffax import arrays, conditions, processes
 from diffax.typing import Array, Denoiser, Keys, Numeric, Prediction, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
@@ -34,16 +34,22 @@ def raw_network(
     time_input: TimeInput,
     condition: Any = None,
 ) -> Callable[..., RawOutput]:
-    """A function predict(x_t, t, *, key=None) to the raw output of a network, for the training loss.
+    """A function predict(x_t, t, s=None, *, key=None, told=None) to the raw output of a network, for the training loss.
 
-    It scales x_t by the parameterization's input scale and converts t to the network's time input. The arguments are
-    those of from_network.
+    It scales x_t by the parameterization's input scale and converts t to the network's time input; a second time s is
+    for networks with the condition `span`, and `told` has values of further conditions. The arguments are those of
+    from_network.
     """
 
-    def predict(x_t: Sample, t: Numeric, *, key: Keys | None = None) -> RawOutput:
+    def predict(
+        x_t: Sample, t: Numeric, s: Numeric | None = None, *, key: Keys | None = None, told: Any = None
+    ) -> RawOutput:
         t = jnp.broadcast_to(jnp.asarray(t, x_t.dtype), x_t.shape[:1])
         scale = arrays.expand_to(parameterization.input_scale(schedule, t), x_t)
-        return apply_fn(params, scale * x_t, time_input(schedule, t), condition, key=key)
+        values = condition if told is None else {**(condition or {}), **told}
+        if s is not None:
+            values = {**(values or {}), conditions.SPAN: t - jnp.asarray(s, t.dtype)}
+        return apply_fn(params, scale * x_t, time_input(schedule, t), values, key=key)
 
     return predict
 
@@ -61,8 +67,8 @@ def split_variance(raw: RawOutput, x_t: Sample) -> tuple[RawOutput, RawOutput | 
 
 @arrays.register_pytree
 @dataclasses.dataclass(frozen=True)
-class _NetworkDenoiser:
-    """The network, its parameters and the settings of from_network."""
+class NetworkDenoiser:
+    """What from_network makes: the network, its parameters and the settings of from_network."""
 
     params: Any
     schedule: Schedule
@@ -71,7 +77,7 @@ class _NetworkDenoiser:
     apply_fn: ApplyFn = dataclasses.field(metadata={"static": True})
     time_input: TimeInput = dataclasses.field(metadata={"static": True})
 
-    def __call__(self, x_t: Sample, t: Numeric) -> Prediction:
+    def __call__(self, x_t: Sample, t: Numeric, s: Numeric | None = None) -> Prediction:
         predict = raw_network(
             self.apply_fn,
             self.params,
@@ -80,9 +86,13 @@ class _NetworkDenoiser:
             time_input=self.time_input,
             condition=self.condition,
         )
-        net_out, fraction = split_variance(predict(x_t, t), x_t)
+        net_out, fraction = split_variance(predict(x_t, t, s), x_t)
         prediction = self.parameterization.predict(self.schedule, net_out, x_t, t)
         return prediction._replace(log_variance_fraction=fraction)
+
+    def telling(self, more: dict[str, Any]) -> "NetworkDenoiser":
+        """The denoiser under further conditions."""
+        return dataclasses.replace(self, condition={**(self.condition or {}), **more})
 
 
 def from_network(
@@ -96,6 +106,8 @@ def from_network(
 ) -> Denoiser:
     """The denoiser of a trained network. It is a pytree, so that jit takes params as an argument, not as constants.
 
+    Where the network takes the condition `span` (conditions.SPAN), it is a TwoTimeDenoiser.
+
     Args:
       apply_fn: apply_fn(params, x, time_input, condition, *, key) -> raw output of x's shape; or with twice its
         channels, the second half being a learned variance: -1 for DDPM's small and 1 for its large variance
@@ -104,4 +116,4 @@ def from_network(
       time_input: one of denoisers.time_inputs, or any function (schedule, t) -> (batch,).
       condition: a pytree whose leaves have a batch axis, for conditional networks; None for unconditional ones.
     """
-    return _NetworkDenoiser(params, schedule, parameterization, condition, apply_fn, time_input)
+    return NetworkDenoiser(params, schedule, parameterization, condition, apply_fn, time_input)

@@ -36,6 +36,15 @@ def scaled(schedule: Schedule, t: Numeric) -> Array:
     return 999 * jnp.asarray(t)
 
 
+def unscaled(schedule: Schedule, t: Numeric) -> Array:
+    """The time t itself, as in MeanFlow (arXiv:2505.13447).
+
+    Features of it are smooth in t: losses of flow maps are made of the network's derivative in t, and that of features
+    of 999 t is a thousand times as large.
+    """
+    return jnp.asarray(t)
+
+
 def quarter_log_sigma(schedule: Schedule, t: Numeric) -> Array:
     """EDM's c_noise, log(sigma / alpha) / 4 (arXiv:2206.00364, table 1)."""
     return -schedule.log_snr(t) / 8

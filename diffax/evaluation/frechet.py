@@ -32,7 +32,7 @@ def distance(generated: Moments, reference: Moments) -> float:
     covariance = _covariance(reference)
     if np.array_equal(generated.mean, reference.mean) and np.array_equal(_covariance(generated), covariance):
         return 0.0  # the root's rounding errors alone would be about 1e-6 of the trace
-    return max(0.0, _distance(generated, reference, _root(covariance)))
+    return max(0.0, _distance(generated, reference, root(covariance)))
 
 
 def distance_between(generated: Float[np.ndarray, "n *dims"], reference: Float[np.ndarray, "m *dims"]) -> float:
@@ -82,10 +82,10 @@ def extrapolated(
         raise ValueError(f"the smallest subset must have from 2 to {n - 1} of the {n} samples, got {smallest}")
     _warn_of_bias("generated", smallest, dim)
     _warn_of_bias("reference", reference.count, dim)
-    rng, root = np.random.default_rng(seed), _root(_covariance(reference))
+    rng, factor = np.random.default_rng(seed), root(_covariance(reference))
     sizes = np.linspace(smallest, n, num_points).astype(int)
     subsets = (generated[rng.choice(n, size, replace=False)] for size in sizes)
-    distances = [_distance(Moments.of(subset), reference, root) for subset in subsets]
+    distances = [_distance(Moments.of(subset), reference, factor) for subset in subsets]
     fit = stats.linregress(1 / sizes, distances)
     return Estimate(float(fit.intercept), float(fit.intercept_stderr))
 
@@ -117,7 +117,7 @@ def _covariance(moments: Moments) -> np.ndarray:
     return covariance
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
+def root(covariance: Float[np.ndarray, "dim dim"]) -> Float[np.ndarray, "dim rank"]:
     """The factor F of covariance = F F^T, (dim, rank): eigenvectors times roots of the eigenvalues above rounding."""
     values, vectors = np.linalg.eigh(covariance)
     kept = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0)

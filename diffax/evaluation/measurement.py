@@ -11,6 +11,9 @@ import numpy as np
 from diffax.evaluation import uncertainty
 from diffax.evaluation.uncertainty import Estimate
 
+# The remark of a measurement of a model whose loss was computed in the same features: such a value does not rank it.
+TRAINED_ON = "trained on these features"
+
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
@@ -21,7 +24,8 @@ class Measurement:
     seeds: of the sample sets.
     settings: what has to agree with those of another measurement: reference set, extractor, preprocessing, rounding,
       label policy.
-    subject: what was measured: run, step, sampler, evaluations, guidance, average.
+    subject: what was measured: run, step, sampler, evaluations, guidance, average; and a `remark`, such as TRAINED_ON,
+      where there is one.
     """
 
     metric: str

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffax.evaluation import metrics
-from diffax.evaluation.measurement import Measurement
+from diffax.evaluation.measurement import TRAINED_ON, Measurement
 from diffax.reporting import atomic, charts, formats, plots, tables
 
 _MOST_PANELS = 3
@@ -42,7 +42,8 @@ def text(measurements: Sequence[Measurement], selection: Mapping[str, Any] | Non
     lines = [tables.aligned(*_columns(measurements)), *_notes(measurements, selection)]
     if selection is not None:
         for one in selection["measurements"]:
-            lines.append(f"  {one['metric']}: {formats.with_error(one['value'], one['standard_error'])}")
+            value = formats.with_error(one["value"], one["standard_error"])
+            lines.append(f"  {one['metric']}: {formats.remarked(value, one.get('remark'))}")
     return "\n".join(lines)
 
 
@@ -50,6 +51,8 @@ def _notes(measurements: Sequence[Measurement], selection: Mapping[str, Any] | N
     """The settings that all measurements share, and what was selected on what."""
     settings = measurements[0].settings
     notes = [f"Against {settings['reference']}; features {settings['features']} ({settings['preprocessing']})."]
+    if any(one.subject.get("remark") == TRAINED_ON for one in measurements):
+        notes.append(f"A value with ({TRAINED_ON}) says how far training came, not how the model ranks: see others.")
     return notes + ([] if selection is None else [selection["selected_by"]])
 
 
@@ -74,19 +77,21 @@ def _columns(measurements: Sequence[Measurement]) -> tuple[list[str], list[list[
         cells = [str(subject[i]) for i in differing]
         for name in names:
             one = values.get(name)
-            cells.append("" if one is None else formats.with_error(one.value, one.standard_error))
+            shown = "" if one is None else formats.with_error(one.value, one.standard_error)
+            cells.append(shown if one is None else formats.remarked(shown, one.subject.get("remark")))
         rows.append(cells)
     return [*(_SUBJECT[i].replace("num_", "") for i in differing), *names], rows
 
 
 def _plain_columns(measurements: Sequence[Measurement]) -> tuple[list[str], list[list[Any]]]:
     """Header and rows of plain numbers, one row for each value, for other programs."""
-    header = [*_SUBJECT, "metric", "value", "standard_error", "n", "seeds"]
+    header = [*_SUBJECT, "metric", "value", "standard_error", "n", "seeds", "remark"]
     rows = []
     for one in measurements:
         subject, error = [one.subject.get(key, "") for key in _SUBJECT], one.standard_error
         seeds = " ".join(map(str, one.seeds))
         rows.append([*subject, one.metric, repr(one.value), "" if error is None else repr(error), one.n, seeds])
+        rows[-1].append(one.subject.get("remark", ""))
     return header, rows
 
 

@@ -127,7 +127,8 @@ def _measured(
                 for name, estimate in protocol.measure(drawn, path, seed).items():
                     estimates.setdefault(name, {})[seed] = estimate
                 bar.update(done)
-            result += _measurements(estimates, n, settings, candidate.subject())
+            subject = candidate.subject() | protocol.remark(candidate.model.trained_on)
+            result += _measurements(estimates, n, settings, subject)
     return result
 
 

@@ -1,4 +1,4 @@
-"""--mode likelihood: bits per dimension of a run on held-out data, by the probability-flow ODE and by the bound."""
+"""--mode likelihood: bits per dimension of a run on held-out data, by the probability-flow ODE and by bounds."""
 
 import argparse
 import pathlib
@@ -10,7 +10,7 @@ from diffax.jobs import sample
 from diffax.reporting import progress
 from diffax.reporting.progress import Progress
 from diffax.runs import directory as run_directory
-from diffax.runs import likelihood, likelihood_results, trained
+from diffax.runs import likelihood, likelihood_examples, likelihood_results, trained
 from diffax.runs.errors import UserError, for_people
 
 FOLDER = "likelihoods"
@@ -21,9 +21,9 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ways",
         type=sample.names_of,
-        default=list(likelihood.WAYS),
+        default=list(likelihood.DEFAULT_WAYS),
         metavar="WAYS",
-        help="ode,bound (default) or one of them",
+        help="of ode,bound,continuous_bound (default ode,bound)",
     )
     parser.add_argument(
         "--against",
@@ -57,8 +57,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
         how.check(args.ways)
         splits = build_data.splits(config, report=progress.downloads())
         examples = splits[config.likelihood.split == "held_out"]
-        changes = {name: likelihood.change(name, examples, args.seed) for name in args.against}
-    rows = likelihood.random_rows(len(examples), config.likelihood.num_examples, args.seed)
+        changes = {name: likelihood_examples.change(name, examples, args.seed) for name in args.against}
+    rows = likelihood_examples.random_rows(len(examples), config.likelihood.num_examples, args.seed)
     measured, done = {}, 0
     with Progress(len(rows) * (1 + len(changes)), description="likelihood", unit="examples", enabled=first) as bar:
         for name, changed in {likelihood_results.DATA: None, **changes}.items():
@@ -87,7 +87,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
 
 def _check(args: argparse.Namespace) -> None:
     """Raises UserError for values of the flags that do not exist."""
-    for name, known in (("ways", likelihood.WAYS), ("against", likelihood.OTHERS)):
+    for name, known in (("ways", likelihood.WAYS), ("against", likelihood_examples.OTHERS)):
         unknown = [one for one in getattr(args, name) if one not in known]
         if unknown or (name == "ways" and not args.ways):
             raise UserError(f"--{name} must be of {', '.join(known)}, got {', '.join(unknown) or 'none'}")

@@ -57,6 +57,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
         model = Model.build(config, DataDescription.of(config, examples))
         mesh = build_training.mesh(config)
         program = Program.build(model, examples, mesh)
+        model = program.model
         evaluators = build.evaluators(config)
         build.check_loggers(config)
         evaluation_data = EvaluationData.of(config, examples, held_out, mesh)
@@ -69,6 +70,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
             if start is not None and before is not None:
                 _warn_of_learning_rate(before, config, start)
             model.data.write(workdir)  # before config.json, which makes the directory a run's
+            if is_new:
+                run_directory.write_start(workdir, args.init_from)
             run_directory.write_description(workdir, config, start or 0, data_changes)
             _report(program, examples, held_out, workdir, start)
             if data_changes:

@@ -1,6 +1,6 @@
 """The variational bound in continuous time (VDM, arXiv:2107.00630), for any denoiser and noise schedule."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ def terms(
     *,
     times: tuple[float, float] = (1e-3, 1.0),
     num_times: int = 1,
+    uniform_in: Literal["t", "log_snr"] = "t",
     num_levels: int | None = None,
 ) -> Terms:
     """An unbiased estimate of the variational bound of every example, with infinitely many steps between two times.
@@ -46,7 +47,8 @@ def terms(
       diffusion        1/2 integral of E|eps - eps_hat|^2 d log_snr, from log_snr_t1 to log_snr_t0
 
     All three depend on the noise schedule through its log-SNR at the two times alone (section 5.1); what lies between
-    changes the variance of the estimate. The prior is that of the samplers; VDM's has the variance alpha^2 + sigma^2.
+    changes the variance of the estimate where times are drawn uniformly in t. The prior is that of the samplers; VDM's
+    has the variance alpha^2 + sigma^2.
 
     Args:
       keys: (batch,) typed keys; the estimate of sample i depends on keys[i] alone.
@@ -56,6 +58,8 @@ def terms(
       times: (t_0, t_1); sigma must not be 0 at t_0.
       num_times: draws of the diffusion term for each example, one from each of as many equal slices of time (stratified
         sampling). One evaluation of the denoiser each.
+      uniform_in: what the draws are uniform in: t, as in VDM, which is what a learned schedule is trained for; or
+        log-SNR, whose variance is bounded where log-SNR is steep in t. It has to be finite at both times.
       num_levels: None for the density of continuous data, whose reconstruction is in closed form. For discrete data,
         their number of levels: x_0 are then among the num_levels evenly spaced numbers from -1 to 1, whose
         probability is bounded.
@@ -78,17 +82,22 @@ def terms(
     else:
         reconstruction = _discrete_reconstruction(decoder_keys, schedule, x_0, low, num_levels)
 
-    density = time_sampling.Uniform(low, high)
+    density, ends = time_sampling.Uniform(low, high), [_log_snr(schedule, t, x_0) for t in times]
 
     def add_draw(total: PerSample, index: jax.Array) -> tuple[PerSample, None]:
         draw_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(diffusion_keys, index)
         time_keys, noise_keys = arrays.split_keys(draw_keys, 2)
         u = jax.vmap(jax.random.uniform)(time_keys)
         u = (index.astype(u.dtype) + u) / num_times
-        t, eps = density.quantile(schedule, u).astype(x_0.dtype), arrays.normal_like(noise_keys, x_0)
+        if uniform_in == "t":
+            t = density.quantile(schedule, u).astype(x_0.dtype)
+            length = jnp.exp(-density.log_density(schedule, t))
+        else:
+            t = schedule.t_of_log_snr(ends[0] + (ends[1] - ends[0]) * u.astype(x_0.dtype))
+            length = ends[0] - ends[1]
+        eps = arrays.normal_like(noise_keys, x_0)
         error = denoiser(processes.diffuse(schedule, x_0, eps, t), t).eps.astype(x_0.dtype) - eps
-        weight = jnp.exp(-density.log_density(schedule, t)) / 2
-        return total + weight * arrays.sum_per_sample(error**2), None
+        return total + length / 2 * arrays.sum_per_sample(error**2), None
 
     total, _ = jax.lax.scan(add_draw, jnp.zeros_like(prior), jnp.arange(num_times))
     return Terms(prior, reconstruction, total / num_times)

@@ -63,7 +63,7 @@ def bound(
       times: noise levels of the chain, strictly decreasing: all that the model was trained on, any subset, or any times
         of a schedule in continuous time, such as np.arange(T, 0, -1) / T. See reverse_steps.chain.
       variance: "small", "large" or "learned", see reverse_steps. With many steps even in t, the small one keeps away
-        from the likelihood of data with a density (experiments/variational_bound); the large one does not.
+        from the likelihood of data with a density (experiments/likelihood); the large one does not.
       num_levels: of discrete data, for a discretised decoder. None for points and dequantised data: the decoder is then
         a Gaussian density, see reverse_steps.decoder_term.
       num_draws: how many steps are drawn at random, with replacement, to estimate kl without bias; None for all steps.

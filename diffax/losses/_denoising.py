@@ -71,7 +71,11 @@ def regression(
     if teacher is not None:
         x_0, eps = (half.astype(at.x_t.dtype) for half in jax.lax.stop_gradient(teacher(at.x_t, at.t))[:2])
     error = net_out.astype(at.x_t.dtype) - parameterization.target(schedule, x_0, eps, at.t)
-    log_weight = log_error_weight(schedule, parameterization, weighting, time_density, at.t)
+    return weighted_square(error, log_error_weight(schedule, parameterization, weighting, time_density, at.t))
+
+
+def weighted_square(error: Sample, log_weight: PerSample) -> PerSample:
+    """The mean over dimensions of the squared error, times a weight for each sample, (batch,)."""
     # The weight is applied before squaring, because the squared error of a score overflows float32 where sigma = 0.
     return arrays.mean_per_sample((arrays.expand_to(jnp.exp(log_weight / 2), error) * error) ** 2)
 

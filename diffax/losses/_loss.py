@@ -1,27 +1,45 @@
 """What all losses share: their signature, and the noisy data that they are evaluated at."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from diffax import arrays, processes
+from diffax.conditions import Kind
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
 from diffax.typing import Keys, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
 PerSample = Float[jax.Array, " batch"]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @runtime_checkable
 class Predict(Protocol):
     """A network as a loss calls it: the raw output at x_t. key has one PRNG key per sample, for dropout.
 
-    The raw output of a network with a learned variance has twice the channels of x_t.
+    The raw output of a network with a learned variance has twice the channels of x_t. Losses of flow maps also pass the
+    second time, s <= t, and the values of further conditions that they tell the network, as `told`.
     """
 
-    def __call__(self, x_t: Sample, t: PerSample, /, *, key: Keys) -> Float[jax.Array, "batch ..."]: ...
+    def __call__(
+        self, x_t: Sample, t: PerSample, s: PerSample | None = None, /, *, key: Keys | None = None
+    ) -> Float[jax.Array, "batch ..."]: ...
+
+
+class Unconditional(NamedTuple):
+    """The network without its conditions, for losses that fold classifier-free guidance into training.
+
+    predict: the network under the null values of the conditions.
+    dropped: which samples (batch,) have null conditions anyway, so that there is nothing to guide by.
+    """
+
+    predict: Predict
+    dropped: Bool[jax.Array, " batch"]
 
 
 @runtime_checkable
@@ -31,7 +49,11 @@ class Loss(Protocol):
     A loss with a regression target also takes `teacher`: a denoiser whose prediction at x_t is the target, instead of
     the (x_0, eps) that x_t was made of. One that can be trained on pairs takes `eps`, their noise. One that depends
     on the levels of discrete data takes `num_levels`. One that holds for other noise than normal takes `noise`, its
-    law.
+    law. One with a curriculum takes `progress`, how much of the training is done, from 0 to 1. One that folds guidance
+    into training takes `unconditional`, an Unconditional, or None for a network without conditions. One that compares
+    generated samples with data in features takes `representation`, and returns the next population of these beside the
+    losses where it has one; one that does so by classes takes `labels`. One that tells the network more than the data
+    do is marked by `tells`.
 
     keys: (batch,) typed keys: all that is random of sample i depends on keys[i] alone, and on i and the batch size
       where the time density is stratified.
@@ -53,7 +75,31 @@ class Loss(Protocol):
         weighting: Weighting,
         time_density: TimeDensity,
         t: PerSample | None = None,
-    ) -> PerSample: ...
+    ) -> PerSample | tuple[PerSample, Any]: ...
+
+
+def tells(
+    by_options: Callable[..., Mapping[str, Kind]] | None = None, /, **kinds: Kind
+) -> Callable[[_Function], _Function]:
+    """A decorator of a loss: the conditions, by name, that the loss itself tells the network.
+
+    by_options: further ones, as a function of those of the loss's options that are set.
+    """
+
+    def conditions(**options: Any) -> Mapping[str, Kind]:
+        return kinds | dict({} if by_options is None else by_options(**options))
+
+    def marked(loss: _Function) -> _Function:
+        loss.conditions = conditions  # type: ignore[attr-defined]
+        return loss
+
+    return marked
+
+
+def conditions_of(loss: Callable[..., Any]) -> Mapping[str, Kind]:
+    """The conditions that a loss, with its options set, tells the network by itself: the span of a flow map."""
+    function, options = (loss.func, loss.keywords) if isinstance(loss, functools.partial) else (loss, {})
+    return function.conditions(**options) if hasattr(function, "conditions") else {}
 
 
 class Noised(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from diffax.conditions import Classes, Conditions, Kind, Tokens, Vector
+from diffax.conditions import Classes, Conditions, Kind, Number, Tokens, Vector
 from diffax.networks import layers, precision
 
 # (time_input, number of features) to (batch, features), without parameters.
@@ -67,12 +67,14 @@ class FourierFeatures:
 
 
 class ConditionEmbedding(nn.Module):
-    """The embedding of time and conditions: SiLU(W_2 SiLU(W_1 features(t)) + sum of E_c[class] + sum of W_c vector).
+    """The embedding of time and conditions: SiLU(W_2 SiLU(W_1 features(t)) + sum of E_c[class] + sum of W_c vector
+    + sum of V_c SiLU(U_c (features(number) - features(0)))).
 
     Every block of a network is conditioned on this vector.
 
     E_c has one row more than there are classes, for the null class; W_c has no bias, so that the null vector, zero,
-    adds nothing. Token sequences are for attention (TokenEmbedding). Time and classes as in guided diffusion
+    adds nothing. Nor does the null number, 0; V_c is 0 at first, so that a network may learn a number more than it was
+    trained with. Token sequences are for attention (TokenEmbedding). Time and classes as in guided diffusion
     (arXiv:2105.05233). The features are float32, all else has the dtype `dtype`.
 
     Attributes:
@@ -100,7 +102,15 @@ class ConditionEmbedding(nn.Module):
             elif isinstance(kind, Vector):
                 vector = jnp.asarray(values[name], self.dtype)
                 h = h + layers.dense(self.width, self.dtype, name, use_bias=False)(vector)
+            elif isinstance(kind, Number):
+                h = h + self._number(name, kind, jnp.asarray(values[name], time_input.dtype))
         return nn.silu(h)
+
+    def _number(self, name: str, kind: Number, value: Float[Array, " batch"]) -> Array:
+        features = SinusoidalFeatures()
+        shifted = features(kind.scale * value, self.num_features) - features(jnp.zeros_like(value), self.num_features)
+        h = layers.dense(self.width, self.dtype, f"{name}_1", use_bias=False)(shifted.astype(self.dtype))
+        return layers.dense(self.width, self.dtype, f"{name}_2", zero=True, use_bias=False)(nn.silu(h))
 
     def _table(self, name: str, rows: int) -> nn.Embed:
         unit_normal = nn.initializers.normal(1.0)

@@ -39,6 +39,11 @@ def cell(value: float | int | None, standard_error: float | int | None) -> str |
     return value if standard_error is None else with_error(value, standard_error)
 
 
+def remarked(text: str, remark: str | None) -> str:
+    """A cell with its remark behind it: 0.1234 ± 0.0056 (trained on these features)."""
+    return f"{text} ({remark})" if remark else text
+
+
 def tick(value: float | int) -> str:
     """The label of a tick: 0.25, 100, 20k, 1.5M, 1e-05."""
     for size, suffix in _SUFFIXES:

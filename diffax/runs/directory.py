@@ -11,8 +11,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import diffax
+from diffax import build, build_training, config_file, devices, resolve
 from diffax import config as settings
-from diffax import config_file, devices, resolve
 from diffax.data.fingerprint import differences as differences_of_data
 from diffax.reporting import atomic
 from diffax.runs import lock
@@ -20,6 +20,7 @@ from diffax.runs.errors import UserError
 from diffax.runs.model import FILENAME as MODEL
 from diffax.runs.model import FORMAT
 
+START = "init_from.json"
 POINT_STATUS, POINT_LOCK = "status.json", "point.lock"
 
 
@@ -74,7 +75,8 @@ def check_version(workdir: pathlib.Path) -> None:
 def check_same_run(workdir: pathlib.Path, config: ConfigDict, allow_change: tuple[str, ...] = ()) -> None:
     """Refuses to continue a run under a configuration that makes it another one.
 
-    train.num_steps may change where the learning rate is constant: with a decay it changes the rate of every step.
+    train.num_steps may change where the learning rate is constant and the loss has no curriculum: with a decay it
+    changes the rate of every step, with a curriculum the objective of every step.
 
     Args:
       allow_change: settings that may differ, beside those of config.FREE.
@@ -88,13 +90,17 @@ def check_same_run(workdir: pathlib.Path, config: ConfigDict, allow_change: tupl
             raise UserError(f"--workdir {workdir} is neither empty nor a run's directory (it has no config.json)")
         return
     changes, decay = differences(before, config), before.optimizer.decay.name
-    free = tuple(name for name in settings.FREE if name != _NUM_STEPS or decay == "constant")
+    changes_objective = build_training.has_curriculum(before)
+    is_fixed = decay != "constant" or changes_objective
+    free = tuple(name for name in settings.FREE if name != _NUM_STEPS or not is_fixed)
     refused = [line for key, line in changes.items() if not _covered(key, (*free, *allow_change))]
     if refused == [changes.get(_NUM_STEPS)]:
+        of = [f"the learning rate's {decay} decay"] if decay != "constant" else []
+        of += [f"the curriculum of loss {before.loss.name!r}"] if changes_objective else []
         raise UserError(
-            f"--workdir {workdir}: {refused[0]} moves the end of the learning rate's {decay} decay, and so changes the "
-            f"rate of the steps to come: --allow_change={_NUM_STEPS} continues so, with parameters, optimizer state "
-            "and averages kept"
+            f"--workdir {workdir}: {refused[0]} moves the end of {' and of '.join(of)}, and so changes the "
+            f"{'objective' if changes_objective else 'rate'} of the steps to come: --allow_change={_NUM_STEPS} "
+            "continues so, with parameters, optimizer state and averages kept"
         )
     if refused:
         raise UserError(
@@ -159,6 +165,20 @@ def write_description(workdir: pathlib.Path, config: ConfigDict, step: int, data
             file.write(json.dumps({"step": step, "changes": list(changes.values())}) + "\n")
     write_json(config_path(workdir), config.to_dict())
     write_json(workdir / "environment.json", devices.describe() | {"module_folders": _module_folders(config)})
+
+
+def write_start(workdir: pathlib.Path, source: str | os.PathLike) -> None:
+    """Writes init_from.json: the run whose parameters this one starts from, and the features that it was trained on."""
+    source = pathlib.Path(source).expanduser().absolute()
+    config = read_config(source)
+    features = () if config is None else trained_on(source, config)
+    write_json(workdir / START, {"run": str(source), "trained_on": list(features)})
+
+
+def trained_on(workdir: pathlib.Path, config: ConfigDict) -> tuple[str, ...]:
+    """The names of the features that a run's loss compared samples in, and those of the run that it started from."""
+    own = () if build.loss_features(config) is None else (config.loss.features.name,)
+    return tuple(dict.fromkeys([*own, *_read(workdir / START).get("trained_on", [])]))
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

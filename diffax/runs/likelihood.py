@@ -10,19 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from diffax import build_likelihood, likelihood, sharding, streams
+from diffax import build_likelihood, likelihood, schedules, sharding, streams
 from diffax.data import conditioned
 from diffax.data.examples import Examples
 from diffax.denoisers import time_inputs
-from diffax.likelihood import variational_bound
+from diffax.likelihood import continuous_bound, variational_bound
 from diffax.likelihood.dequantization import Bins
 from diffax.likelihood.probability_flow import Dequantize, DrawProbes
 from diffax.runs.model import Model
 
-# By the ODE and by the variational bound.
-WAYS = ("ode", "bound")
-# Examples that are not of the data, to be told from them: see `change`.
-OTHERS = ("noise", "shifted")
+# By the ODE, by the variational bound of a chain, and by that in continuous time; and those used unless asked.
+WAYS = ("ode", "bound", "continuous_bound")
+DEFAULT_WAYS = WAYS[:2]
 Values = dict[str, np.ndarray]
 
 
@@ -32,7 +31,8 @@ class Likelihood:
 
     bins: of the levels; None for points.
     dequantize: None for points.
-    times, variance: of the chain of the variational bound.
+    times, variance: of the chain of the variational bound. continuous_times: the first and last of that in continuous
+      time.
     is_dequantized: whether the model was trained on uniformly dequantized data, which the bound is then computed of.
     """
 
@@ -42,6 +42,7 @@ class Likelihood:
     draw_probes: DrawProbes
     times: np.ndarray
     variance: Any
+    continuous_times: tuple[float, float]
     is_dequantized: bool
 
     @classmethod
@@ -70,6 +71,7 @@ class Likelihood:
             draw_probes=build_likelihood.draw_probes(config),
             times=build_likelihood.bound_times(config, model.schedule),
             variance=variance,
+            continuous_times=build_likelihood.continuous_times(model.schedule, None if is_dequantized else bins),
             is_dequantized=is_dequantized,
         )
 
@@ -84,9 +86,14 @@ class Likelihood:
         return -nats / num_dims if self.bins is None else np.asarray(likelihood.bits_per_dim(nats, num_dims))
 
     def check(self, ways: Sequence[str]) -> None:
-        """Raises ValueError for a way in which this model has no likelihood: the ODE with thresholding."""
+        """Raises ValueError for a way in which this model has no likelihood.
+
+        That is the ODE with thresholding, and the bound in continuous time of a model in discrete time.
+        """
         if "ode" in ways:
             build_likelihood.check_ode(self.model.config)
+        if "continuous_bound" in ways:
+            build_likelihood.check_continuous(self.model.config, self.model.schedule)
 
     def measure(
         self,
@@ -95,7 +102,7 @@ class Likelihood:
         examples: Examples,
         rows: np.ndarray,
         *,
-        ways: Sequence[str] = WAYS,
+        ways: Sequence[str] = DEFAULT_WAYS,
         changed: Callable[[np.ndarray], np.ndarray] | None = None,
         seed: int = 0,
         batch_size: int = 64,
@@ -103,9 +110,10 @@ class Likelihood:
     ) -> Values:
         """Per example, (len(rows),): negative log-likelihoods per dimension by each way, and their errors.
 
-        ode, ode_probe_error, num_evaluations; bound, bound_draw_error, and its parts prior, kl and decoder. A model
-        with conditions gives the likelihood under those of the example. The noise of an example is a function of
-        (seed, its row) alone. Of several processes all have to call it.
+        ode, ode_probe_error, num_evaluations; bound, bound_draw_error, and its parts prior, kl and decoder;
+        continuous_bound, continuous_bound_draw_error, and its parts continuous_prior, reconstruction and diffusion. A
+        model with conditions gives the likelihood under those of the example. The noise of an example is a function
+        of (seed, its row) alone. Of several processes all have to call it.
 
         Args:
           rows: the numbers of the examples.
@@ -114,7 +122,7 @@ class Likelihood:
 
         Raises:
           FloatingPointError: a likelihood that is not finite, naming the example.
-          ValueError: the ODE of a model with thresholding.
+          ValueError: a way that this model has not, see `check`.
         """
         self.check(ways)
         size, parts = -(-min(batch_size, len(rows)) // mesh.size) * mesh.size, []
@@ -143,9 +151,9 @@ class Likelihood:
         x = np.asarray(x, np.float32) if self.bins is None else self.bins.centres(x)
         return {"x": np.asarray(x, np.float32), "condition": condition}
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019, one or two ways, for as long as the model
+    @functools.lru_cache(maxsize=4)  # noqa: B019, one to three ways, for as long as the model
     def _compiled(self, way: str) -> Callable[..., dict[str, jax.Array]]:
-        return jax.jit({"ode": self._ode, "bound": self._bound}[way])
+        return jax.jit({"ode": self._ode, "bound": self._bound, "continuous_bound": self._continuous_bound}[way])
 
     def _ode(self, params: Any, inputs: dict[str, Any], seed: jax.Array) -> dict[str, jax.Array]:
         tolerance, model = self.model.config.likelihood.tolerance, self.model
@@ -166,13 +174,7 @@ class Likelihood:
         return dict(zip(names, (-result.nats, result.standard_error, result.num_evaluations), strict=True))
 
     def _bound(self, params: Any, inputs: dict[str, Any], seed: jax.Array) -> dict[str, jax.Array]:
-        x, offset, num_levels = inputs["x"], jnp.zeros(()), self.model.data.num_levels
-        if self.is_dequantized:
-            assert self.bins is not None
-            noise = likelihood.dequantization.uniform(
-                _keys(seed, inputs["index"], 2), self.model.schedule, x, self.bins
-            )
-            x, offset, num_levels = noise.x, noise.correction, None
+        x, offset, num_levels = self._density(inputs, seed)
         result = variational_bound.bound(
             _keys(seed, inputs["index"], 1),
             self.model.denoiser(params, inputs["condition"] or None),
@@ -185,6 +187,43 @@ class Likelihood:
         )
         parts = {"prior": result.prior, "kl": result.kl, "decoder": result.decoder - offset}
         return {"bound": result.total - offset, "bound_draw_error": result.standard_error} | parts
+
+    def _continuous_bound(self, params: Any, inputs: dict[str, Any], seed: jax.Array) -> dict[str, jax.Array]:
+        """The mean of two estimates with half of num_draws each, whose difference gives its standard error."""
+        x, offset, num_levels = self._density(inputs, seed)
+        schedule = self.model.schedule
+
+        def half(use: jax.Array) -> tuple[continuous_bound.Terms, jax.Array]:
+            terms = continuous_bound.terms(
+                _keys(seed, inputs["index"], use),
+                self.model.denoiser(params, inputs["condition"] or None),
+                schedule,
+                x,
+                times=self.continuous_times,
+                num_times=self.model.config.likelihood.num_draws // 2,
+                uniform_in="t" if isinstance(schedule, schedules.Learned) else "log_snr",
+                num_levels=num_levels,
+            )
+            return terms, terms.total
+
+        halves, (first, second) = jax.lax.map(half, jnp.arange(3, 5))
+        mean = jax.tree.map(lambda leaf: leaf.mean(0), halves)
+        return {
+            "continuous_bound": mean.total - offset,
+            "continuous_bound_draw_error": jnp.abs(first - second) / 2,
+            "continuous_prior": mean.prior,
+            "reconstruction": mean.reconstruction - offset,
+            "diffusion": mean.diffusion,
+        }
+
+    def _density(self, inputs: dict[str, Any], seed: jax.Array) -> tuple[jax.Array, jax.Array, int | None]:
+        """(data, log-width of their bins in nats, number of levels) of the bounds, dequantized where training was."""
+        if not self.is_dequantized:
+            return inputs["x"], jnp.zeros(()), self.model.data.num_levels
+        assert self.bins is not None
+        keys = _keys(seed, inputs["index"], 2)
+        noisy = likelihood.dequantization.uniform(keys, self.model.schedule, inputs["x"], self.bins)
+        return noisy.x, noisy.correction, None
 
     def _units(self, values: Values) -> Values:
         """The values per dimension; numbers of evaluations as they are."""
@@ -200,34 +239,7 @@ def of(model: Model) -> Likelihood:
     return Likelihood.of(model)
 
 
-def random_rows(num_examples: int, most: int, seed: int = 0) -> np.ndarray:
-    """The numbers of at most `most` random examples of num_examples, in order: all where there are not more."""
-    return np.sort(np.random.default_rng(seed).permutation(num_examples)[:most])
-
-
-def change(name: str, examples: Examples, seed: int) -> Callable[[np.ndarray], np.ndarray]:
-    """What makes examples out of distribution, from examples (rows, *shape).
-
-    noise: every number uniform, over the levels of images or the range of 10,000 points. shifted: images moved by half
-    their height and width, what leaves on one side entering on the other: the same pixels in other shapes.
-
-    Raises:
-      ValueError: shifted points, or an unknown name.
-    """
-    if name == "shifted" and examples.num_levels is not None:
-        return lambda x: np.roll(x, (x.shape[1] // 2, x.shape[2] // 2), axis=(1, 2))
-    if name != "noise":
-        raise ValueError(f"--against {name} is for images, and {examples.name} has points")
-    rng = np.random.default_rng(seed)
-    if examples.num_levels is not None:
-        num_levels = examples.num_levels
-        return lambda x: rng.integers(0, num_levels, x.shape, np.uint8)
-    points = examples.batch(np.arange(min(len(examples), 10_000)))["x"]
-    low, high = points.min(0), points.max(0)
-    return lambda x: rng.uniform(low, high, x.shape).astype(np.float32)
-
-
-def _keys(seed: jax.Array, index: jax.Array, use: int) -> jax.Array:
+def _keys(seed: jax.Array, index: jax.Array, use: int | jax.Array) -> jax.Array:
     """Keys of examples by their numbers, for one use of several."""
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), streams.LIKELIHOOD), use)
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)

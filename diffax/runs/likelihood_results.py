@@ -15,8 +15,18 @@ from diffax.runs.likelihood import WAYS, Likelihood, Values
 
 # The name of the data themselves among what was measured.
 DATA = "data"
-_NAMES = {"ode": "ODE", "bound": "bound"}
-_PROBE_ERRORS = {"ode": "ode_probe_error", "bound": "bound_draw_error"}
+_NAMES = {"ode": "ODE", "bound": "bound", "continuous_bound": "continuous-time bound"}
+_PROBE_ERRORS = {
+    "ode": "ode_probe_error",
+    "bound": "bound_draw_error",
+    "continuous_bound": "continuous_bound_draw_error",
+}
+# The parts of the two bounds, and their names in results.json.
+_PARTS = {name: f"bound_{name}" for name in ("prior", "kl", "decoder")} | {
+    "continuous_prior": "continuous_bound_prior",
+    "reconstruction": "continuous_bound_reconstruction",
+    "diffusion": "continuous_bound_diffusion",
+}
 
 
 def summarized(
@@ -65,7 +75,7 @@ def _summary(values: Values) -> dict[str, Any]:
         summary[f"{way}_standard_error"] = float(values[way].std(ddof=1) / np.sqrt(num)) if num > 1 else None
         error = float(np.sqrt((values[of_probes] ** 2).sum()) / num)
         summary[of_probes] = error if np.isfinite(error) else None
-    summary |= {f"bound_{name}": float(values[name].mean()) for name in ("prior", "kl", "decoder") if name in values}
+    summary |= {key: float(values[name].mean()) for name, key in _PARTS.items() if name in values}
     if "num_evaluations" in values:
         count = values["num_evaluations"]
         summary["num_evaluations"] = {"mean": float(count.mean()), "least": int(count.min()), "most": int(count.max())}
@@ -139,6 +149,14 @@ def _notes(results: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"Bound: {settings['num_steps']} steps of {settings['variance']} variance{of}, {how_many}{error}; prior "
             f"{total['bound_prior']:.3g}, KL {total['bound_kl']:.4g}, decoder {total['bound_decoder']:.3g}."
+        )
+    if "continuous_bound" in total:
+        of = " of uniformly dequantized data" if results["trained_on_dequantized_data"] else ""
+        yield (
+            f"Continuous-time bound{of}: {settings['num_draws'] // 2 * 2} times drawn for each example; ± "
+            f"{total['continuous_bound_draw_error']:.2g} is of these; prior {total['continuous_bound_prior']:.3g}, "
+            f"diffusion {total['continuous_bound_diffusion']:.4g}, reconstruction "
+            f"{total['continuous_bound_reconstruction']:.3g}."
         )
 
 

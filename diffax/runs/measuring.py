@@ -15,7 +15,7 @@ from diffax import build
 from diffax.data.examples import Examples
 from diffax.evaluation import metrics, real
 from diffax.evaluation.features import Extractor
-from diffax.evaluation.measurement import digest
+from diffax.evaluation.measurement import TRAINED_ON, digest
 from diffax.evaluation.metrics import Comparison, FeatureSet
 from diffax.evaluation.uncertainty import Estimate
 from diffax.runs.errors import UserError, for_people
@@ -28,7 +28,7 @@ FILENAME = "measurements.jsonl"
 class Protocol:
     """How samples are measured: metrics, features and the real examples that they are compared with.
 
-    training, held_out: the data. reference: "train" or "held_out".
+    training, held_out: the data. reference: "train" or "held_out". features_name: of the choice of the extractor.
     """
 
     names: tuple[str, ...]
@@ -38,6 +38,7 @@ class Protocol:
     reference: str
     reference_size: int
     num_samples: int
+    features_name: str = ""
 
     @classmethod
     def of(cls, config: ConfigDict, training: Examples, held_out: Examples, report: Any = None) -> "Protocol":
@@ -56,7 +57,12 @@ class Protocol:
                     raise ValueError(f"evaluation.{name} must be >= 2, got {options[name]}")
             extractor = real.extractor(build.features(config), training, report)
         sizes = {"reference_size": options.reference_size, "num_samples": options.num_samples}
-        return cls(tuple(options.metrics), extractor, training, held_out, options.reference, **sizes)
+        named = {"features_name": options.features.name}
+        return cls(tuple(options.metrics), extractor, training, held_out, options.reference, **sizes, **named)
+
+    def remark(self, trained_on: tuple[str, ...]) -> dict[str, str]:
+        """The entry `remark` of measurements of a model whose loss was computed in these features; {} for others."""
+        return {"remark": TRAINED_ON} if self.features_name in trained_on else {}
 
     @property
     def reference_examples(self) -> Examples:

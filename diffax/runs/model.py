@@ -21,6 +21,7 @@ from diffax import (
     build_training,
     conditions,
     denoisers,
+    losses,
     processes,
     resolve,
     samplers,
@@ -76,7 +77,7 @@ class DataDescription:
             moments=moments,
             class_names=names,
             fingerprint=fingerprint(examples),
-            kinds=build_conditions.kinds(config, examples),
+            kinds=build_conditions.kinds(config, examples) | build_training.told_by_loss(config),
             encoders=build_conditions.encoders(config),
         )
 
@@ -157,12 +158,24 @@ class Model:
         )
         model.check_sampler()
         build_training.check_loss(config, data.num_levels, data.sample_shape[-1], model.output_shape[-1])
+        build_training.check_flow_map(config, schedule, model.parameterization)
+        build_training.check_teacher(config)
         return model
 
     def check_sampler(self) -> None:
         """Raises ValueError for a config.sampler that this model cannot follow."""
         build.check_denoiser(self.config, self.network)
         table = self.sampler_table()
+        if table.targets is not None and conditions.SPAN not in self.network.conditions:
+            raise ValueError(
+                f"sampler {self.config.sampler.name!r} needs a network of two times, which a loss such as mean_flow "
+                "trains; this one is of one time: use ddim"
+            )
+        if build_training.is_one_step(self.config) and table.num_evaluations > 1:
+            raise ValueError(
+                f"loss {self.config.loss.name!r} trains a generator of one evaluation, at t = 1: set "
+                f"sampler.num_steps=1 with a sampler of one evaluation, such as ddim, got {table.num_evaluations}"
+            )
         # Traces the network, whose own checks of shapes speak here.
         out, channels = self.output_shape, self.data.sample_shape[-1]
         if table.c_large is not None and out[-1] != 2 * channels:
@@ -218,6 +231,10 @@ class Model:
             parameterization=hyperparameters.parameterization,
             hyperparameters=hyperparameters,
         )
+
+    def with_representation(self, representation: losses.Representation) -> "Model":
+        """This model with the features in which its loss compares generated samples with data."""
+        return self._with(hyperparameters=dataclasses.replace(self.hyperparameters, representation=representation))
 
     def _with(self, hyperparameters: training.Hyperparameters | None = None, **changes: Any) -> "Model":
         """A copy with this model's loss and hyperparameters: a loss of its own would be compiled anew."""

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from diffax import build_data, build_training, sharding, training
 from diffax.data.examples import Examples
 from diffax.reporting import throughput
-from diffax.runs import packing
+from diffax.runs import packing, representation, teachers
 from diffax.runs.model import Model
 
 _HEAD_START = 0.3  # seconds
@@ -22,6 +22,8 @@ _HEAD_START = 0.3  # seconds
 @dataclasses.dataclass(frozen=True)
 class Program:
     """A compiled training step.
+
+    model: with the features of its loss, if any.
 
     step: jitted, (state, batch) -> (state, metrics), with the state donated; a batch is what build_data.batches gives.
     state: the shapes of the state, and where every array of it is.
@@ -42,9 +44,9 @@ class Program:
         Raises:
           ValueError: settings of training that do not go together.
         """
-        config = model.config
+        config, model = model.config, representation.attached(model, examples)
         reference = build_training.reference_data(config, model.network, examples)
-        hyperparameters = dataclasses.replace(model.hyperparameters, reference=reference)
+        hyperparameters = dataclasses.replace(model.hyperparameters, reference=reference, teacher=teachers.of(model))
         optimizer = build_training.optimizer(config)
         step = training.make_train_step(
             _unpacking(model.loss, mesh),
@@ -52,6 +54,7 @@ class Program:
             build_training.learning_rate_shape(config),
             preprocess=build_data.sharded(build_data.preprocess(config, examples), mesh),
             accumulate=config.train.accumulate,
+            num_steps=config.train.num_steps,
         )
         init = functools.partial(
             training.init_state, config.seed, lambda key: packing.pack(model.init_params(key)), optimizer

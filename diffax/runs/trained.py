@@ -18,9 +18,10 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
 
-from diffax import arrays, processes, resolve, samplers, sharding, streams, training
+from diffax import arrays, build_training, processes, resolve, samplers, sharding, streams, training
+from diffax import conditions as condition_kinds
 from diffax.data.examples import Examples
-from diffax.runs import asked, likelihood, packing
+from diffax.runs import asked, likelihood, likelihood_examples, packing
 from diffax.runs import directory as run_directory
 from diffax.runs.asked import Asked
 from diffax.runs.errors import UserError, for_people
@@ -36,12 +37,15 @@ class Trained:
     step: optimizer steps behind the parameters.
     load: the index of an average to its parameters, a plain tree.
     mesh: the devices that parameters are on and samples are drawn on.
+    trained_on: the features, by their names, in which losses of its training were computed, that of a run that it
+      started from included: metrics in these do not rank it.
     """
 
     model: Model
     step: int
     load: Callable[[int], Any]
     mesh: Mesh
+    trained_on: tuple[str, ...] = ()
 
     @property
     def config(self) -> ConfigDict:
@@ -286,7 +290,7 @@ class Trained:
         examples: Examples,
         rows: np.ndarray | int,
         *,
-        ways: Sequence[str] = likelihood.WAYS,
+        ways: Sequence[str] = likelihood.DEFAULT_WAYS,
         average: int | str | None = None,
         **options: Any,
     ) -> dict[str, np.ndarray]:
@@ -294,13 +298,14 @@ class Trained:
 
         Args:
           rows: the numbers of the examples, or how many random ones.
-          ways: "ode", the probability-flow ODE, and "bound", the variational bound.
+          ways: "ode", the probability-flow ODE; "bound", the variational bound of a chain of steps; and
+            "continuous_bound", that in continuous time.
           options: of runs.likelihood.Likelihood.measure, which says what is returned.
 
         Raises:
           ValueError: a model with guidance, thresholding or epsilon scaling (config.sampler).
         """
-        rows = likelihood.random_rows(len(examples), rows) if isinstance(rows, int) else rows
+        rows = likelihood_examples.random_rows(len(examples), rows) if isinstance(rows, int) else rows
         params = self.params(average)
         return likelihood.of(self.model).measure(params, self.mesh, examples, rows, ways=ways, **options)
 
@@ -372,7 +377,7 @@ def open_with(directory: pathlib.Path, config: ConfigDict, *, step: int | None =
             restore(index, newest)
         return found[index]
 
-    return Trained(model, newest, load, mesh)
+    return Trained(model, newest, load, mesh, run_directory.trained_on(directory, config))
 
 
 def live(model: Model, state: training.TrainState, step: int, mesh: Mesh) -> Trained:
@@ -404,11 +409,16 @@ def _text(value: Any) -> str:
 
 
 def guidance_overrides(config: ConfigDict, scale: float) -> list[tuple[str, str]]:
-    """Overrides of config.sampler.guidance for a guidance scale; 1 is no guidance."""
+    """Overrides of config.sampler.guidance for a guidance scale; 1 is no guidance.
+
+    Guidance is classifier-free unless another is chosen, or the network was trained to be told its scale.
+    """
     if scale == 1:
         return [("sampler.guidance.name", "none")]
     chosen = config.sampler.guidance.name
-    name = [("sampler.guidance.name", "classifier_free")] if chosen == "none" else []
+    is_told = not set(build_training.told_by_loss(config)).isdisjoint(condition_kinds.GUIDANCE)
+    usual = "embedded" if is_told else "classifier_free"
+    name = [("sampler.guidance.name", usual)] if chosen == "none" else []
     return [*name, ("sampler.guidance.scale", repr(float(scale)))]
 
 

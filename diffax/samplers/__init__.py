@@ -15,6 +15,7 @@ from diffax.samplers._dpm_solver import dpm_solver
 from diffax.samplers._dpm_solver_multistep import dpm_solver_multistep
 from diffax.samplers._edm import edm
 from diffax.samplers._euler_maruyama import euler_maruyama
+from diffax.samplers._flow_map import flow_map
 from diffax.samplers._gaussian_law import GaussianLaw, gaussian_law
 from diffax.samplers._langevin import annealed_langevin, langevin, predictor_corrector
 from diffax.samplers._repaint import repaint
@@ -49,6 +50,7 @@ SAMPLERS: tuple = (
     ipndm,
     pndm,
     consistency,
+    flow_map,
     restart,
     repaint,
     ancestral,
@@ -73,6 +75,7 @@ __all__ = [
     "euler",
     "euler_ancestral",
     "euler_maruyama",
+    "flow_map",
     "gaussian_law",
     "grids",
     "heun",

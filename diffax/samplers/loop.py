@@ -106,7 +106,7 @@ def run(
     num_saved = 0 if save_every is None else -(-rows // save_every)
     columns = {
         name: jnp.asarray(getattr(table, name), x.dtype)
-        for name in ("times", "a", "b", "e", "c", "c_large", "p", "q", "r", "d")
+        for name in ("times", "targets", "a", "b", "e", "c", "c_large", "p", "q", "r", "d")
         if getattr(table, name) is not None
     }
     if table.push is not None:
@@ -136,7 +136,8 @@ def _step(
     noise_of: Noise,
 ) -> _Carry:
     """One row: calls the denoiser, updates anchor and query, and pushes the prediction onto the history."""
-    prediction = _in_dtype(denoiser(carry.query, row["times"]), carry.query.dtype)
+    times = (row["times"], row["targets"]) if "targets" in row else (row["times"],)
+    prediction = _in_dtype(denoiser(carry.query, *times), carry.query.dtype)
     x_0, eps = (prediction.x_0, *carry.x_0), (prediction.eps, *carry.eps)
     noise = noise_of(keys, row["row"], carry.query) if "c" in row or "d" in row else None
     if "c_large" in row:

@@ -11,15 +11,15 @@ import numpy as np
 
 from diffax.samplers.table import SamplerTable
 
-# (x, t) to (x_0, eps), in NumPy.
-Halves = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
+# (x, t) to (x_0, eps), in NumPy; (x, t, s) where the table has targets.
+Halves = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 def reference_run(halves: Halves, table: SamplerTable, x: np.ndarray, noise: np.ndarray | None) -> np.ndarray:
     """Runs a sampler table in float64 and returns the states after every row, (rows, *x.shape).
 
     Args:
-      halves: a denoiser in NumPy, (x, t) to (x_0, eps).
+      halves: a denoiser in NumPy, (x, t) to (x_0, eps); of a table with targets, (x, t, s).
       x: the state at the table's first time.
       noise: (rows, *x.shape), standard normal noise for every row; None for no noise.
 
@@ -32,8 +32,9 @@ def reference_run(halves: Halves, table: SamplerTable, x: np.ndarray, noise: np.
     x_0s: list[np.ndarray] = []
     epss: list[np.ndarray] = []
     states = []
-    for j, t in enumerate(np.asarray(table.times, float)):
-        x_0, eps = halves(query, float(t))
+    columns = [table.times] if table.targets is None else [table.times, table.targets]
+    for j, times in enumerate(np.stack(columns, axis=1).astype(float)):
+        x_0, eps = halves(query, *map(float, times))
         seen_x_0, seen_eps, z = [x_0, *x_0s], [eps, *epss], None if noise is None else noise[j]
         anchor = _combined(table, j, "abec", anchor, seen_x_0, seen_eps, z)
         query = anchor if table.p is None else _combined(table, j, "pqrd", anchor, seen_x_0, seen_eps, z)

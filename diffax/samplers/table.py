@@ -23,7 +23,7 @@ from diffax import arrays
 from diffax.typing import Array, Numeric, Schedule
 
 _MATRICES = ("b", "e", "q", "r")
-_COLUMNS = ("times", "a", "b", "e", "c", "c_large", "p", "q", "r", "d", "push")
+_COLUMNS = ("times", "targets", "a", "b", "e", "c", "c_large", "p", "q", "r", "d", "push")
 
 
 @arrays.register_pytree
@@ -34,6 +34,7 @@ class SamplerTable:
     A column that is None is zero throughout and costs nothing at run time.
 
     times: (rows,), the time of each denoiser call.
+    targets: (rows,), the second time of each call, of a denoiser of two times; None for ordinary denoisers.
     a: (rows,), the factor of the anchor.
     b, e: (rows, depth), the weights of the x_0 and eps predictions in the anchor, newest first.
     c: (rows,), the standard deviation of the noise added to the anchor.
@@ -62,6 +63,7 @@ class SamplerTable:
     push: Array | None
     prior_std: Numeric
     initial_noise: Numeric | None
+    targets: Array | None = None
     name: str = dataclasses.field(default="", metadata={"static": True})
 
     @property
@@ -110,6 +112,7 @@ def make_table(
     r: npt.ArrayLike | None = None,
     d: npt.ArrayLike | None = None,
     push: npt.ArrayLike | None = None,
+    targets: npt.ArrayLike | None = None,
     initial_noise: float = 0.0,
     prior_std: float | None = None,
 ) -> SamplerTable:
@@ -127,6 +130,7 @@ def make_table(
     times = np.asarray(times, np.float64)
     entries = {"a": a, "b": b, "e": e, "c": c, "c_large": c_large, "p": p, "q": q, "r": r, "d": d}
     columns = {key: _checked(name, key, value, len(times)) for key, value in entries.items()}
+    checked_targets = _checked(name, "targets", targets, len(times))
     for first, second in (("b", "q"), ("e", "r")):
         depth = max(_depth(columns[first]), _depth(columns[second]))
         for key in (first, second):
@@ -149,6 +153,7 @@ def make_table(
         push=None if push is None or np.all(push) else np.asarray(push, bool),
         prior_std=float(schedule.sigma(times[0])) if prior_std is None else prior_std,
         initial_noise=initial_noise or None,
+        targets=checked_targets,
         name=name,
     )
 
@@ -165,8 +170,11 @@ def to_data(table: SamplerTable, t: float) -> SamplerTable:
         the table has to be a sample at this time, which cannot be checked in general.
 
     Raises:
-      ValueError: t outside [0, 1], or later than the time of the table's last row.
+      ValueError: t outside [0, 1], or later than the time of the table's last row; a table of a flow map, which goes
+        to data by itself.
     """
+    if table.targets is not None:
+        raise ValueError(f"{table.name} goes to data by itself")
     last = float(np.asarray(table.times)[-1])
     if not 0 <= t <= last:
         raise ValueError(f"to_data needs 0 <= t <= {last:g}, the time of the last row of {table.name}, got {t:g}")

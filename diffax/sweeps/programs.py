@@ -41,8 +41,12 @@ def groups(things: Iterable[T], of: Callable[[T], Hashable]) -> list[list[T]]:
 
 
 def can_share(config: ConfigDict) -> bool:
-    """Whether a run may be one of several in a program: its state lies on one device, and its seed is an int32."""
-    return config.mesh.data in (None, 1) and config.mesh.fsdp == 1 and config.seed <= _LARGEST_SEED
+    """Whether a run may be one of several in a program.
+
+    Its state lies on one device, its seed is an int32, and it has no teacher, of which each would have a copy.
+    """
+    on_one_device = config.mesh.data in (None, 1) and config.mesh.fsdp == 1
+    return on_one_device and config.seed <= _LARGEST_SEED and config.loss.teacher is None
 
 
 def has_convolutions(model: Model) -> bool:

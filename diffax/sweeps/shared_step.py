@@ -80,6 +80,7 @@ class SharedStep:
             build_training.learning_rate_shape(config),
             preprocess=build_data.preprocess(config, self.examples),
             accumulate=config.train.accumulate,
+            num_steps=config.train.num_steps,
         )
         reference = build_training.reference_data(config, model.network, self.examples)
         in_turn_here = in_turn()

@@ -65,6 +65,8 @@ def _together(workdir: pathlib.Path, points: Sequence[Point]) -> list[Point]:
             first = Model.build(config, description)
     except UserError:
         return list(points)  # each says by itself what is wrong with it
+    if build.loss_features(first.config) is not None:
+        return list(points)  # each has features and moments of its own
     if jax.default_backend() == "cpu" and programs.has_convolutions(first):
         print(
             f"{len(points)} points one after another: on a CPU convolutions of several networks at once take longer",

@@ -5,7 +5,17 @@ from diffax.training.learning_rate import LearningRateShape
 from diffax.training.loop import PeriodicCallback, fit, run_callbacks
 from diffax.training.optimizer import adam, muon
 from diffax.training.state import Hyperparameters, TrainState, evaluation_keys, init_state
-from diffax.training.step import Batch, BatchLoss, DropCondition, Preprocess, make_loss, make_train_step, preprocessed
+from diffax.training.step import (
+    Batch,
+    BatchLoss,
+    DropCondition,
+    Preprocess,
+    make_loss,
+    make_train_step,
+    preprocessed,
+    takes,
+)
+from diffax.training.teacher import Teacher
 
 __all__ = [
     "Batch",
@@ -15,6 +25,7 @@ __all__ = [
     "LearningRateShape",
     "PeriodicCallback",
     "Preprocess",
+    "Teacher",
     "TrainState",
     "accumulation",
     "adam",
@@ -32,4 +43,5 @@ __all__ = [
     "preprocessed",
     "roles",
     "run_callbacks",
+    "takes",
 ]

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import optax
 
 from diffax import arrays, streams
+from diffax.losses import Population, Representation
 from diffax.losses.weighting import Weighting
 from diffax.processes import NORMAL, Noise, Parameterization
 from diffax.processes.importance_sampling import Adaptive
 from diffax.processes.time_sampling import TimeDensity
 from diffax.training import ema, learned
+from diffax.training.teacher import Teacher
 from diffax.typing import Array, Numeric, Schedule
 
 
@@ -27,6 +29,10 @@ class Hyperparameters:
     averagings: the rules of the exponential moving averages, in the order of their names.
     reference: the training data (n, *dims) in the network's range, whose exact denoiser is the regression target
       (stable targets, arXiv:2302.00670); None for the usual target.
+    representation: the features in which a loss compares generated samples with data; None for losses that do not.
+    teacher: a trained network whose denoiser is the regression target, distillation; None for the usual target.
+    progress: how much of the training is done, in [0, 1], for losses with a curriculum; the training step sets it, and
+      outside it is 1, the objective that a curriculum ends with.
     """
 
     learning_rate: Numeric
@@ -37,6 +43,9 @@ class Hyperparameters:
     time_density: TimeDensity
     noise: Noise = NORMAL
     reference: Array | None = None
+    representation: Representation | None = None
+    teacher: Teacher | None = None
+    progress: Numeric = 1.0
 
 
 @arrays.register_pytree
@@ -53,6 +62,7 @@ class TrainState:
     hyperparameters: from the configuration; a checkpoint holds everything else (`saved`).
     learned: parameters and optimizer state of the hyperparameters' learned parts (training.learned), {} for none.
     history: what an adaptive density of training times remembers; () for all others.
+    population: the generated samples that the loss remembers, by their moments; () for losses without representation.
     """
 
     step: jax.Array
@@ -65,10 +75,11 @@ class TrainState:
     hyperparameters: Hyperparameters
     learned: dict[str, Any] = dataclasses.field(default_factory=dict)
     history: Any = ()
+    population: Population | tuple[()] = ()
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint holds. Averages are named by their index, so that one can be restored by itself."""
-        empty = {name for name in ("history", "learned") if not jax.tree.leaves(getattr(self, name))}
+        empty = {name for name in ("history", "learned", "population") if not jax.tree.leaves(getattr(self, name))}
         without = {"hyperparameters", *empty}
         fields = (field.name for field in dataclasses.fields(self))
         saved = {name: getattr(self, name) for name in fields if name not in without}
@@ -102,6 +113,7 @@ def init_state(
         opt_state=optimizer.init(params),
         ema=tuple(jax.tree.map(jnp.copy, params) for _ in hyperparameters.averagings),
         history=density.init_history() if isinstance(density, Adaptive) else (),
+        population=() if hyperparameters.representation is None else hyperparameters.representation.init_population(),
         skipped=jnp.zeros((), jnp.int32),
         skipped_in_a_row=jnp.zeros((), jnp.int32),
         hyperparameters=hyperparameters,

@@ -1,36 +1,38 @@
 """Likelihood and quality of DDPM, iDDPM, VE and EDM on digits: python -m experiments.digits_likelihood
 
-Trains the five models where `runs/` does not have them yet, each for 2,800 steps of 32 images. Measures bits per
-dimension of 100 held-out digits by the probability-flow ODE and by the variational bound, of all 1,000 steps and of
-fewer, and 2,000 samples for each number of evaluations against the 1,797 real digits. Writes results.json and
-quality.png.
+Trains the models where `runs/` does not have them yet, each for 2,800 steps of 32 images. Measures bits per dimension
+of 100 held-out digits by the probability-flow ODE and by the variational bound, of all 1,000 steps, of fewer and in
+continuous time; the error of x_0 by noise level, and how many samples of EDM are mirrored digits; and 2,000 samples for
+each number of evaluations against the 1,797 real digits. Writes results.json and quality.png.
 """
 
 import json
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
 from diffax import devices, runs
 from diffax.reporting import formats, plots, tables
-from experiments import common, digit_quality
+from experiments import bits_per_dim, common, digit_quality
+from experiments.digits_likelihood import causes
 
 HERE = pathlib.Path(__file__).parent
+PARTS = ("likelihood", "chains", "causes", "quality")
 EVALUATIONS, NUM_EXAMPLES = (5, 10, 20, 50), 100
 # Steps of the variational bound beside all of them.
 CHAINS = (20, 50, 200)
-# The ODE has no likelihood with thresholding; the bound is that of the chain that a config samples by (iDDPM clips).
-PLAIN = ("--config.sampler.epsilon_scale=1", "--config.sampler.thresholding=none")
+DRAWS = "--config.likelihood.num_draws=100"
 BOUND = ("--config.loss.name=variational_bound", "--config.loss.time_density.name=loss_second_moment")
-# Config, and flags of its training.
-MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "DDPM": ("digits_ddpm", ()),
-    "iDDPM, hybrid": ("digits_iddpm", ()),
-    "iDDPM, bound": ("digits_iddpm", BOUND),
-    "VE": ("digits_ve", ()),
-    "EDM": ("digits_edm", ()),
+PLAIN = ("--config.data.augment=none", "--config.model.dropout=0.0")
+# The folder of the run, its config, and flags of its training.
+MODELS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "DDPM": ("digits_ddpm", "digits_ddpm", ()),
+    "iDDPM, hybrid": ("digits_iddpm", "digits_iddpm", ()),
+    "iDDPM, bound": ("digits_iddpm_bound", "digits_iddpm", BOUND),
+    "VE": ("digits_ve", "digits_ve", ()),
+    "EDM": ("digits_edm", "digits_edm", ()),
+    "EDM, plain": ("digits_edm_plain", "digits_edm", PLAIN),
 }
+IN_CONTINUOUS_TIME = ("VE", "EDM", "EDM, plain")
 KARRAS = {"grid": "karras"}
 # Model, and settings of its sampler; Heun's method makes 2 N - 1 evaluations.
 SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -42,29 +44,39 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "iDDPM bound, learned variance": ("iDDPM, bound", {"sampler": "ancestral"}),
     "VE, UniPC": ("VE", {"sampler": "unipc", **KARRAS}),
     "EDM, UniPC": ("EDM", {"sampler": "unipc", **KARRAS}),
+    "EDM plain, UniPC": ("EDM, plain", {"sampler": "unipc", **KARRAS}),
 }
 
 
 def main() -> None:
     parser = common.make_parser(__doc__)
-    parser.add_argument("--only", choices=("likelihood", "chains", "quality"), nargs="*", default=None)
+    parser.add_argument("--only", choices=PARTS, nargs="*", default=PARTS, help="measured anew (default all)")
+    parser.add_argument("--models", choices=MODELS, nargs="*", default=list(MODELS), help="measured anew (default all)")
     args = parser.parse_args()
     path = HERE / "results.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    workdirs = {name: args.runs / _folder(config, flags) for name, (config, flags) in MODELS.items()}
-    for name, (config, flags) in MODELS.items():
-        common.train_if_missing(config, workdirs[name], *flags)
-    only = args.only or ("likelihood", "chains", "quality")
-    if "likelihood" in only:
-        found["bits per dimension"] = {
-            name: {"ode": likelihood(workdir, "--ways=ode", *PLAIN), "bound": likelihood(workdir, "--ways=bound")}
-            for name, workdir in workdirs.items()
-        }
-        print_likelihoods(found["bits per dimension"])
-    if "chains" in only:
-        found["bound of fewer steps"] = {name: chains(workdir) for name, workdir in workdirs.items()}
-    if "quality" in only:
-        found["quality"] = quality(workdirs)
+    workdirs = {name: args.runs / MODELS[name][0] for name in args.models}
+    for name, workdir in workdirs.items():
+        common.train_if_missing(MODELS[name][1], workdir, *MODELS[name][2])
+    if "likelihood" in args.only:
+        # The bound is that of the chain that a config samples by (iDDPM clips).
+        bits = found.setdefault("bits per dimension", {})
+        for name, workdir in workdirs.items():
+            bits[name] = {way: bits_per_dim.measure(workdir, way, NUM_EXAMPLES, DRAWS) for way in ways(name)}
+        print(bits_per_dim.table(bits), flush=True)
+    if "chains" in args.only:
+        of_chains = found.setdefault("bound of fewer steps", {})
+        of_chains |= {name: chains(workdir) for name, workdir in workdirs.items()}
+    if "causes" in args.only:
+        of_x_0 = found.setdefault("error of x_0", {})
+        of_x_0 |= {name: causes.errors(runs.open(workdir)) for name, workdir in workdirs.items()}
+        print_errors(of_x_0)
+        nearer = found.setdefault("share nearer to a mirrored digit", {})
+        for name in workdirs.keys() & {"EDM", "EDM, plain"}:
+            nearer[name] = causes.mirrored(runs.open(workdirs[name]).with_sampler("unipc", num_steps=20, **KARRAS))
+        print(nearer, flush=True)
+    if "quality" in args.only:
+        found["quality"] = found.get("quality", {}) | quality(workdirs)
     if not args.no_write and "quality" in found:
         plots.lines(
             HERE / "quality.png", digit_quality.panels(found["quality"]), xlabel="evaluations of the network", log="x"
@@ -73,42 +85,31 @@ def main() -> None:
         common.write(path, {name: value for name, value in found.items() if name != "environment"})
 
 
-def _folder(config: str, flags: tuple[str, ...]) -> str:
-    return f"{config}_bound" if flags else config
+def ways(name: str) -> tuple[str, ...]:
+    return ("ode", "bound", "continuous_bound") if name in IN_CONTINUOUS_TIME else ("ode", "bound")
 
 
 def chains(workdir: pathlib.Path) -> dict[str, dict[str, float]]:
     """The bound of chains of fewer steps, all of them computed: {steps: value and standard error}."""
     found = {}
     for steps in CHAINS:
-        flags = (f"--config.likelihood.num_steps={steps}", "--config.likelihood.num_draws=0")
-        result = likelihood(workdir, "--ways=bound", *flags)["all"]
+        chain = (f"--config.likelihood.num_steps={steps}", "--config.likelihood.num_draws=0")
+        result = bits_per_dim.measure(workdir, "bound", NUM_EXAMPLES, *chain)["all"]
         found[str(steps)] = {name: result[name] for name in ("bound", "bound_standard_error")}
     return found
 
 
-def likelihood(workdir: pathlib.Path, *flags: str) -> dict[str, Any]:
-    """What --mode likelihood finds of held-out digits: means, standard errors and evaluations."""
-    command = [sys.executable, "launch.py", "--workdir", str(workdir), "--mode=likelihood"]
-    command += [f"--config.likelihood.num_examples={NUM_EXAMPLES}", "--config.likelihood.num_draws=100", *flags]
-    done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
-    print(done.stdout, flush=True)
-    results = json.loads((pathlib.Path(done.stdout.rpartition("written to ")[2].strip()) / "results.json").read_text())
-    return {"all": results["all"], "settings": results["settings"]}
-
-
-def print_likelihoods(found: dict[str, dict[str, Any]]) -> None:
-    rows = []
-    for name, one in found.items():
-        pairs = [(one[way]["all"][way], one[way]["all"][f"{way}_standard_error"]) for way in ("ode", "bound")]
-        rows.append([name, *(formats.with_error(*pair) for pair in pairs), one["bound"]["settings"]["variance"]])
-    print(tables.markdown(["model", "ODE", "bound", "variance of the bound"], rows), flush=True)
+def print_errors(found: dict[str, dict[str, float]]) -> None:
+    rows = [[name, *(f"{value:.4f}" for value in of_model.values())] for name, of_model in found.items()]
+    print(tables.markdown(["sigma / alpha", *map(str, causes.NOISE)], rows), flush=True)
 
 
 def quality(workdirs: dict[str, pathlib.Path]) -> dict[str, dict[str, Any]]:
     """Metrics of 2,000 samples by sampler and number of evaluations."""
     judge, found = digit_quality.Judge(), dict[str, dict[str, Any]]()
     for name, (model, options) in SAMPLERS.items():
+        if model not in workdirs:
+            continue
         trained = runs.open(workdirs[model])
         for evaluations in EVALUATIONS:
             measured = judge.measure(trained.with_sampler(num_steps=evaluations, **options))

@@ -108,6 +108,22 @@ def test_over_seeds():
     assert measurement.over_seeds({4: Estimate(1.0, math.nan)}) == (1.0, None)
 
 
+def test_a_value_in_features_that_were_trained_on_says_so(tmp_path):
+    settings = {"reference": "r", "features": "classifier", "preprocessing": "p"}
+    rows = [
+        measurement.Measurement("frechet/classifier@10", value, None, 10, (0,), settings, {"run": run} | more)
+        for run, value, more in (("a", 0.5, {}), ("b", 0.1, {"remark": measurement.TRAINED_ON}))
+    ]
+    table.write(tmp_path, rows, None, {})
+    records = json.loads((tmp_path / "results.json").read_text())["measurements"]
+    assert [one.get("remark") for one in records] == [None, "trained on these features"]
+    written = (tmp_path / "table.md").read_text()
+    assert "| b | 0.1 (trained on these features) |" in written and "| a | 0.5 |" in written
+    assert "A value with (trained on these features) says how far training came" in written
+    assert (tmp_path / "table.csv").read_text().splitlines()[2].endswith(",trained on these features")
+    assert "(trained on" not in table.text(rows[:1], None)
+
+
 def test_a_table_is_written_as_text_numbers_and_figure(tmp_path):
     subject = {"run": "a|b", "step": 3, "sampler": "ddim", "guidance": 1.0, "average": "c"}
     rows = [
@@ -125,7 +141,7 @@ def test_a_table_is_written_as_text_numbers_and_figure(tmp_path):
     assert lines[0] == "| run | evaluations | frechet/pixels@10 | recall/pixels@10 |"
     assert lines[2] == "| a\\|b | 5 | 2.00 ± 0.25 | 3.00 ± 0.25 |"
     csv = (tmp_path / "t" / "table.csv").read_text().splitlines()
-    assert csv[1] == "a|b,3,ddim,5,1.0,c,frechet/pixels@10,2.0,0.25,10,0 1"
+    assert csv[1] == "a|b,3,ddim,5,1.0,c,frechet/pixels@10,2.0,0.25,10,0 1,"
     assert (tmp_path / "t" / "quality.png").stat().st_size > 1000
 
 

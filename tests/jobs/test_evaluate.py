@@ -130,3 +130,23 @@ def test_as_many_steps_as_the_evaluations_allow(run):
     names = [one.average for one in grid.candidates("run", run, model, averages=["slow", "0"])]
     assert names == ["slow", "constant"]
     assert sample_sets.describe(model, seed=0, labels="equal")["labels"] is None
+
+
+def test_metrics_in_features_that_were_trained_on_are_marked(command, tmp_path):
+    run = tmp_path / "run"
+    loss = ("--config.loss.name=frechet_distance", "--config.schedule=flow", "--config.parameterization=flow")
+    more = (
+        "--config.sampler.num_steps=1",
+        "--config.evaluators.held_out_loss=None",
+        "--config.evaluators.samples=None",
+    )
+    code, _, err = command("--config", config("spiral"), "--workdir", run, *POINTS, *loss, *more)
+    assert code == 0, err
+    few = ("--num_samples=50", "--config.evaluation.reference_size=60", "--metrics=energy")
+    code, out, err = command("--workdir", run, "--mode=evaluate", *few)
+    assert code == 0, err
+    [found] = results(run).values()
+    assert found["measurements"][0]["remark"] == "trained on these features"
+    assert "(trained on these features)" in out
+    code, _, err = command("--workdir", run, "--mode=sample", "--num_samples=2", "--config.sampler.num_steps=2")
+    assert code == 2 and "trains a generator of one evaluation, at t = 1: set sampler.num_steps=1" in err

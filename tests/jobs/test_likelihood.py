@@ -1,4 +1,4 @@
-"""--mode likelihood: both ways on digits and points, examples out of distribution, and what is refused."""
+"""--mode likelihood: every way on digits and points, examples out of distribution, and what is refused."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from diffax import build_data, data, resolve, runs, sharding
 from diffax import config as settings
 from diffax.evaluation import detection
 from diffax.reporting import metrics
-from diffax.runs import likelihood
+from diffax.runs import likelihood, likelihood_examples
 from tests.jobs.test_launch import MATRIX, config
 
 FEW = (
@@ -53,8 +53,9 @@ def results(run):
     return json.loads((directory / "results.json").read_text()), dict(np.load(directory / "examples.npz"))
 
 
-def test_digits_by_both_ways_by_class_and_against_others(command, digits):
-    code, out, err = command("--workdir", digits, *FEW, "--config.likelihood.num_draws=50", "--against=noise,shifted")
+def test_digits_by_every_way_by_class_and_against_others(command, digits):
+    options = "--config.likelihood.num_draws=50", "--against=noise,shifted", f"--ways={','.join(likelihood.WAYS)}"
+    code, out, err = command("--workdir", digits, *FEW, *options)
     assert code == 0, err
     found, examples = results(digits)
     assert found["unit"] == "bits per dimension" and found["conditions"] == ["label"]
@@ -62,7 +63,8 @@ def test_digits_by_both_ways_by_class_and_against_others(command, digits):
     assert "1 rademacher probe(s); tolerance 0.01" in out and "1000 steps of small variance, 50 of its steps" in out
     held_out = data.digits.load("test")
     np.testing.assert_array_equal(examples["label"], held_out.labels[examples["row"]])
-    for way in ("ode", "bound"):
+    assert "Continuous-time bound: 50 times drawn for each example" in out
+    for way in likelihood.WAYS:
         values = examples[way]
         assert values.shape == (20,) and np.isfinite(values).all()
         assert found["all"][way] == pytest.approx(values.mean())
@@ -72,7 +74,11 @@ def test_digits_by_both_ways_by_class_and_against_others(command, digits):
         for other in ("noise", "shifted"):
             expected = stats.mannwhitneyu(examples[f"{other}_{way}"], values).statistic / 400
             assert found["against"][other][f"{way}_auroc"] == pytest.approx(expected)
-    np.testing.assert_allclose(examples["prior"] + examples["kl"] + examples["decoder"], examples["bound"], rtol=1e-5)
+    for bound, parts in (
+        ("bound", ("prior", "kl", "decoder")),
+        ("continuous_bound", ("continuous_prior", "diffusion", "reconstruction")),
+    ):
+        np.testing.assert_allclose(sum(examples[part] for part in parts), examples[bound], rtol=1e-5)
     assert examples["num_evaluations"].mean() == pytest.approx(found["all"]["num_evaluations"]["mean"])
     assert found["all"]["num_evaluations"]["least"] > 20
     # Other labels are other likelihoods, and the noise of an example is that of its row.
@@ -109,14 +115,16 @@ def test_points_have_nats_per_dimension_those_of_a_gaussian_where_the_network_ou
     model = runs.Model.build(made, runs.DataDescription.of(made, points))
     params = model.init_params(jax.random.key(0))
     trained = runs.Trained(model, 0, lambda index: params, sharding.make_mesh())
-    values = trained.likelihoods(points, 30)
-    rows = likelihood.random_rows(len(points), 30)
+    values = trained.likelihoods(points, 30, ways=likelihood.WAYS)
+    rows = likelihood_examples.random_rows(len(points), 30)
     exact = -stats.norm(0, np.hypot(1.3, 0.01)).logpdf(points.examples[rows]).mean(1)
     # N(0, 50^2) is the prior, and N(0, 50^2 + 1.3^2) what the data have become.
     np.testing.assert_allclose(values["ode"], exact, atol=2e-3)
     assert not values["ode_probe_error"].any()
-    error = np.sqrt(np.square(values["bound_draw_error"]).sum()) / 30
-    assert abs(values["bound"].mean() - exact.mean()) < 4 * error + 0.05
+    # Above by the first step and the prior of the chain; by the decoder and the prior alone in continuous time.
+    for way, slack in (("bound", 0.05), ("continuous_bound", 0.01)):
+        error = np.sqrt(np.square(values[f"{way}_draw_error"]).sum()) / 30
+        assert 0 < error < 0.2 and abs(values[way].mean() - exact.mean()) < 4 * error + slack
     diverged = jax.tree.map(lambda leaf: np.nan * leaf, params)
     with pytest.raises(FloatingPointError, match=r"30 of 30 likelihoods \(ode\) are not finite, the first is that of"):
         dataclasses.replace(trained, load=lambda index: diverged).likelihoods(points, 30)
@@ -140,8 +148,9 @@ def test_points_have_nats_per_dimension_those_of_a_gaussian_where_the_network_ou
         (("--config.likelihood.tolerance=0",), "likelihood.tolerance must be > 0, got 0"),
         (("--config.likelihood.dequantization=none",), "likelihood.dequantization.name must be one of uniform, "),
         (("--config.likelihood.divergence=hutch",), "must be one of rademacher, gaussian, exact"),
-        (("--ways=elbo",), "--ways must be of ode, bound, got elbo"),
-        (("--ways=",), "--ways must be of ode, bound, got none"),
+        (("--ways=continuous_bound", "--config.likelihood.num_draws=0"), "the bound in continuous time has none"),
+        (("--ways=elbo",), "--ways must be of ode, bound, continuous_bound, got elbo"),
+        (("--ways=",), "--ways must be of ode, bound, continuous_bound, got none"),
         (("--against=letters",), "--against must be of noise, shifted, got letters"),
         (("--seed=-1",), "--seed must be >= 0, got -1"),
         (("--batch_size=0",), "--batch_size must be >= 1, got 0"),
@@ -157,11 +166,11 @@ def test_bad_requests_are_one_clear_line(command, digits, arguments, said):
 
 def test_out_of_distribution_points_are_in_the_range_of_the_data():
     points = data.toy.load("swiss_roll", "test")
-    made = likelihood.change("noise", points, 0)(points.examples)
+    made = likelihood_examples.change("noise", points, 0)(points.examples)
     assert made.shape == points.examples.shape and made.dtype == np.float32
     np.testing.assert_allclose([made.min(0), made.max(0)], [points.examples.min(0), points.examples.max(0)], rtol=0.1)
     with pytest.raises(ValueError, match="--against shifted is for images, and swiss_roll/test has points"):
-        likelihood.change("shifted", points, 0)
+        likelihood_examples.change("shifted", points, 0)
 
 
 def test_auroc_with_ties():

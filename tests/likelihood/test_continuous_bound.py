@@ -23,9 +23,9 @@ STD, X = 0.8, np.array([0.5, -1.1])
 MIXTURE = [0.3, 0.7], [[-1.0, 0.5], [0.8, -0.2]], [0.3, 0.5]
 
 
-@functools.partial(jax.jit, static_argnames=("times", "num_times"))
-def compiled(keys, denoiser, x_0, *, times, num_times):
-    return continuous_bound.terms(keys, denoiser, denoiser.schedule, x_0, times=times, num_times=num_times)
+@functools.partial(jax.jit, static_argnames=("times", "num_times", "uniform_in"))
+def compiled(keys, denoiser, x_0, **options):
+    return continuous_bound.terms(keys, denoiser, denoiser.schedule, x_0, **options)
 
 
 @functools.cache
@@ -84,6 +84,21 @@ def test_slices_of_time_lower_the_variance_and_not_the_mean():
     )
     assert abs(single.mean() - sliced.mean()) < 4 * (single.var() / 1000 + sliced.var() / 1000) ** 0.5
     assert sliced.var() < single.var() / 8
+
+
+def test_times_uniform_in_log_snr_lower_the_variance_where_log_snr_is_steep_and_not_the_mean():
+    schedule = SCHEDULES["linear_beta"]
+    oracle = denoisers.gaussian_mixture(schedule, [0.5, 0.5], np.zeros((2, 2)), [STD, STD])
+    x_0, keys = jnp.tile(jnp.asarray(X, jnp.float32), (1000, 1)), jax.random.split(jax.random.key(8), 1000)
+    times = tuple(float(schedule.t_of_log_snr(value)) for value in (MOST, LEAST))
+    in_t, in_log_snr = (
+        np.asarray(compiled(keys, oracle, x_0, times=times, num_times=8, uniform_in=name).diffusion, float)
+        for name in ("t", "log_snr")
+    )
+    high, low = (1 + np.exp(log_snr) * STD**2 for log_snr in (MOST, LEAST))
+    integral = [np.log(y) + 1 / y - (X / STD) ** 2 / y for y in (high, low)]
+    assert within_errors(in_log_snr, (integral[0] - integral[1]).sum() / 2)
+    assert in_log_snr.var() < in_t.var() / 2
 
 
 def test_the_decoder_of_levels_is_vdms_softmax():

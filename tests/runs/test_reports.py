@@ -14,7 +14,9 @@ import pytest
 
 import launch
 from diffax import arrays, runs, samplers
+from diffax.evaluation.measurement import TRAINED_ON
 from diffax.runs import reports, trajectory
+from diffax.runs.reports import evaluation
 from tests.jobs.test_launch import POINTS, config
 
 HOSTILE = "<script>alert(1)</script>"
@@ -227,6 +229,17 @@ def test_report_of_an_evaluation(command, tmp_path):
     rows = [row for row in read.rows if row and row[0] == "frechet/pixels@2000"]
     assert len(rows) == 8 and rows[0] == ["frechet/pixels@2000", HOSTILE, "3", "ddim", "5", "2,000", "0.900 ± 0.010"]
     assert read.whole.count('class="marked"') == 1 and read.tags.count("script") == 1
+
+
+def test_a_value_in_features_that_were_trained_on_is_never_the_best():
+    measurements = [
+        {"metric": "frechet/pixels@100", "value": value, "run": run, "num_evaluations": 1, "settings": {}} | more
+        for run, value, more in (("a", 0.5, {}), ("b", 0.1, {"remark": TRAINED_ON}), ("c", 0.6, {}))
+    ]
+    section = evaluation.table(measurements)
+    shown = section.parts[0]
+    assert shown.rows[1][-1] == "0.1 (trained on these features)" and shown.marked == frozenset({0})
+    assert "Values with (trained on these features) do not rank a model" in section.caption
 
 
 @pytest.mark.parametrize("damaged", ["[]", "{", '{"points": 3, "rows": [1], "measurements": [null]}'])

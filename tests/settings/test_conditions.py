@@ -80,7 +80,10 @@ def test_functions_of_the_examples():
         ({"text__column": "place", "text__encoder": ENCODER}, "conditions.text is of texts, and .* holds vectors"),
         ({"text__encoder": "tests.text.own_encoders:not_finite"}, "finite"),
         ({"bright": "tests.told:not_finite"}, "conditions.bright: its function gave what is not finite for example 3"),
-        ({"x": "label"}, "conditions.x: a condition's name must be an identifier, not x, eps or augmentation"),
+        (
+            {"x": "label"},
+            "conditions.x: a condition's name must be an identifier, and none of x, eps, augmentation, span",
+        ),
         ({"label__drop": 1.5}, r"conditions.label.drop must be in \[0, 1\], got 1.5"),
         ({"text__encoder": ENCODER, "text__form": "matrix"}, "form"),
     ],

@@ -55,6 +55,17 @@ def test_the_chain_of_the_bound_has_all_steps_of_a_discrete_schedule_or_so_many(
         times("discrete_linear", num_steps=1001)
 
 
+def test_the_continuous_bound_runs_from_the_bins_to_almost_pure_noise():
+    """sigma / alpha is a sixth of a bin's width at its first time, and exp(6) at its last or that of t = 1."""
+    flow = build_likelihood.continuous_times(schedules.Flow(), BINS)
+    np.testing.assert_allclose(flow, [1 / 49, 1 / (1 + np.exp(-6))], rtol=1e-4)
+    exploding = build_likelihood.continuous_times(schedules.VarianceExploding(0.05, 50.0), BINS)
+    np.testing.assert_allclose(exploding, [0, 1])
+    config = changed({"schedule": "discrete_linear"})
+    with pytest.raises(ValueError, match=r"trained at all times, and this one was at 1,000 steps .*--ways=bound"):
+        build_likelihood.check_continuous(config, build.schedule(config))
+
+
 def test_the_index_of_an_ode_is_not_rounded():
     schedule, t = schedules.Discrete.linear(100), np.array([0.0, 0.01, 0.125, 1.0])
     np.testing.assert_allclose(time_inputs.fractional_index(schedule, t), [0, 0, 11.5, 99], atol=1e-4)

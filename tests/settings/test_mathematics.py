@@ -270,6 +270,7 @@ def test_a_chain_has_the_length_of_the_schedule():
 TIME_INPUTS = [
     ("index", "discrete_linear", round(1000 * T) - 1),
     ("scaled", "cosine", 999 * T),
+    ("unscaled", "cosine", T),
     ("quarter_log_sigma", "cosine", math.log(SIGMA / ALPHA) / 4),
     ("log_snr", "cosine", 2 * math.log(ALPHA / SIGMA)),
 ]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from diffax import build, networks, processes, samplers, schedules, sharding
-from diffax.conditions import Classes, Vector
+from diffax.conditions import GUIDANCE as GUIDANCE_KINDS
+from diffax.conditions import SPAN, Classes, Number, Vector
 from diffax.denoisers import time_inputs
 from diffax.runs import DataDescription, Model, Trained
 from tests.settings.changed import assert_complete, changed, chosen
@@ -52,6 +53,7 @@ SAMPLERS = [
     ("restart", {"restarts": ((0.25, 0.5, 3, 2),), "second_order": False}, samplers.restart),
     ("repaint", {"jump_length": 3, "resamples": 2}, samplers.repaint),
     ("ancestral", {}, samplers.ancestral),
+    ("flow_map", {"gamma": 0.5}, samplers.flow_map),
 ]
 
 
@@ -208,6 +210,78 @@ def test_guidance(name, options, expected):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+# Guidance that the network is told.
+TOLD = networks.as_network(
+    networks.MLP(hidden=8, depth=1, conditions=KINDS | {SPAN: Number(), **GUIDANCE_KINDS}), "mlp"
+)
+EMBEDDED = [("embedded", {"scale": 3.0} | INTERVAL)]
+TRAINED_GUIDED = {"loss": "improved_mean_flow", "loss.max_scale": 8.0, "schedule": "flow", "parameterization": "flow"}
+
+
+def told(denoiser_of, condition=CONDITION):
+    """(a denoiser by config.sampler, the network's velocity of X under a condition and what it is told)."""
+    shapes = jax.eval_shape(lambda key: TOLD.init(key, (2,)), jax.random.key(0))
+    rng = np.random.default_rng(5)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes)
+    return denoiser_of(params), lambda **more: np.asarray(TOLD(params, X, 999 * TIME, condition | more))
+
+
+@pytest.mark.parametrize(("name", "options"), EMBEDDED)
+def test_embedded_guidance(name, options):
+    """The network is told 1 - 1 / scale, and the interval as low and 1 - high; at one time, whether it is guided."""
+    config = changed(MLP | {"sampler.guidance": name} | {f"sampler.guidance.{k}": v for k, v in options.items()})
+
+    def denoiser_of(params):
+        parts = (config, TOLD, schedules.Flow(), processes.FlowVelocity(), params)
+        return build.denoiser(*parts, CONDITION, time_input=time_inputs.scaled)
+
+    denoiser, velocity = told(denoiser_of)
+    numbers = {
+        key: jnp.full(4, value, jnp.float32) for key, value in zip(GUIDANCE_KINDS, (2 / 3, 0.3, 0.3), strict=True)
+    }
+    once = denoiser(X, TIME)
+    expected = np.where(INSIDE, velocity(guidance_scale=numbers["guidance_scale"]), velocity())
+    np.testing.assert_allclose(once.eps - once.x_0, expected, rtol=1e-3, atol=1e-3)
+    twice = denoiser(X, TIME, TIME / 2)
+    np.testing.assert_allclose(twice.eps - twice.x_0, velocity(span=TIME / 2, **numbers), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("sampler", ["flow_map", "ddim"])
+def test_the_guidance_scale_of_a_model_that_is_told_it(sampler):
+    """One step of either sampler, by the scale of a call."""
+    config = changed(MLP | TRAINED_GUIDED | {"sampler": sampler, "sampler.num_steps": 1})
+    model = Model.build(config, DataDescription("two_moons", (2,), num_classes=3, kinds=dict(TOLD.conditions)))
+
+    def denoiser_of(params):
+        trained = Trained(model, 1, lambda index: params, sharding.make_mesh())
+        guided = trained.with_sampler(guidance_scale=2.0)
+        assert guided.config.sampler.guidance.name == "embedded"
+        return guided.denoiser(condition=CONDITION)
+
+    denoiser, velocity = told(denoiser_of)
+    prediction, strength = denoiser(X, TIME), jnp.full(4, 0.5)
+    np.testing.assert_allclose(prediction.eps - prediction.x_0, velocity(guidance_scale=strength), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sampler.guidance": "embedded"}, "'embedded' needs a network that was trained to be guided"),
+        (TRAINED_GUIDED | {"sampler.guidance": "embedded", "sampler.guidance.scale": 0.5}, "a scale from 1 on, got"),
+        (
+            TRAINED_GUIDED | {"sampler.guidance": "classifier_free", "sampler": "flow_map"},
+            "set sampler.guidance=none or embedded",
+        ),
+    ],
+)
+def test_guidance_that_the_network_cannot_follow_is_refused(settings, message):
+    kinds = dict(TOLD.conditions) if "loss" in settings else KINDS
+    with pytest.raises(ValueError, match=message):
+        Model.build(
+            changed(MLP | {"sampler.guidance.scale": 2.0} | settings), DataDescription("two_moons", (2,), kinds=kinds)
+        )
+
+
 TWO = {"label": Classes(3), "place": Vector(2)}
 TWO_NETWORK = networks.as_network(networks.MLP(hidden=8, depth=1, conditions=TWO), "mlp")
 BOTH = CONDITION | {"place": jnp.asarray([[1.0, -1.0]] * 4)}
@@ -330,7 +404,7 @@ def test_average():
     [
         ("sampler", SAMPLERS),
         ("sampler.grid", GRIDS),
-        ("sampler.guidance", GUIDANCE),
+        ("sampler.guidance", GUIDANCE + EMBEDDED),
         ("sampler.thresholding", THRESHOLDING),
     ],
 )

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from diffax import build, build_data, build_training, data, losses, training
-from diffax.conditions import Classes, Vector
+from diffax.conditions import GUIDANCE, Classes, Number, Vector
 from diffax.runs import DataDescription, Model
 from tests import tiny
 from tests.settings.changed import assert_complete, changed, chosen
@@ -181,34 +181,91 @@ LOSSES = [
     ("hybrid", {"bound_weight": 0.5, "decoder": "gaussian", "num_steps": 20}, losses.hybrid),
     ("variational_bound", {"variance": "small", "decoder": "gaussian", "num_steps": 20}, losses.variational_bound),
     ("variational_bound", {"decoder": "gaussian", "num_steps": 30}, losses.variational_bound),
+    ("mean_flow", {"share": 0.5, "adaptive": 0.5, "constant": 0.1}, losses.mean_flow),
+    ("improved_mean_flow", {"share": 0.75, "adaptive": 0.5, "constant": 0.1}, losses.improved_mean_flow),
+    ("terminal_velocity", {}, losses.terminal_velocity),
+    ("shortcut", {"share": 0.5, "num_steps": 16}, losses.shortcut),
+    (
+        "alpha_flow",
+        {"share": 0.75, "adaptive": 0.5, "start": 0.1, "end": 0.5, "temperature": 5.0, "clamp": 0.1},
+        losses.alpha_flow,
+    ),
+    (
+        "consistency",
+        {"solver": "heun", "first_intervals": 5, "last_intervals": 20, "huber": 0.1},
+        losses.consistency,
+    ),
+    ("continuous_consistency", {"tangent": "clipped", "warmup": 0.5}, losses.continuous_consistency),
+]
+# Losses that fold guidance into training.
+GUIDED_LOSSES = [
+    ("mean_flow", {"omega": 2.0, "kappa": 0.25, "interval": (0.2, 0.8)}, losses.mean_flow),
+    ("improved_mean_flow", {"max_scale": 4.0, "scale_power": 2.0}, losses.improved_mean_flow),
+]
+# With options of their own, and tested where they are.
+OTHER_LOSSES = [
+    ("mean_flow", {"share": 0.5, "adaptive": 0.0}),
+    ("drifting", {"temperatures": (0.1,), "normalised": False, "guidance": 2.0}),
+    ("frechet_distance", {"decay": 0.9}),
 ]
 
 
 @pytest.mark.parametrize(("name", "options", "function"), LOSSES)
 def test_loss(name, options, function):
     """The loss of a batch is that function of the network's raw output, with these options."""
-    config = changed({"loss": name, "schedule": "flow"} | {f"loss.{key}": value for key, value in options.items()})
+    teacher = {"loss.teacher": "runs/unread"} if "solver" in options else {}
+    chosen_options = {f"loss.{key}": value for key, value in options.items()}
+    config = changed({"loss": name, "schedule": "flow"} | chosen_options | teacher)
     learns = build_training.learns_variance(config)
-    assert learns == (name != "denoising" and options.get("variance") != "small")
-    config = points(config)
-    model = Model.build(config, DataDescription("two_moons", (2,)))
+    assert learns == (name in ("hybrid", "variational_bound") and options.get("variance") != "small")
+    model = model_of_points(config)
     assert model.output_shape == ((4,) if learns else (2,))
+    assert_is_loss(model, function, options, {})
+
+
+@pytest.mark.parametrize(("name", "options", "function"), GUIDED_LOSSES)
+def test_guided_loss(name, options, function):
+    """It is given the network without conditions too, and which samples have none."""
+    overrides = {f"loss.{key}": value for key, value in options.items()}
+    config = changed({"loss": name, "schedule": "flow", "conditions.label.drop": 1e-9} | overrides)
+    model, labels = model_of_points(config, {"label": Classes(3)}), np.array([0, 3, 1, 2, 3, 0], np.int32)
+    null = {"label": jnp.full(6, 3)}
+    assert_is_loss(model, function, options, {"label": jnp.asarray(labels)}, null, jnp.asarray(labels == 3))
+
+
+def model_of_points(config, kinds=None):
+    """The model of an MLP of a few layers."""
+    told = build_training.told_by_loss(config)
+    return Model.build(points(config), DataDescription("two_moons", (2,), kinds=(kinds or {}) | told))
+
+
+def assert_is_loss(model, function, options, condition, null=None, dropped=None):
+    """The loss of six points is that of a function of the network under a condition, and without it."""
     batch, t = {"x": jnp.asarray(np.random.default_rng(0).normal(size=(6, 2)), jnp.float32)}, jnp.linspace(0.1, 1, 6)
     params, keys = jax.jit(model.init_params)(jax.random.key(1)), jax.random.split(jax.random.key(0), 6)
-    found = jax.jit(model.loss)(params, model.hyperparameters, batch, keys, t)
+    # Not zero, so that no part of the loss is.
+    params = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(2), leaf.shape), params)
+    found = jax.jit(model.loss)(params, model.hyperparameters, batch | condition, keys, t)
 
     @jax.jit
     def expected(keys, t):
-        def predict(x_t, t, *, key):
-            return model.network(params, x_t, model.time_input(model.schedule, t), None, key=key)
+        def under(condition):
+            def predict(x_t, t, s=None, *, key=None, told=None):
+                more = ({} if s is None else {"span": t - s}) | (told or {})
+                time = model.time_input(model.schedule, t)
+                return model.network(params, x_t, time, condition | more or None, key=key)
 
-        arguments = (keys, predict, model.schedule, model.parameterization, batch["x"])
+            return predict
+
+        arguments = (keys, under(condition), model.schedule, model.parameterization, batch["x"])
         hyperparameters = model.hyperparameters
-        densities = {"weighting": hyperparameters.weighting, "time_density": hyperparameters.time_density}
-        return function(*arguments, t=t, **densities, **options)
+        passed = {"weighting": hyperparameters.weighting, "time_density": hyperparameters.time_density}
+        if null is not None:
+            passed["unconditional"] = losses.Unconditional(under(null), dropped)
+        return function(*arguments, t=t, **passed, **options)
 
     loss_keys = jax.vmap(lambda key: jax.random.split(key, 2)[0])(keys)
-    np.testing.assert_allclose(found, expected(loss_keys, t), rtol=1e-5)
+    np.testing.assert_allclose(found, expected(loss_keys, t), rtol=1e-4)
 
 
 REFUSED_LOSSES = [
@@ -224,7 +281,38 @@ REFUSED_LOSSES = [
         {"num_levels": 17},
         "loss.stable_targets is for losses with a regression target, and 'variational_bound' has none",
     ),
+    (
+        {"loss": "drifting", "sampler.num_steps": 1, "train.accumulate": 2},
+        {},
+        "loss 'drifting' compares a whole batch with data, which parts of it are not: set train.accumulate=1, got 2",
+    ),
+    ({"loss": "frechet_distance", "sampler.num_steps": 3}, {}, "of one evaluation, at t = 1: set sampler.num_steps=1"),
+    ({"loss": "drifting", "noise": "pfgmpp", "sampler.num_steps": 1}, {}, "loss 'drifting' is of normal noise, got"),
+    ({"loss": "drifting", "loss.stable_targets": True, "sampler.num_steps": 1}, {}, "and 'drifting' has none"),
+    ({"loss": "mean_flow", "loss.omega": 2.0}, {}, r"loss 'mean_flow' with guidance .* this model is told nothing"),
+    (
+        {"loss": "improved_mean_flow", "loss.max_scale": 2.0, "conditions.label.drop": 0.0},
+        {"kinds": {"label": Classes(3), "span": Number(), **GUIDANCE}},
+        "conditions.label.drop is 0: give the network conditions that are dropped now and then",
+    ),
     ({"sampler": "ancestral"}, {}, "sampler 'ancestral' needs a network with learned variance"),
+    (
+        {"loss": "consistency", "schedule": "flow", "parameterization": "x_0"},
+        {},
+        "loss 'consistency' needs a flow map that is the identity at t = s = 0, and that of X0 divides by sigma",
+    ),
+    ({"loss": "consistency", "loss.solver": "heun"}, {}, "loss.solver = 'heun' is distillation without a teacher"),
+    ({"loss.teacher_guidance": 2.0}, {}, "loss.teacher_guidance = 2 is distillation without a teacher: set loss.teach"),
+    (
+        {"loss": "variational_bound", "loss.decoder": "gaussian", "loss.teacher": "run"},
+        {},
+        "loss.teacher is for losses with a regression target, and 'variational_bound' has none",
+    ),
+    (
+        {"loss.teacher": "run", "loss.stable_targets": True},
+        {},
+        "loss.teacher and loss.stable_targets are both the regression target",
+    ),
     ({"model": "tests.settings.test_training:Twice"}, {}, "loss 'denoising' trains no variance, and this network has"),
 ]
 
@@ -293,7 +381,8 @@ def test_clipping_is_by_the_global_norm():
         ("ema", AVERAGES),
         ("optimizer", OPTIMIZERS),
         ("data.augment", AUGMENTATIONS),
-        ("loss", LOSSES),
+        ("loss", LOSSES + OTHER_LOSSES),
+        ("loss", LOSSES + GUIDED_LOSSES),
     ],
 )
 def test_every_name_and_option_is_here(path, cases):

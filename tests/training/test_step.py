@@ -309,3 +309,21 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_counters():
     expected, _ = step(dataclasses.replace(before, step=before.step + 2), batch)
     np.testing.assert_array_equal(after.params["w"], expected.params["w"])
     assert after.params["w"].item() != before.params["w"].item()
+
+
+def test_a_curriculum_sees_how_much_of_the_training_is_done(batch):
+    """The share of steps made before this one; 1 outside of training, where the objective is that of its end."""
+
+    def loss(keys, predict, schedule, parameterization, x_0, *, progress, **options):
+        return jnp.full(len(keys), progress) + 0 * predict(x_0, jnp.ones(len(keys)), key=None)[:, 0]
+
+    batch_loss = training.make_loss(linear, time_input=time_inputs.scaled, loss=loss)
+    step = jax.jit(training.make_train_step(batch_loss, training.adam(), lambda step: 1.0, num_steps=4))
+    state, seen = state_of(), []
+    for _ in range(3):
+        state, metrics = step(state, batch)
+        seen.append(float(metrics["loss"]))
+    assert seen == [0.0, 0.25, 0.5] and float(state.hyperparameters.progress) == 1.0
+    keys = sample_keys(state.key, 0, 8)
+    np.testing.assert_array_equal(batch_loss(state.params, state.hyperparameters, batch, keys), 1.0)
+    assert training.takes(losses.alpha_flow, "progress") and not training.takes(losses.denoising, "progress")

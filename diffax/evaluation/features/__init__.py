@@ -7,7 +7,7 @@ except for those that PASSED names, which the caller passes to the constructors 
 from collections.abc import Callable, Mapping
 
 from diffax.evaluation.features import classifier, dinov2, efficientnet_lite0, inception, pixels
-from diffax.evaluation.features.extractor import Extractor, Features
+from diffax.evaluation.features.extractor import Extractor, Features, SampleFeatures, of_samples
 
 EXTRACTORS: Mapping[str, Callable[..., Extractor]] = {
     "pixels": pixels.pixels,
@@ -22,4 +22,4 @@ EXTRACTORS: Mapping[str, Callable[..., Extractor]] = {
 # and a callback for the progress of what has to be trained first.
 PASSED = ("images", "labels", "report")
 
-__all__ = ["EXTRACTORS", "PASSED", "Extractor", "Features"]
+__all__ = ["EXTRACTORS", "PASSED", "Extractor", "Features", "SampleFeatures", "of_samples"]

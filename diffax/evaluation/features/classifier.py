@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Integer, Shaped, UInt8
+from jaxtyping import Array, Float, Integer, Num, Shaped, UInt8
 
 from diffax import devices
 from diffax.evaluation.features import weights
@@ -88,11 +88,12 @@ def classifier(
         prepare=functools.partial(_checked_size, images.shape[1:3]),
         batch_size=batch_size,
         num_channels=images.shape[-1],
+        resize=lambda samples: samples,
     )
 
 
 def features(
-    network: "Classifier", params: Any, images: UInt8[Array, "batch height width channels"]
+    network: "Classifier", params: Any, images: Num[Array, "batch height width channels"]
 ) -> tuple[Float[Array, "batch 128"], Float[Array, "batch classes"]]:
     """Features and class probabilities."""
     result: Any = network.apply({"params": params}, _scaled(images))

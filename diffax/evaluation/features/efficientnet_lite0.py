@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Num
 
 from diffax.evaluation.features import conversion, resize, weights
 from diffax.evaluation.features.extractor import NetworkExtractor, normalised
@@ -62,6 +62,7 @@ def efficientnet_lite0(*, path: str | None = None, batch_size: int = 64) -> Netw
         params=load(path),
         apply=features,
         prepare=functools.partial(resize.pillow, size=SIZE, filter="bicubic"),
+        resize=functools.partial(resize.bicubic, size=SIZE),
         batch_size=batch_size,
     )
 
@@ -90,7 +91,7 @@ def load(path: str) -> dict[str, Any]:
 
 
 def features(
-    params: dict[str, Any], images: UInt8[Array, "batch height width 3"]
+    params: dict[str, Any], images: Num[Array, "batch height width 3"]
 ) -> tuple[Float[Array, "batch 1280"], Float[Array, "batch 1000"]]:
     """Features and class probabilities of images of 224 x 224."""
     # The mean and the standard deviation of the official network's training.

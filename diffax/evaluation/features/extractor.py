@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num, Shaped, UInt8
 
+from diffax import arrays
+
 
 class Features(NamedTuple):
     """Features of n examples.
@@ -48,6 +50,36 @@ class Extractor(Protocol):
         """The features of uint8 images (n, height, width, 1 or 3). Raises ValueError for other examples."""
 
 
+@arrays.register_pytree
+@dataclasses.dataclass(frozen=True)
+class SampleFeatures:
+    """Features as a differentiable function of samples in the network's range, for losses; a pytree.
+
+    The features are those that an extractor gives the samples when they are bytes, but for the rounding to bytes.
+    """
+
+    params: Any
+    function: Callable[[Any, Array], Array] = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, x: Float[Array, "batch *dims"]) -> Float[Array, "batch dim"]:
+        return self.function(self.params, x)
+
+
+def of_samples(extractor: Extractor) -> SampleFeatures:
+    """The features of an extractor as a differentiable function, its `of_samples`.
+
+    Raises:
+      ValueError: an extractor without one, such as one that resizes images on the host alone.
+    """
+    found = getattr(extractor, "of_samples", None)
+    if found is None:
+        raise ValueError(
+            f"the features {extractor.name!r} cannot be trained on, since they are no differentiable function of "
+            "samples: use pixels, classifier, efficientnet_lite0 or inception_2015"
+        )
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class NetworkExtractor:
     """An extractor that applies a network to batches of images, in one compiled program at `highest` precision.
@@ -59,6 +91,8 @@ class NetworkExtractor:
     apply: (params, images) -> (values, probabilities or None), traced; images as `prepare` returns them.
     prepare: resizes a uint8 batch of colour images on the host.
     num_channels: the channels that the network needs. One channel is repeated to three, and three are not reduced.
+    resize: `prepare` as a traced, differentiable function of images of any values from 0 to 255; None where there is
+      none.
     """
 
     name: str
@@ -69,6 +103,7 @@ class NetworkExtractor:
     prepare: Callable[[np.ndarray], np.ndarray]
     batch_size: int
     num_channels: int = 3
+    resize: Callable[[Array], Array] | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -95,6 +130,14 @@ class NetworkExtractor:
         )
 
     @functools.cached_property
+    def of_samples(self) -> SampleFeatures | None:
+        """The features as a function of images in [-1, 1]; None without `resize`."""
+        if self.resize is None:
+            return None
+        parts = functools.partial(_of_samples, self.name, self.apply, self.resize, self.num_channels)
+        return SampleFeatures(self.params, parts)
+
+    @functools.cached_property
     def program(self) -> Callable[[Any, Array], tuple[Array, Array | None]]:
         """The compiled `apply`, at `highest` precision: TF32 or bfloat16 products would change every metric."""
 
@@ -103,6 +146,14 @@ class NetworkExtractor:
                 return self.apply(params, images)
 
         return jax.jit(run)
+
+
+def _of_samples(name: str, apply: Any, resize: Any, num_channels: int, params: Any, x: Array) -> Array:
+    if x.ndim != 4 or x.shape[-1] not in (1, num_channels):
+        raise ValueError(f"{name} needs images of {num_channels} channels, got samples of shape {x.shape[1:]}")
+    images = jnp.broadcast_to((x + 1) * 127.5, (*x.shape[:-1], num_channels))
+    with jax.default_matmul_precision("highest"):
+        return apply(params, resize(images))[0]
 
 
 def checked_images(name: str, examples: Shaped[np.ndarray, "n *dims"]) -> UInt8[np.ndarray, "n height width channels"]:

@@ -49,6 +49,7 @@ def inception_2015(*, path: str | None = None, batch_size: int = 32) -> NetworkE
         params=load(path),
         apply=features,
         prepare=lambda images: images,
+        resize=lambda images: images,
         batch_size=batch_size,
     )
 

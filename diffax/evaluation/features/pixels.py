@@ -2,10 +2,11 @@
 
 import dataclasses
 
+import jax
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 
-from diffax.evaluation.features.extractor import Features
+from diffax.evaluation.features.extractor import Features, SampleFeatures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,15 @@ class Pixels:
         else:
             raise ValueError(f"pixels needs uint8 images or float points, got {examples.dtype}")
         return Features(values.reshape(len(values), -1), None)
+
+    @property
+    def of_samples(self) -> SampleFeatures:
+        """The flattened values of samples in the network's range."""
+        return SampleFeatures((), _flat)
+
+
+def _flat(params: tuple[()], x: Float[jax.Array, "batch *dims"]) -> Float[jax.Array, "batch dim"]:
+    return x.reshape(len(x), -1)
 
 
 def pixels() -> Pixels:

@@ -52,6 +52,11 @@ def tensorflow1_bilinear(
     return images
 
 
+def bicubic(images: Float[Array, "n height width channels"], size: int) -> Float[Array, "n size size channels"]:
+    """Pillow's antialiased bicubic resize as a differentiable function, without its rounding: floats of any range."""
+    return jax.image.resize(images, (len(images), size, size, images.shape[-1]), "bicubic", antialias=True)
+
+
 def bicubic_matrix(size: int, new_size: int, *, scale: float) -> Float[np.ndarray, "new_size size"]:
     """The float64 matrix of PyTorch's bicubic interpolation (a = -0.75, edges repeated, no antialiasing) of one axis.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffax.evaluation import metrics
+from diffax.evaluation.measurement import TRAINED_ON
 from diffax.reporting import formats
 from diffax.reporting.charts import Series, chart, pareto_front
 from diffax.reporting.page import Code, Details, Figure, Figures, Page, Part, Section, Table
@@ -59,17 +60,21 @@ def table(found: Sequence[Measurement], title: str = "Measurements") -> Section:
         (max if metrics.higher_is_better(metric) else min)(indices, key=lambda index: found[index]["value"])
         for metric in dict.fromkeys(str(one.get("metric")) for one in found)
         if len(indices := [index for index, one in enumerate(found) if str(one.get("metric")) == metric]) > 1
+        if (indices := [index for index in indices if found[index].get("remark") != TRAINED_ON])
     )
     parts: list[Part] = [Table(header, rows, best)]
     if any(one.get("settings") for one in found):
         settings = [(index + 1, json.dumps(one.get("settings"), ensure_ascii=False)) for index, one in enumerate(found)]
         parts.append(Details("Settings of each row", [Table(("row", "settings"), settings)]))
     caption = "Values with one standard error where it is known; the best value of each metric is marked."
+    if any(one.get("remark") == TRAINED_ON for one in found):
+        caption += f" Values with ({TRAINED_ON}) do not rank a model, and are never marked."
     return Section(title, parts, caption)
 
 
 def _value(one: Measurement) -> str | float | None:
-    return formats.cell(one["value"], one.get("standard_error"))
+    cell = formats.cell(one["value"], one.get("standard_error"))
+    return formats.remarked(formats.number(cell), one["remark"]) if one.get("remark") else cell
 
 
 def _by_metric(found: Sequence[Measurement]) -> dict[str, list[Measurement]]:
@@ -97,11 +102,13 @@ def _against_evaluations(metric: str, rows: Sequence[Measurement]) -> Figure:
         Series(name, [r["num_evaluations"] for r in ours], [r["value"] for r in ours], _errors(ours), "both")
         for name, ours in lines.items()
     ]
-    cost, value = [one["num_evaluations"] for one in rows], [one["value"] for one in rows]
+    ranked = [one for one in rows if one.get("remark") != TRAINED_ON]
+    cost, value = [one["num_evaluations"] for one in ranked], [one["value"] for one in ranked]
     front = pareto_front(cost, value, lowest_is_best=not metrics.higher_is_better(metric))
     ends = [cost[i] for i in front], [value[i] for i in front]
-    series.append(Series("Pareto front", *ends, dashed=True))
-    positive = min(value) > 0 and max(value) > 10 * min(value)
+    series += [Series("Pareto front", *ends, dashed=True)] if ranked else []
+    shown = [one["value"] for one in rows]
+    positive = min(shown) > 0 and max(shown) > 10 * min(shown)
     svg = chart(series, xlabel="evaluations of the network", ylabel=metric, log="xy" if positive else "x")
     return Figure(svg, f"{metric} against evaluations of the network a sample.")
 

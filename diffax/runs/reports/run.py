@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from diffax.reporting import metrics
 from diffax.reporting.page import Page, Section
+from diffax.runs import directory as run_directory
 from diffax.runs import trajectory
 from diffax.runs.reports import curves, evaluation, noise, pictures, settings
 from diffax.runs.trained import Trained
@@ -46,15 +47,22 @@ def page(workdir: pathlib.Path, config: ConfigDict, model: Trained | None, repor
             section = None
         sections += [section] if section is not None else []
         report(done)
-    return Page(workdir.resolve().name, sections, _facts(config, lines, model))
+    return Page(workdir.resolve().name, sections, _facts(workdir, config, lines, model))
 
 
 NUM_SECTIONS = 8
 
 
-def _facts(config: ConfigDict, lines: list[dict[str, Any]], model: Trained | None) -> list[tuple[str, Any]]:
+def _facts(
+    workdir: pathlib.Path, config: ConfigDict, lines: list[dict[str, Any]], model: Trained | None
+) -> list[tuple[str, Any]]:
     step = max([line["step"] for line in lines] + ([] if model is None else [model.step]), default=0)
+    features = run_directory.trained_on(workdir, config)
+    trained_on = (
+        [("trained on features", f"{', '.join(features)}: metrics in these do not rank it")] if features else []
+    )
     return [
+        *trained_on,
         ("step", f"{step:,} of {config.train.num_steps:,}"),
         ("data", config.data.name),
         ("network", config.model.name),
