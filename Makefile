@@ -9,6 +9,7 @@ VENV_NEWEST ?= .venv-newest
 DEMO_DIR ?= runs/demo
 WORKERS ?= 2
 PYTEST_ARGS ?=
+BENCHMARK_ARGS ?=
 # What depends on the versions of other packages, and is quick.
 NEWEST_TESTS = $(addprefix tests/,schedules processes denoisers losses networks training test_devices.py test_resolve.py)
 
@@ -17,7 +18,7 @@ NEWEST_TESTS = $(addprefix tests/,schedules processes denoisers losses networks 
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo text-encoder test test-browser test-peers test-newest lint types format hooks clean
+.PHONY: help demo text-encoder test test-browser test-peers benchmark-peers test-newest lint types format hooks clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -41,6 +42,9 @@ test-browser: $(VENV)/.test ## reports in headless Chromium, which is installed 
 
 test-peers: $(VENV_PEERS)/.peers ## tests against torch, diffusers and torch-fidelity, in an environment of their own
 	$(VENV_PEERS)/bin/python -m pytest tests/peers $(PYTEST_ARGS)
+
+benchmark-peers: $(VENV_PEERS)/.benchmarks ## training and sampling beside PyTorch libraries, for BENCHMARK_ARGS, such as --quick
+	$(VENV_PEERS)/bin/python -m experiments.benchmarks.peers $(BENCHMARK_ARGS)
 
 test-newest: $(VENV_NEWEST)/.test ## fast tests on PYTHON_NEWEST, with the newest versions of everything, in an environment of its own
 	$(VENV_NEWEST)/bin/python -m pytest -n $(WORKERS) -m 'not slow' --durations=10 $(NEWEST_TESTS) $(PYTEST_ARGS)
@@ -90,6 +94,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.created
 $(VENV_PEERS)/.peers: pyproject.toml constraints.txt constraints-peers.txt | $(VENV_PEERS)/.created
 	$(call install,$(VENV_PEERS),test$(comma)peers,constraints.txt constraints-peers.txt)
 	@touch $@
+
+$(VENV_PEERS)/.benchmarks: pyproject.toml constraints.txt constraints-peers.txt | $(VENV_PEERS)/.created
+	$(call install,$(VENV_PEERS),test$(comma)benchmarks,constraints.txt constraints-peers.txt)
+	@touch $(VENV_PEERS)/.peers $@
 
 $(VENV_NEWEST)/.test: pyproject.toml constraints.txt | $(VENV_NEWEST)/.created
 	$(call install,$(VENV_NEWEST),test,constraints.txt)

@@ -12,7 +12,8 @@ from experiments.few_steps import methods
 ROOT = pathlib.Path(__file__).parents[1]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
-    for path in [*ROOT.glob("experiments/*/__main__.py"), *ROOT.glob("experiments/benchmarks/[!_]*.py")]
+    for pattern in ("*/__main__.py", "benchmarks/*/__main__.py", "benchmarks/[!_]*.py")
+    for path in ROOT.glob(f"experiments/{pattern}")
 )
 
 

@@ -7,20 +7,13 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from diffax.networks import dropout, layers, normalization
+from diffax.networks import dropout, layers, normalization, upsampling
 
 
 def average_pool(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch height//2 width//2 channels"]:
     """2x2 average pooling."""
     batch, height, width, channels = x.shape
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels).mean(axis=(2, 4))
-
-
-def nearest(x: Float[Array, "batch height width channels"]) -> Float[Array, "batch 2*height 2*width channels"]:
-    """Nearest-neighbour up-sampling: every pixel becomes a 2x2 square."""
-    batch, height, width, channels = x.shape
-    squares = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
-    return squares.reshape(batch, 2 * height, 2 * width, channels)
 
 
 class Downsample(nn.Module):
@@ -44,7 +37,7 @@ class Upsample(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch 2*height 2*width channels"]:
-        return layers.conv3x3(x.shape[-1], self.dtype, "conv")(nearest(x))
+        return layers.conv3x3(x.shape[-1], self.dtype, "conv", upsample=True)(x)
 
 
 class ResidualBlock(nn.Module):
@@ -57,8 +50,8 @@ class ResidualBlock(nn.Module):
     Attributes:
         channels: of the result.
         layer: this block's number for dropout, different from that of any other block.
-        resample: `average_pool` or `nearest` for a block that halves or doubles the side, shortcut included, before
-            its first convolution (guided diffusion, arXiv:2105.05233, section 3, after BigGAN).
+        resample: `average_pool` or `upsampling.nearest` for a block that halves or doubles the side, shortcut included,
+            before its first convolution (guided diffusion, arXiv:2105.05233, section 3, after BigGAN).
 
     Raises:
         ValueError: channels that are not a multiple of groups, or unfit keys (see `dropout`).
@@ -82,9 +75,10 @@ class ResidualBlock(nn.Module):
     ) -> Float[Array, "batch new_height new_width channels"]:
         x = layers.cut_fusion(x)
         h = normalization.GroupNormAct(self.groups, dtype=self.dtype, name="norm_1")(x)
+        upsample = self.resample is upsampling.nearest
         if self.resample is not None:
-            h, x = self.resample(h), self.resample(x)
-        h = layers.conv3x3(self.channels, self.dtype, "conv_1")(h)
+            h, x = h if upsample else self.resample(h), self.resample(x)
+        h = layers.conv3x3(self.channels, self.dtype, "conv_1", upsample=upsample)(h)
         h = self._conditioned_norm(h, emb)
         h = dropout.dropout(h, keys, self.dropout, self.layer)
         h = layers.conv3x3(self.channels, self.dtype, "conv_2", zero=True)(h)

@@ -1,10 +1,14 @@
 """Dense layers and 3x3 convolutions with DDPM's initialization, float32 parameters and a compute dtype."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
+
+from diffax.networks import upsampling
 
 # TensorFlow's variance scaling of DDPM (arXiv:2006.11239, its code): uniform on +-sqrt(6 / (fan_in + fan_out)).
 fan_avg_uniform = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
@@ -18,10 +22,13 @@ def dense(features: int, dtype: DTypeLike, name: str, *, zero: bool = False, use
     )
 
 
-def conv3x3(features: int, dtype: DTypeLike, name: str, *, stride: int = 1, zero: bool = False) -> nn.Conv:
+def conv3x3(
+    features: int, dtype: DTypeLike, name: str, *, stride: int = 1, upsample: bool = False, zero: bool = False
+) -> nn.Conv:
     """A 3x3 convolution on (batch, height, width, channels), side -> side / stride; `zero` initializes it to zero.
 
-    With stride 2 and an even side, "SAME" pads nothing before and one row or column of zeros after, as DDPM does.
+    With stride 2 and an even side, "SAME" pads nothing before and one row or column of zeros after, as DDPM does. With
+    `upsample`, nearest-neighbour up-sampling comes before it, side -> 2 side (`upsampling.upsampled_conv3x3`).
     """
     kernel_init = nn.initializers.zeros if zero else fan_avg_uniform
     return nn.Conv(
@@ -32,8 +39,14 @@ def conv3x3(features: int, dtype: DTypeLike, name: str, *, stride: int = 1, zero
         dtype=dtype,
         param_dtype=jnp.float32,
         kernel_init=kernel_init,
+        conv_general_dilated=_upsampled if upsample else None,
         name=name,
     )
+
+
+def _upsampled(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
+    # Flax also passes strides, padding and dimension numbers, which are those of conv3x3.
+    return upsampling.upsampled_conv3x3(x, kernel)
 
 
 def cut_fusion(x: Float[Array, "*dims"]) -> Float[Array, "*dims"]:

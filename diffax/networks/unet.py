@@ -11,7 +11,7 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Float, Key
 
 from diffax.conditions import Conditions, Kind, Tokens, complete
-from diffax.networks import attention, blocks, embeddings, layers, normalization, precision, remat
+from diffax.networks import attention, blocks, embeddings, layers, normalization, precision, remat, upsampling
 
 # Tokens (batch, length, width) and their mask (batch, length).
 Sequences = tuple[Array, Array]
@@ -173,7 +173,7 @@ class UNet(nn.Module):
             if level == 0:
                 break
             if self.resblock_updown:
-                h = residual(f"up_{level}_resample", h, h.shape[-1], blocks.nearest)
+                h = residual(f"up_{level}_resample", h, h.shape[-1], upsampling.nearest)
             else:
                 h = blocks.Upsample(dtype=self.dtype, name=f"up_{level}_resample")(h)
         return h

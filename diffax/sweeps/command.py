@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from diffax import config_file, resolve
+from diffax import allocator, config_file, resolve
 from diffax.runs import reports
 from diffax.runs.errors import UserError, for_people
 from diffax.sweeps import charts, directory, points, slurm, summary, workers
@@ -189,10 +189,11 @@ def _asked(study: Any, num: int, path: str) -> list[Any]:
 def _command(workdir: pathlib.Path, args: argparse.Namespace) -> list[str]:
     """This command, for another process."""
     overrides = [f"--config.{path}={text}" for path, text in args.overrides]
-    cache = [] if args.compilation_cache else ["--no-compilation_cache"]
+    switches = {"--no-compilation_cache": args.compilation_cache, allocator.OFF: args.tune_malloc}
+    off = [flag for flag, on in switches.items() if not on]
     devices = [] if args.cpu_devices is None else [f"--cpu_devices={args.cpu_devices}"]
     named = ["--config", args.config, *overrides, "--sweep", args.sweep, "--workdir", str(workdir)]
-    return [sys.executable, args.program, *named, *cache, *devices]
+    return [sys.executable, args.program, *named, *off, *devices]
 
 
 def _summarized(workdir: pathlib.Path, chosen: Sequence[Point], args: argparse.Namespace) -> summary.Summary:

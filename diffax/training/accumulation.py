@@ -27,7 +27,7 @@ def in_parts(
         return of_part(params, *examples)
 
     def add_part(total: Any, part: tuple[Any, ...]) -> tuple[Any, Any]:
-        means, each = of_part(params, *_after(total, part))
+        means, each = of_part(params, *after(total, part))
         return jax.tree.map(jnp.add, total, means), each
 
     parts = jax.tree.map(lambda leaf: _cut(leaf, num_parts), examples)
@@ -49,15 +49,15 @@ def unrolled() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def _after(total: Any, part: Any) -> Any:
+def after(total: Any, part: Any) -> Any:
     """The part itself, its numbers not there before all of `total` is.
 
-    Else a loop that is written out holds the activations of all parts at once. Not an optimization barrier, which
+    Else a loop that is written out holds the activations of all parts at once. It is no optimization barrier, which
     XLA's CPU compiler forgets before it puts operations in order; and 0 times a float is not nothing to it.
     """
-    nothing = 0 * sum(leaf.reshape(-1)[0] for leaf in jax.tree.leaves(total))
+    nothing = 0 * sum(leaf.reshape(-1)[0].astype(jnp.float32) for leaf in jax.tree.leaves(total) if leaf.size)
     return jax.tree.map(
-        lambda leaf: leaf + nothing.astype(leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, part
+        lambda leaf: leaf + jnp.asarray(nothing, leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, part
     )
 
 

@@ -111,11 +111,26 @@ def _completed(
         raise ValueError(f"max_grad_norm must be > 0, or None for no clipping, got {max_grad_norm}")
     if not weight_decay >= 0:
         raise ValueError(f"weight_decay must be >= 0, got {weight_decay}")
-    parts = [] if max_grad_norm is None else [optax.clip_by_global_norm(max_grad_norm)]
+    parts = [] if max_grad_norm is None else [_clip_by_global_norm(max_grad_norm)]
     parts.append(scaled)
     if weight_decay > 0:
         parts.append(optax.add_decayed_weights(weight_decay, mask=_decayed))
     return optax.chain(*parts)
+
+
+def _clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
+    """Gradients times min(1, max_norm / norm), one factor for all.
+
+    optax.clip_by_global_norm divides every gradient by the norm, and XLA writes the quotients out as arrays of their
+    own: 24 parameter-sized arrays are then read or written in a step with Adam and the EMA, instead of 19.
+    """
+
+    def update(grads: Any, _: Any) -> Any:
+        norm = optax.tree.norm(grads)
+        factor = jnp.where(norm < max_norm, 1.0, max_norm / norm)
+        return jax.tree.map(lambda grad: grad * factor.astype(grad.dtype), grads)
+
+    return optax.stateless(update)
 
 
 def _decayed(params: Any) -> Any:

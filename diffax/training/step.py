@@ -167,21 +167,25 @@ def make_train_step(
 
         now = state if num_steps is None else _with_progress(state, num_steps)
         value, (grads, learned_grads), remembered = _value_and_grad(loss, now, batch, keys, accumulate)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        updates, opt_state = _update(optimizer, grads, state)
         fraction = jnp.asarray(shape(state.step), jnp.float32)
         learning_rate = state.hyperparameters.learning_rate * fraction
-        params = jax.tree.map(lambda p, u: p - learning_rate.astype(p.dtype) * u, state.params, updates)
+        grad_norm = optax.tree.norm(grads)
+        finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
+        if state.learned:
+            finite &= jnp.isfinite(optax.tree.norm(learned_grads))
+        # Chosen before the averages read them: else XLA computes the new ones twice, and copies the old ones for it.
+        params = jax.tree.map(
+            lambda p, u: jnp.where(finite, p - learning_rate.astype(p.dtype) * u, p), state.params, updates
+        )
         averages = tuple(
             ema.update(average, params, averaging.share(state.step, len(keys)))
             for average, averaging in zip(state.ema, state.hyperparameters.averagings, strict=True)
         )
         updated = dataclasses.replace(state, params=params, opt_state=opt_state, ema=averages, **remembered)
-        grad_norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
         if state.learned:
             beside = learned.updated(state.hyperparameters, state.learned, learned_grads, fraction)
             updated = dataclasses.replace(updated, learned=beside)
-            finite &= jnp.isfinite(optax.tree.norm(learned_grads))
         state = _advanced(state, updated, finite)
         metrics = {"loss": value, "grad_norm": grad_norm, "learning_rate": learning_rate}
         return state, metrics | {"skipped": state.skipped, "skipped_in_a_row": state.skipped_in_a_row}
@@ -238,8 +242,25 @@ def _with_population(hyperparameters: Hyperparameters, state: TrainState) -> Hyp
     return dataclasses.replace(hyperparameters, representation=representation)
 
 
+def _update(optimizer: optax.GradientTransformation, grads: Any, state: TrainState) -> tuple[Any, Any]:
+    """The updates of the optimizer and its state after them.
+
+    On one CPU device the new state is computed after the updates. Else both read the old state while the new one is
+    written in its place, for which XLA copies all of it: for Adam with clipping and the EMA, 19 parameter-sized arrays
+    are then read or written in a step instead of 17, and it takes 1.6 times longer.
+    """
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    if jax.default_backend() == "cpu" and jax.device_count() == 1:
+        # What the second call computes of the updates, and the first of the state, is dropped by the compiler.
+        _, opt_state = optimizer.update(grads, accumulation.after(updates, state.opt_state), state.params)
+    return updates, opt_state
+
+
 def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> TrainState:
-    """The updated state, or the one before where the update was not finite, a step further either way."""
+    """The updated state, or the one before where the update was not finite, a step further either way.
+
+    The parameters of `updated` are chosen already.
+    """
 
     # A choice per number and not a branch: the compiler makes it while it writes the update.
     def choose(new: Any, old: Any) -> Any:
@@ -248,7 +269,6 @@ def _advanced(before: TrainState, updated: TrainState, finite: jax.Array) -> Tra
     return dataclasses.replace(
         updated,
         step=before.step + 1,
-        params=choose(updated.params, before.params),
         opt_state=choose(updated.opt_state, before.opt_state),
         ema=choose(updated.ema, before.ema),
         history=choose(updated.history, before.history),

@@ -54,14 +54,14 @@ def main() -> None:
         common.write(HERE / "data.json", results)
 
 
-def write_files(folder: pathlib.Path) -> float:
-    """Writes NUM_FILES smooth images, each under NUM_COPIES names, and returns their mean size in bytes.
+def write_files(folder: pathlib.Path, num_files: int = NUM_FILES) -> float:
+    """Writes num_files smooth images, each under NUM_COPIES names, and returns their mean size in bytes.
 
     As PNG files they are about as large as CIFAR-10's (2.3 kB).
     """
     (folder / "train").mkdir()
     (folder / "test").mkdir()
-    smooth = np.cumsum(np.random.default_rng(1).normal(0, 8, (NUM_FILES, 32, 32, 3)), axis=2) + 128
+    smooth = np.cumsum(np.random.default_rng(1).normal(0, 8, (num_files, 32, 32, 3)), axis=2) + 128
     sizes = []
     for i, image in enumerate(smooth.clip(0, 255).astype(np.uint8)):
         first = folder / "train" / f"{i:05d}_0.png"

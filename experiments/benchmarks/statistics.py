@@ -40,7 +40,7 @@ def main() -> None:
 
 def measure_frechet() -> dict[str, float]:
     """Times of each part, of generated samples against a reference of which only the statistics are there."""
-    reference = moments.merged(Moments.of(shard) for shard in shards(seed=1))
+    reference = reference_moments()
     spent, generated = np.zeros(2), None
     for shard in shards(seed=2):
         found, seconds = timed(Moments.of, shard)
@@ -59,6 +59,11 @@ def measure_frechet() -> dict[str, float]:
     }
 
 
+def reference_moments(num: int = SAMPLES, dim: int = DIM) -> Moments:
+    """The statistics that samples are compared with."""
+    return moments.merged(Moments.of(shard) for shard in shards(1, num, dim))
+
+
 def measure_precision_recall() -> dict[str, float]:
     """Times of improved precision and recall on NEIGHBOURS samples of each set."""
     sets = [np.concatenate([next(source), next(source)]) for source in (shards(seed=3), shards(seed=4))]
@@ -71,12 +76,12 @@ def measure_precision_recall() -> dict[str, float]:
     }
 
 
-def shards(seed: int) -> Iterator[np.ndarray]:
+def shards(seed: int, num: int = SAMPLES, dim: int = DIM) -> Iterator[np.ndarray]:
     """Correlated features, all seeds with the same mean and covariance."""
-    scales = np.geomspace(1, 0.01, DIM, dtype=np.float32)
+    scales = np.geomspace(1, 0.01, dim, dtype=np.float32)
     rng = np.random.default_rng(seed)
-    for _ in range(SAMPLES // SHARD):
-        noise = rng.standard_normal((SHARD, DIM), np.float32)
+    for start in range(0, num, SHARD):
+        noise = rng.standard_normal((min(SHARD, num - start), dim), np.float32)
         yield np.cumsum(noise * scales, axis=1, dtype=np.float32)
 
 

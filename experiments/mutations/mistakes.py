@@ -426,9 +426,16 @@ NETWORKS = [
     Mistake(
         "attention not divided by sqrt(head channels)",
         "diffax/networks/attention.py",
-        "jax.nn.dot_product_attention(query, key, value, mask=mask)",
-        "jax.nn.dot_product_attention(query, key, value, mask=mask, scale=1.0)",
+        "preferred_element_type=wide) / query.shape[-1] ** 0.5",
+        "preferred_element_type=wide)",
         "tests/networks/test_attention.py",
+    ),
+    Mistake(
+        "up-sampled convolution shifted by a column",
+        "diffax/networks/upsampling.py",
+        "(1 - column, column)",
+        "(column, 1 - column)",
+        "tests/networks/test_upsampling.py",
     ),
     Mistake(
         "cosines before sines",
@@ -722,8 +729,8 @@ TRAINING = [
     Mistake(
         "gradients clipped number by number",
         "diffax/training/optimizer.py",
-        "optax.clip_by_global_norm(max_grad_norm)",
-        "optax.clip(max_grad_norm)",
+        "grad * factor.astype(grad.dtype)",
+        "jnp.clip(grad, -max_norm, max_norm)",
         f"{_TRAINING} -k clipping",
     ),
     Mistake(

@@ -49,6 +49,33 @@ def test_float64_is_not_rounded_to_float32_on_the_way(x64, jit):
     np.testing.assert_allclose(np.diagonal(np.asarray(weights)[0, :, 0]), expected, rtol=1e-13)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_every_derivative_is_that_of_the_plain_form(x64, jit, masked):
+    """Values, gradients, directional derivatives, and gradients of these, in float64."""
+    draw = np.random.default_rng(6)
+    inputs, moves = ([jnp.asarray(draw.standard_normal((2, 5, 3, 4))) for _ in range(3)] for _ in range(2))
+    mask = jnp.asarray(draw.random((2, 5)) < 0.7).at[:, 0].set(True) if masked else None
+    weights = jnp.asarray(draw.standard_normal((2, 5, 3, 4)))
+
+    def plain(query, key, value):
+        logits = jnp.einsum("btnh,bsnh->btns", query, key) / 2.0
+        logits = logits if mask is None else jnp.where(mask[:, None, None, :], logits, -jnp.inf)
+        return jnp.einsum("btns,bsnh->btnh", jnp.exp(logits) / jnp.exp(logits).sum(-1, keepdims=True), value)
+
+    def derivatives(mix):
+        def weighted(*inputs):
+            return jnp.vdot(weights, mix(*inputs))
+
+        def slope(*inputs):
+            return jax.jvp(weighted, inputs, tuple(moves))[1]
+
+        every = (0, 1, 2)
+        return mix(*inputs), slope(*inputs), jax.grad(weighted, every)(*inputs), jax.grad(slope, every)(*inputs)
+
+    ours, theirs = jit(lambda: (derivatives(lambda *inputs: attention._mix(*inputs, mask)), derivatives(plain)))()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11), ours, theirs)
+
+
 def test_heads_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(ValueError, match=r"num_heads must divide the channels .* got 3 heads for 8 channels"):
         attention.AttentionBlock(3, groups=2).init(jax.random.key(0), jnp.ones(SHAPE))

@@ -3,14 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax.networks import blocks
+from diffax.networks import blocks, upsampling
 
 
 def test_pooling_and_nearest_neighbours():
     x = jnp.arange(16.0).reshape(1, 4, 4, 1)
     np.testing.assert_array_equal(blocks.average_pool(x)[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]])
     np.testing.assert_array_equal(
-        blocks.nearest(x)[0, :, :, 0], np.kron(np.arange(16.0).reshape(4, 4), np.ones((2, 2)))
+        upsampling.nearest(x)[0, :, :, 0], np.kron(np.arange(16.0).reshape(4, 4), np.ones((2, 2)))
     )
 
 

@@ -159,10 +159,12 @@ def test_failed_points_are_retried_on_request_and_may_end_the_sweep(sweep, tmp_p
 
 
 def test_printed_commands_are_idempotent(sweep, children, tmp_path, command):
-    code, out, err = sweep("[{'seed': 3}]", "--where=commands", "--config.optimizer.learning_rate=0.02")
+    options = ("--config.optimizer.learning_rate=0.02", "--no-tune_malloc")
+    code, out, err = sweep("[{'seed': 3}]", "--where=commands", *options)
     assert code == 0, err
     [line] = out.splitlines()
     words = shlex.split(line)
+    assert "--no-tune_malloc" in words and "--no-compilation_cache" not in words
     assert words[:2] == [sys.executable, str(ROOT / "launch.py")] and words[-1].startswith("--point=seed3-")
     code, out, err = command(*words[2:])
     assert code == 0 and "from the beginning" in out, err

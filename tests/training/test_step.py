@@ -2,10 +2,12 @@
 
 import dataclasses
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from diffax import data, losses, processes, schedules, training
@@ -80,6 +82,47 @@ def test_draws_depend_on_seed_step_and_example_only():
     others = [sample_keys(key, 6, 8), sample_keys(jax.random.key(1), 5, 8)]
     for other in others:
         assert not np.any(np.all(jax.random.key_data(eight) == jax.random.key_data(other), axis=-1))
+
+
+def matrix_step(optimizer):
+    """A step of a matrix, and the state before it: the loss is |w^T x|^2 / 2."""
+
+    def loss(params, hyperparameters, batch, keys, t=None):
+        return jnp.square(batch["x"] @ params["w"]).sum(axis=1) / 2
+
+    w = jnp.asarray(np.random.default_rng(1).standard_normal((16, 16)), jnp.float32)
+    state = training.init_state(0, lambda key: {"w": w}, optimizer, HYPERPARAMETERS)
+    return jax.jit(training.make_train_step(loss, optimizer, lambda step: 1.0), donate_argnums=0), state
+
+
+MATRICES = {"x": jnp.asarray(np.random.default_rng(2).standard_normal((8, 16)), jnp.float32)}
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu" or jax.device_count() > 1, reason="it is for one CPU device")
+def test_the_state_is_written_in_its_place():
+    """The compiled step copies no parameters and no moments before it writes the new ones over them."""
+    step, state = matrix_step(training.adam(max_grad_norm=1.0))
+    text = step.lower(state, MATRICES).compile().as_text()
+    assert "f32[16,16]" in text and not re.findall(r"f32\[16,16\]\S* copy\(", text)
+
+
+def test_steps_are_those_of_optax(monkeypatch):
+    """Clipping and the order of the updates and of the new state change nothing beyond rounding."""
+    theirs = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
+    step, state = matrix_step(training.adam(max_grad_norm=1.0))
+    for _ in range(3):
+        state, metrics = step(state, MATRICES)
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    plain, expected = matrix_step(theirs)
+    for _ in range(3):
+        expected, _ = plain(expected, MATRICES)
+    assert float(metrics["grad_norm"]) > 1
+    for ours, other in (
+        (state.params, expected.params),
+        (state.ema, expected.ema),
+        (state.opt_state, expected.opt_state),
+    ):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6, atol=1e-7), ours, other)
 
 
 def test_hyperparameters_are_traced(batch):

@@ -1,0 +1,76 @@
+"""diffax beside PyTorch libraries, side by side on one machine: python -m experiments.benchmarks.peers
+
+Rows are what a user waits for, from a training step to the first sample; columns are diffax, diffusers (eager,
+channels-last and torch.compile) and denoising-diffusion-pytorch, with the same network, batch and data type. Every cell
+has a child process of its own. The processes of a row take turns, call by call, so that other work on the machine
+slows all of them, and only one computes at a time. The tables have medians, quartiles, and the median of the ratios of
+neighbouring calls to diffax's. The ceilings of the machine (matrix product, convolution, copy) are rows too.
+
+    --only train_step_float32,forward_float32    some rows (--list names them)
+    --rounds 9                                   calls of each cell; those that take minutes are called less often
+    --quick                                      tiny sizes, in minutes: shows that everything runs
+
+Needs '.[benchmarks]'; `make benchmark-peers` runs it in an environment of its own. Writes peers.json.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+
+from diffax.sweeps import workers
+from experiments import common
+from experiments.benchmarks.peers import table, turns
+from experiments.benchmarks.peers.rows import ROWS
+from experiments.benchmarks.peers.sizes import Sizes
+
+HERE = pathlib.Path(__file__).parent
+
+
+def main() -> None:
+    parser = common.make_parser(__doc__, with_runs=False)
+    parser.add_argument("--only", default=",".join(ROWS), help="rows, separated by commas")
+    parser.add_argument("--columns", default="", help="columns, separated by commas; all by default")
+    parser.add_argument("--rounds", type=int, default=9, help="calls of each cell")
+    parser.add_argument("--batch", type=int, help="images of a training step; 16 by default, 128 on a GPU")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, only to see that everything runs")
+    parser.add_argument("--list", action="store_true", help="list the rows")
+    args = parser.parse_args()
+    if args.list:
+        print(*(f"{name:<28}{row.what}" for name, row in ROWS.items()), sep="\n")
+        return
+    names = args.only.split(",")
+    if unknown := [name for name in names if name not in ROWS]:
+        parser.error(f"no row {', '.join(unknown)}; --list names them")
+    sizes = Sizes.quick() if args.quick else Sizes()
+    if batch := args.batch or (128 if workers.gpus() and not args.quick else None):
+        sizes = dataclasses.replace(sizes, batch=batch)
+    results: dict[str, Any] = {
+        "sizes": dataclasses.asdict(sizes),
+        "load average before": os.getloadavg(),
+        "not compared": NOT_COMPARED,
+        "rows": {},
+    }
+    for name in names:
+        row = ROWS[name]
+        columns = [column for column in row.columns if not args.columns or column in args.columns.split(",")]
+        rounds = 1 if args.quick and row.once else min(args.rounds, row.rounds)
+        found = results["rows"][name] = turns.measure(row, columns, sizes, rounds)
+        print(table.of_row(row.what, found), flush=True)
+    results["load average after"] = os.getloadavg()
+    print(f"load average {results['load average before'][0]:.1f} before, {results['load average after'][0]:.1f} after")
+    print(*(f"{library}: {reason}" for library, reason in NOT_COMPARED.items()), sep="\n")
+    if not args.no_write and not args.quick:
+        common.write(HERE / "peers.json", results)
+    elif args.quick:
+        (pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / "peers-quick.json").write_text(json.dumps(results, indent=1))
+
+
+NOT_COMPARED = {
+    "hackable_diffusion": "not compared: it needs Python 3.12",
+    "FlaxDiff": "not compared: it needs clu, which imports TensorFlow",
+}
+
+if __name__ == "__main__":
+    main()

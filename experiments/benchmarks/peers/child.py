@@ -1,0 +1,74 @@
+"""A child process: one row of the table by one library. Started by the parent, it reads commands from standard input.
+
+A library has a process of its own, since the thread pools of two in one process disturb each other, and a row too, so
+that the peak of memory is that of the row.
+"""
+
+import importlib
+import importlib.metadata
+import json
+import resource
+import sys
+import time
+from typing import Any
+
+from experiments.benchmarks.peers.sizes import Sizes, Work
+
+PACKAGES = ("jax", "jaxlib", "flax", "torch", "diffusers", "denoising-diffusion-pytorch", "numpy")
+
+
+def main() -> None:
+    """Builds the row, calls it once, and then once for every line "go"; the end of the input ends it."""
+    request = json.loads(sys.argv[1])
+    if request["module"] != "ours":
+        from tests.peers import torchvision_operators
+
+        torchvision_operators.do_without()
+    library = importlib.import_module(f"experiments.benchmarks.peers.{request['module']}")
+    work: Work = library.ROWS[request["row"]](Sizes.of(request["sizes"]), **request["options"])
+    work.call()
+    answer({"ready": True, "amount": work.amount, "unit": work.unit, "parameters": work.parameters})
+    for line in sys.stdin:
+        if line.strip() == "go":
+            answer(timed(work))
+    if work.close is not None:
+        work.close()
+    answer({"peak_bytes": library.device_memory() or peak_bytes(), "versions": versions(), "device": library.device()})
+
+
+def timed(work: Work) -> dict[str, float]:
+    """Seconds of one call, its processor seconds over all threads, and its page faults."""
+    before, begun = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    work.call()
+    seconds, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "seconds": seconds,
+        "user_seconds": after.ru_utime - before.ru_utime,
+        "system_seconds": after.ru_stime - before.ru_stime,
+        "page_faults": after.ru_minflt - before.ru_minflt,
+    }
+
+
+def answer(values: dict[str, Any]) -> None:
+    """Sends one line to the parent; libraries print to standard output too, hence the mark."""
+    print(f"@{json.dumps(values)}", flush=True)
+
+
+def peak_bytes() -> int:
+    """The largest resident memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def versions() -> dict[str, str]:
+    """The versions of the libraries of this row that are installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+if __name__ == "__main__":
+    main()

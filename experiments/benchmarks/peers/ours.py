@@ -1,0 +1,212 @@
+"""The rows of diffax, all through its public functions, as launch.py uses them."""
+
+import contextlib
+import itertools
+import pathlib
+import tempfile
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs import cifar_ddpm
+from diffax import build_data, build_training, devices, resolve, runs, samplers
+from diffax.evaluation import Moments, moments
+from diffax.evaluation import frechet as frechet_distance
+from diffax.networks import upsampling
+from diffax.reporting import throughput
+from diffax.training.checkpoint import Checkpoints
+from experiments import common
+from experiments.benchmarks import checkpoints, data, statistics
+from experiments.benchmarks.peers.sizes import Sizes, Work
+
+devices.configure()
+devices.enable_compilation_cache()
+
+
+def device() -> str:
+    """The device that computes."""
+    return f"{jax.devices()[0].platform} {jax.devices()[0].device_kind}"
+
+
+def device_memory() -> float | None:
+    """The largest memory in use on an accelerator; None on the CPU."""
+    return None if jax.default_backend() == "cpu" else throughput.memory_in_use()
+
+
+def train_step(sizes: Sizes, dtype: str = "float32") -> Work:
+    """A training step of configs/cifar_ddpm.py with Adam, clipping and the EMA, without dropout.
+
+    Its operations are counted for the plain network, which convolves up-sampled images.
+    """
+    config, examples, model = _model(sizes, dtype)
+    mesh = build_training.mesh(config, jax.devices()[:1])
+    program, plain = (runs.Program.build(model, examples, mesh) for _ in range(2))
+    batch = next(build_data.batches(config, examples, 0, mesh))
+    with mock.patch.object(upsampling, "upsampled_conv3x3", _plain_upsampled_conv3x3):
+        flops = throughput.flops(plain.step.lower(plain.state, batch))
+    state = program.init_state()
+
+    def step() -> None:
+        nonlocal state
+        state, _ = program.step(state, batch)
+        jax.block_until_ready(state)
+
+    return Work(step, flops, "FLOP/s", parameters=program.num_params)
+
+
+def forward(sizes: Sizes, dtype: str = "float32") -> Work:
+    """The network's prediction for a batch."""
+    _, _, model = _model(sizes, dtype)
+    network, params = jax.jit(model.network), jax.jit(model.init_params)(jax.random.key(0))
+    x, t = jnp.ones((sizes.batch, 32, 32, 3)), jnp.full(sizes.batch, 500.0)
+    return Work(lambda: jax.block_until_ready(network(params, x, t)))
+
+
+def ddim(sizes: Sizes) -> Work:
+    """Samples by DDIM."""
+    return _sampling(sizes, sizes.steps_few, samplers.ddim)
+
+
+def ddpm(sizes: Sizes) -> Work:
+    """Samples by DDPM's ancestral steps."""
+    return _sampling(sizes, sizes.steps_all, samplers.ddpm)
+
+
+def checkpoint(sizes: Sizes, restore: bool = False) -> Work:
+    """A checkpoint of parameters, Adam's moments and the EMA of configs/cifar_ddpm.py, until it is written or read."""
+    state, steps, stack = checkpoints.random_state(), itertools.count(), contextlib.ExitStack()
+    stored = stack.enter_context(Checkpoints(stack.enter_context(tempfile.TemporaryDirectory())))
+
+    def save() -> None:
+        stored.save(next(steps), state)
+        stored.wait()
+
+    def read() -> None:
+        jax.block_until_ready(stored.restore_newest(state))
+
+    save()
+    return Work(read if restore else save, close=stack.close)
+
+
+def loader(sizes: Sizes) -> Work:
+    """Batches of 128 decoded from PNG files by two processes, flipped at random."""
+    from absl import flags
+
+    flags.FLAGS.mark_as_parsed()  # grain passes absl's flags to its workers
+    stack = contextlib.ExitStack()
+    folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    data.write_files(folder, sizes.images // data.NUM_COPIES)
+    config = data.make_config(folder, cache_gb=0.0, workers=data.WORKERS)
+    stream, preprocessed = stack.enter_context(data.running(config))
+    count = max(sizes.images // data.BATCH // 10, 1)
+
+    def read() -> None:
+        for step, batch in enumerate(itertools.islice(stream, count)):
+            preprocessed(batch, step).block_until_ready()
+
+    return Work(read, amount=count * data.BATCH, unit="images/s", close=stack.close)
+
+
+def frechet(sizes: Sizes) -> Work:
+    """Means and covariances of features that come in shards, and their Frechet distance."""
+    of_shards = [*statistics.shards(2, sizes.features, sizes.width)]
+    reference = statistics.reference_moments(sizes.features, sizes.width)
+
+    def measure() -> None:
+        frechet_distance.distance(moments.merged(Moments.of(shard) for shard in of_shards), reference)
+
+    return Work(measure)
+
+
+def demo(sizes: Sizes) -> Work:
+    """`make demo` after installation: configs/digits.py trained from nothing, sampled and evaluated."""
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            common.train("digits", pathlib.Path(folder) / "demo", *sizes.demo)
+
+    return Work(run)
+
+
+def matrix_product(sizes: Sizes, dtype: str = "float32") -> Work:
+    """The ceiling of a matrix product."""
+    matrix = jnp.full((sizes.matrix, sizes.matrix), 1 / sizes.matrix, dtype)
+    return _ceiling(jnp.matmul, (matrix, matrix), 2.0 * sizes.matrix**3, "FLOP/s")
+
+
+def convolution(sizes: Sizes, dtype: str = "float32") -> Work:
+    """The ceiling of a 3x3 convolution of 128 channels at 32 x 32."""
+    x = jnp.ones((sizes.batch, 32, 32, 128), dtype)
+    kernel = jnp.full((3, 3, 128, 128), 1e-3, dtype)
+    return _ceiling(_conv3x3, (x, kernel), 2.0 * sizes.batch * 32**2 * 9 * 128**2, "FLOP/s")
+
+
+def copy(sizes: Sizes) -> Work:
+    """The ceiling of reading and writing memory: x + 1."""
+    x = jnp.ones(sizes.megabytes * 250_000, jnp.float32)
+    return _ceiling(lambda x: x + 1, (x,), 2.0 * x.nbytes, "B/s")
+
+
+def _ceiling(function: Callable[..., jax.Array], inputs: tuple[jax.Array, ...], amount: float, unit: str) -> Work:
+    compiled = jax.jit(function)
+    return Work(lambda: jax.block_until_ready(compiled(*inputs)), amount=amount, unit=unit)
+
+
+def _plain_upsampled_conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _conv3x3(upsampling.nearest(x), kernel)
+
+
+def _conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def _sampling(sizes: Sizes, num_steps: int, method: Callable[..., samplers.SamplerTable]) -> Work:
+    _, _, model = _model(sizes)
+    params = jax.jit(model.init_params)(jax.random.key(0))
+    table = method(model.schedule, samplers.grids.discrete(1000, num_steps, spacing="leading"))
+    keys = jax.random.split(jax.random.key(0), sizes.sample_batch)
+    x = jax.random.normal(jax.random.key(1), (sizes.sample_batch, *model.data.sample_shape))
+    sample = jax.jit(lambda params, table, x, keys: samplers.run(keys, model.denoiser(params), table, x))
+    return Work(lambda: np.asarray(sample(params, table, x, keys)))
+
+
+def _model(sizes: Sizes, dtype: str = "float32") -> tuple[ConfigDict, Any, runs.Model]:
+    """configs/cifar_ddpm.py on random images, of these sizes and without dropout."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "images.npy"
+        np.save(path, np.random.default_rng(0).integers(0, 256, (256, 32, 32, 3), np.uint8))
+        options = {
+            "data.name": "arrays",
+            "data.path": str(path),
+            "train.batch_size": sizes.batch,
+            "model.channels": sizes.channels,
+            "model.channel_multipliers": sizes.multipliers,
+            "model.num_res_blocks": sizes.blocks,
+            "model.dropout": 0.0,
+            "model.dtype": dtype,
+        }
+        overrides = [(name, str(value)) for name, value in options.items()]
+        config = resolve.resolve(resolve.override(cifar_ddpm.get_config(), overrides))
+        examples = build_data.dataset(config, "train")
+        return config, examples, runs.Model.build(config, runs.DataDescription.of(config, examples))
+
+
+# A row of MeanFlow's step goes beside the training step.
+ROWS: dict[str, Callable[..., Work]] = {
+    "train_step": train_step,
+    "forward": forward,
+    "ddim": ddim,
+    "ddpm": ddpm,
+    "checkpoint": checkpoint,
+    "loader": loader,
+    "frechet": frechet,
+    "demo": demo,
+    "matrix_product": matrix_product,
+    "convolution": convolution,
+    "copy": copy,
+}

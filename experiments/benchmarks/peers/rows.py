@@ -1,0 +1,104 @@
+"""The rows and columns of the comparison."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+DIFFAX, DIFFUSERS, LAST, COMPILED = "diffax", "diffusers", "diffusers, channels last", "diffusers, torch.compile"
+OTHER, PYTORCH = "denoising-diffusion-pytorch", "PyTorch"
+PLAIN, TUNED = "diffax, malloc as it is", "diffusers, malloc of diffax"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What a child process is asked for: a function in ROWS of a module of this folder, with options.
+
+    tuned: whether it has the settings of malloc that launch.py gives itself.
+    """
+
+    module: str
+    row: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tuned: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of the table; the first column is what the others are compared with.
+
+    rounds: at most so many calls of each cell.
+    start_up: what is timed is not a call but the time from the command to the end of the first call, with empty caches
+      of compiled programs and with those that the last start left.
+    """
+
+    what: str
+    columns: Mapping[str, Cell]
+    rounds: int = 100
+    start_up: bool = False
+
+    @property
+    def once(self) -> bool:
+        """Whether one call takes minutes."""
+        return self.rounds < 100
+
+
+def _network(row: str, dtype: str) -> dict[str, Cell]:
+    options = {"dtype": dtype}
+    return {
+        DIFFAX: Cell("ours", row, options, tuned=True),
+        DIFFUSERS: Cell("huggingface", row, options),
+        LAST: Cell("huggingface", row, options | {"channels_last": True}),
+        COMPILED: Cell("huggingface", row, options | {"compiled": True}),
+        OTHER: Cell("denoising_diffusion", row, options),
+    }
+
+
+def _allocators() -> dict[str, Cell]:
+    cells = _network("train_step", "float32")
+    return {
+        DIFFAX: cells[DIFFAX],
+        PLAIN: dataclasses.replace(cells[DIFFAX], tuned=False),
+        DIFFUSERS: cells[DIFFUSERS],
+        TUNED: dataclasses.replace(cells[DIFFUSERS], tuned=True),
+    }
+
+
+def _each(row: str, **options: Any) -> dict[str, Cell]:
+    return {
+        DIFFAX: Cell("ours", row, options, tuned=True),
+        DIFFUSERS: Cell("huggingface", row, options),
+        OTHER: Cell("denoising_diffusion", row, options),
+    }
+
+
+def _only(cells: Mapping[str, Cell], *columns: str) -> dict[str, Cell]:
+    return {column: cells[column] for column in columns}
+
+
+def _ceilings(row: str, **options: Any) -> dict[str, Cell]:
+    return {DIFFAX: Cell("ours", row, options, tuned=True), PYTORCH: Cell("huggingface", row, options)}
+
+
+# A row of MeanFlow's step, diffax alone beside its plain step, goes after the training steps.
+ROWS: dict[str, Row] = {
+    "train_step_float32": Row("training step, float32", _network("train_step", "float32")),
+    "train_step_bfloat16": Row("training step, bfloat16", _network("train_step", "bfloat16")),
+    "allocators": Row("training step, float32, by allocator", _allocators()),
+    "forward_float32": Row("forward, float32", _network("forward", "float32")),
+    "forward_bfloat16": Row("forward, bfloat16", _network("forward", "bfloat16")),
+    "ddim": Row("DDIM, 50 steps, 64 images", _each("ddim"), rounds=3),
+    "ddpm": Row("DDPM, 1,000 steps, 64 images", _only(_each("ddpm"), DIFFAX, DIFFUSERS), rounds=1),
+    "demo": Row("digits demo from nothing", _only(_each("demo"), DIFFAX), rounds=1),
+    "start_up": Row(
+        "start to first training step", _only(_network("train_step", "float32"), DIFFAX, DIFFUSERS), 2, True
+    ),
+    "checkpoint_save": Row("checkpoint, save", _only(_each("checkpoint"), DIFFAX, DIFFUSERS)),
+    "checkpoint_restore": Row("checkpoint, restore", _only(_each("checkpoint", restore=True), DIFFAX, DIFFUSERS)),
+    "loader": Row("loader, PNG files, two processes", _only(_each("loader"), DIFFAX, OTHER)),
+    "frechet": Row("Frechet distance of 50,000 x 2,048", _only(_each("frechet"), DIFFAX, OTHER), rounds=3),
+    "matrix_product_float32": Row("ceiling: matrix product, float32", _ceilings("matrix_product")),
+    "matrix_product_bfloat16": Row("ceiling: matrix product, bfloat16", _ceilings("matrix_product", dtype="bfloat16")),
+    "convolution_float32": Row("ceiling: 3x3 convolution, float32", _ceilings("convolution")),
+    "convolution_bfloat16": Row("ceiling: 3x3 convolution, bfloat16", _ceilings("convolution", dtype="bfloat16")),
+    "copy": Row("ceiling: copy", _ceilings("copy")),
+}

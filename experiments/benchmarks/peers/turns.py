@@ -1,0 +1,132 @@
+"""The child processes of a row, called in turns."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from diffax import allocator
+from experiments.benchmarks.peers.rows import Cell, Row
+from experiments.benchmarks.peers.sizes import Sizes
+
+# Where each library keeps compiled programs.
+_CACHES = ("XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR")
+
+
+class Failed(Exception):
+    """A child process ended before its answer."""
+
+
+def measure(row: Row, columns: Iterable[str], sizes: Sizes, rounds: int) -> dict[str, dict[str, Any]]:
+    """The calls of all columns of a row; a column whose process fails has an "error" instead."""
+    if row.start_up:
+        return {column: _start_up(row.columns[column], sizes, rounds) for column in columns}
+    found: dict[str, dict[str, Any]] = {}
+    with contextlib.ExitStack() as stack:
+        children: dict[str, _Child] = {}
+        for column in columns:
+            found[column] = {"calls": []}
+            with _errors_kept(found[column]):
+                children[column] = stack.enter_context(started(row.columns[column], sizes))
+                found[column] |= children[column].ready()
+        for _ in range(rounds):
+            for column, child in children.items():
+                if "error" not in found[column]:
+                    with _errors_kept(found[column]):
+                        found[column]["calls"].append(child.call())
+        for column, child in children.items():
+            if "error" not in found[column]:
+                with _errors_kept(found[column]):
+                    found[column] |= child.end()
+    return found
+
+
+@dataclasses.dataclass
+class _Child:
+    """A child process and the file of its error messages."""
+
+    process: subprocess.Popen
+    errors: Any
+
+    def ready(self) -> dict[str, Any]:
+        """What it says after its first call."""
+        return self._answer()
+
+    def call(self) -> dict[str, float]:
+        """One timed call."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def end(self) -> dict[str, Any]:
+        """Ends it; what it says then."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("@{"):
+                return json.loads(line[1:])
+        self.errors.seek(0)
+        lines = self.errors.read().strip().splitlines()
+        raise Failed(lines[-1] if lines else f"exit code {self.process.wait()}")
+
+
+@contextlib.contextmanager
+def started(cell: Cell, sizes: Sizes, **environment: str) -> Iterator[_Child]:
+    """A child process of a cell, which has not answered yet; it is ended with the block."""
+    request = {
+        "module": cell.module,
+        "row": cell.row,
+        "sizes": dataclasses.asdict(sizes),
+        "options": dict(cell.options),
+    }
+    command = [sys.executable, "-m", "experiments.benchmarks.peers.child", json.dumps(request)]
+    # JAX would take most of a GPU's memory for itself.
+    environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    plain = {name: value for name, value in os.environ.items() if name not in allocator.VARIABLES}
+    environment = plain | environment | (allocator.variables(plain) if cell.tuned else {})
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+        with process:
+            try:
+                yield _Child(process, errors)
+            finally:
+                if process.stdin is not None and not process.stdin.closed:
+                    process.stdin.close()
+                if process.poll() is None:
+                    process.terminate()
+
+
+def _start_up(cell: Cell, sizes: Sizes, rounds: int) -> dict[str, Any]:
+    """Seconds from the command to the end of the first call, with empty caches ("cold") and after that ("warm")."""
+    times: dict[str, list[float]] = {"cold": [], "warm": []}
+    found: dict[str, Any] = {}
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            for seconds in times.values():
+                begun = time.perf_counter()
+                with _errors_kept(found), started(cell, sizes, **dict.fromkeys(_CACHES, folder)) as child:
+                    child.ready()
+                    seconds.append(time.perf_counter() - begun)
+                    found |= child.end()
+    return found | times
+
+
+@contextlib.contextmanager
+def _errors_kept(found: dict[str, Any]) -> Iterator[None]:
+    try:
+        yield
+    except (Failed, OSError) as error:
+        found["error"] = str(error)

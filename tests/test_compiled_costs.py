@@ -1,0 +1,85 @@
+"""Compiled programs take no more operations, bytes, memory and kernels than stored: guards speed without a clock."""
+
+import importlib.metadata
+import json
+import os
+import platform
+
+import jax
+import pytest
+
+from diffax import devices
+from experiments.benchmarks import compiled
+
+GROWTH = 1.02
+ACCEPT = "if that is meant, python -m experiments.benchmarks.compiled stores the new costs"
+
+
+def why_not_comparable(environment) -> str | None:
+    """Why stored costs say nothing about programs compiled here; None if they do."""
+    here = {package: importlib.metadata.version(package) for package in compiled.PACKAGES}
+    stored = {package: environment["packages"][package] for package in compiled.PACKAGES}
+    if here != stored:
+        return f"costs are stored for {stored}, and {here} is installed"
+    if platform.machine() not in environment["platform"] or platform.system() not in environment["platform"]:
+        return f"costs are stored for {environment['platform']}"
+    if devices.CPU_FLAG not in os.environ.get("XLA_FLAGS", ""):
+        return f"costs are stored with {devices.CPU_FLAG}"
+    return None
+
+
+def grown(costs, stored):
+    """What costs more than what is stored, one line each."""
+    return [
+        f"{program}: {what} grew by {cost / stored[program][what] - 1:.1%}, from {stored[program][what]:,.0f}"
+        for program, of_program in costs.items()
+        for what, cost in of_program.items()
+        if cost > GROWTH * stored[program][what]
+    ]
+
+
+def test_no_program_costs_more_than_stored():
+    stored = json.loads(compiled.STORED.read_text())
+    if reason := why_not_comparable(stored["environment"]):
+        pytest.skip(reason)
+    with jax.numpy_dtype_promotion("standard"):  # as in a run: optax counts on it
+        costs = compiled.measure()
+    assert set(costs) == set(stored["programs"]), ACCEPT
+    assert not (lines := grown(costs, stored["programs"])), "\n".join([*lines, ACCEPT])
+
+
+def test_growth_is_found_and_named():
+    stored = {"step": {"FLOP": 100.0, "kernels": 50.0}}
+    assert grown({"step": {"FLOP": 102.0, "kernels": 1.0}}, stored) == []
+    assert grown({"step": {"FLOP": 103.0, "kernels": 50.0}}, stored) == ["step: FLOP grew by 3.0%, from 100"]
+
+
+def test_kernels_are_operations_outside_of_fusions_and_reducers():
+    text = """HloModule jit_f
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %sum = f32[] add(%a, %b)
+}
+
+%fused (p: f32[4]) -> f32[] {
+  %p = f32[4]{0} parameter(0)
+  %zero = f32[] constant(0)
+  ROOT %r = f32[] reduce(%p, %zero), dimensions={0}, to_apply=%add
+}
+
+%body (s: (f32[4], s32[])) -> (f32[4], s32[]) {
+  %s = (f32[4]{0}, s32[]) parameter(0)
+  %x = f32[4]{0} get-tuple-element(%s), index=0
+  %y = f32[4]{0} copy(%x)
+  ROOT %t = (f32[4]{0}, s32[]) tuple(%y, %i)
+}
+
+ENTRY %main (p: f32[4]) -> f32[] {
+  %p = f32[4]{0} parameter(0)
+  %w = (f32[4]{0}, s32[]) while(%p), condition=%cond, body=%body
+  ROOT %f = f32[] fusion(%p), kind=kLoop, calls=%fused
+}
+"""
+    assert compiled.num_kernels(text) == 3  # copy, while, fusion
