@@ -204,7 +204,6 @@ GUIDED_LOSSES = [
 ]
 # With options of their own, and tested where they are.
 OTHER_LOSSES = [
-    ("mean_flow", {"share": 0.5, "adaptive": 0.0}),
     ("drifting", {"temperatures": (0.1,), "normalised": False, "guidance": 2.0}),
     ("frechet_distance", {"decay": 0.9}),
 ]
@@ -381,8 +380,7 @@ def test_clipping_is_by_the_global_norm():
         ("ema", AVERAGES),
         ("optimizer", OPTIMIZERS),
         ("data.augment", AUGMENTATIONS),
-        ("loss", LOSSES + OTHER_LOSSES),
-        ("loss", LOSSES + GUIDED_LOSSES),
+        ("loss", LOSSES + GUIDED_LOSSES + OTHER_LOSSES),
     ],
 )
 def test_every_name_and_option_is_here(path, cases):
