@@ -177,6 +177,7 @@ def loss(
         condition_names=tuple(network.conditions),
         drop_condition=build_conditions.dropping(config, network.conditions),
         class_condition=label if has_labels else None,
+        needs_representation=training.takes(chosen, "representation"),
         unconditional=build_conditions.nulling(config, network.conditions) if guided else None,
     )
 

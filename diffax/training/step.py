@@ -56,6 +56,7 @@ def make_loss(
     condition_names: tuple[str, ...] = (),
     drop_condition: DropCondition | None = None,
     class_condition: str | None = None,
+    needs_representation: bool = False,
     unconditional: NullCondition | None = None,
 ) -> BatchLoss:
     """The loss of a network on batch["x"] under its own condition, as a BatchLoss.
@@ -69,6 +70,7 @@ def make_loss(
         not have is null.
       drop_condition: replaces conditions of some samples by their null values, for classifier-free guidance.
       class_condition: the condition that the loss takes as `labels`, for losses that have them.
+      needs_representation: whether the loss is to have features, hyperparameters.representation.
       unconditional: replaces conditions of all samples by their null values, for losses that fold guidance into
         training and take `unconditional`.
     """
@@ -90,7 +92,7 @@ def make_loss(
         options: dict[str, Any] = {} if noise == processes.NORMAL else {"noise": noise}
         if "eps" in batch:
             options["eps"] = batch["eps"]
-        if takes(loss, "representation"):
+        if needs_representation:
             options["representation"] = _representation(hyperparameters)
         if class_condition is not None and condition is not None:
             options["labels"] = condition[class_condition]

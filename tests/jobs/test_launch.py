@@ -174,7 +174,7 @@ def test_a_config_file_that_does_not_exist(command):
     code, _, err = command("--config", "configs/nonsense.py")
     assert code == 2 and err == "error: --config configs/nonsense.py: there is no such file\n"
     code, _, err = command("--config", ROOT / "configs" / "digit.py")
-    assert code == 2 and "digits.py, digits_conditional.py" in err and err.count("\n") == 1
+    assert code == 2 and "digits.py, digits_alpha_flow.py" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

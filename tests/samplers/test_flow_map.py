@@ -73,3 +73,8 @@ def test_no_noise_is_ddim_with_a_second_time():
 def test_unfit_gamma_is_refused():
     with pytest.raises(ValueError, match=r"gamma must be in \[0, 1\], got 1.5"):
         samplers.flow_map(schedules.Cosine(), [1.0, 0.0], gamma=1.5)
+
+
+def test_a_flow_map_goes_to_data_by_itself():
+    with pytest.raises(ValueError, match="goes to data by itself"):
+        samplers.to_data(samplers.flow_map(schedules.Cosine(), [1.0, 0.1]), 0.1)

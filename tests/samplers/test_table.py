@@ -101,7 +101,10 @@ EDM = schedules.VarianceExploding(0.01, 10.0)
 
 
 @pytest.mark.parametrize(
-    "method", [m for m in samplers.SAMPLERS if m not in (samplers.ancestral,)], ids=lambda m: m.__name__
+    "method",
+    # A flow map goes to data by itself.
+    [m for m in samplers.SAMPLERS if m not in (samplers.ancestral, samplers.flow_map)],
+    ids=lambda m: m.__name__,
 )
 def test_to_data_appends_a_row_that_returns_x_0(method):
     times = samplers.grids.karras(EDM, 6, end=0.1)
