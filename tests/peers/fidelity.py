@@ -1,6 +1,6 @@
 """torch-fidelity's metrics, imported where torchvision's compiled operators may not load."""
 
-from tests.peers import torchvision_operators
+from experiments.benchmarks.peers import torchvision_operators
 
 torchvision_operators.do_without()  # torch-fidelity imports torchvision
 

@@ -12,7 +12,7 @@ import transformers
 
 from diffax import text
 from diffax.text import encoder as encoders
-from tests.peers import torchvision_operators
+from experiments.benchmarks.peers import torchvision_operators
 from tests.text import folders
 
 torchvision_operators.do_without()  # transformers imports torchvision with BertModel

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_sample_image
 
 from diffax.evaluation.features import conversion, dinov2, efficientnet_lite0, inception, resize
-from tests.peers import torchvision_operators
+from experiments.benchmarks.peers import torchvision_operators
 
 torchvision_operators.do_without()
 

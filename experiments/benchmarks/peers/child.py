@@ -21,7 +21,7 @@ def main() -> None:
     """Builds the row, calls it once, and then once for every line "go"; the end of the input ends it."""
     request = json.loads(sys.argv[1])
     if request["module"] != "ours":
-        from tests.peers import torchvision_operators
+        from experiments.benchmarks.peers import torchvision_operators
 
         torchvision_operators.do_without()
     library = importlib.import_module(f"experiments.benchmarks.peers.{request['module']}")
