@@ -21,6 +21,8 @@ def get_config() -> ConfigDict:
     config.model = settings.choice(
         "unet", channels=32, channel_multipliers=(1, 2), num_res_blocks=1, attention_resolutions=(), groups=8
     )
+    # Smooth in t, since the loss is made of the network's derivative in it.
+    config.model.time_input = settings.choice("unscaled")
     config.schedule = settings.choice("flow")
     config.parameterization = settings.choice("flow")
     config.loss = settings.choice("alpha_flow")

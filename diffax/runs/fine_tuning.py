@@ -1,6 +1,8 @@
 """Fine-tuning: the parameters of one run as the start of another, whose network may have a few more."""
 
 import pathlib
+import warnings
+from operator import attrgetter
 from typing import Any
 
 import jax
@@ -24,6 +26,7 @@ def initial_params(model: Model, source: str | pathlib.Path) -> Any:
     """
     start, teacher = jax.jit(model.init_params)(jax.random.key(model.config.seed)), trained.open(source)
     _check_pairs(model, teacher, source)
+    _warn_of_other_meaning(model, teacher, source)
     given, own = _by_path(teacher.params()), _by_path(start)
     missing = [path for path in given if path not in own]
     other = [
@@ -54,6 +57,18 @@ def _check_pairs(model: Model, teacher: trained.Trained, source: str | pathlib.P
             f"--init_from {source}: the pairs of data.path = {model.config.data.path!r} were made by another model "
             f"(step {made_by['step']}): make pairs of this one by --mode reflow, or start from the one that made them"
         )
+
+
+def _warn_of_other_meaning(model: Model, teacher: trained.Trained, source: str | pathlib.Path) -> None:
+    """Warns where the same parameters would be told other numbers, or asked for others, than in their training."""
+    for setting in ("model.time_input", "parameterization"):
+        before, now = (attrgetter(setting)(config) for config in (teacher.config, model.config))
+        if before != now:
+            warnings.warn(
+                f"--init_from {source}: it was trained with {setting} = {before.name!r}, and this run has "
+                f"{now.name!r}: its parameters mean little here. Set config.{setting} alike, unless it is meant so",
+                stacklevel=3,
+            )
 
 
 def _by_path(params: Any) -> dict[str, Any]:

@@ -279,6 +279,9 @@ def test_a_run_starts_from_another(command, tmp_path):
     code, _, err = command(*spiral, "--workdir", tmp_path / "third", "--config.model.hidden=16", "--init_from", first)
     assert code == 2 and "has other shapes: embedding/time_1/" in err and err.count("\n") == 1
     assert not (tmp_path / "third").exists()
+    other = ("--config.model.hidden=16", "--config.model.time_input=unscaled", "--init_from", first)
+    with pytest.warns(UserWarning, match=r"with model\.time_input = 'log_snr', and this run has 'unscaled'"):
+        assert command(*spiral, "--workdir", tmp_path / "third", *other)[0] == 2
     code, _, err = command(*spiral, "--workdir", tmp_path / "third", "--init_from", tmp_path / "nowhere")
     assert code == 2 and "nowhere is no run's directory" in err and not (tmp_path / "third").exists()
 
