@@ -59,8 +59,10 @@ def test_value_and_gradient_with_singular_covariances_too(ranks):
         value, gradient = loss(jnp.asarray(samples), representation)
     slope = np.sum(np.asarray(gradient) * change)
     assert value == pytest.approx(metric(0.0), rel=1e-6)
-    expected = (metric(1e-5) - metric(-1e-5)) / 2e-5
-    assert slope == pytest.approx(expected, rel=1e-5) and abs(expected) > 1e-2
+    # Eigenvalues that are 0 to rounding have roots of 1e-8 in the metric, which a small step would magnify.
+    step, tolerance = (1e-5, 1e-5) if ranks == (DIM, DIM) else (1e-3, 2e-4)
+    expected = (metric(step) - metric(-step)) / (2 * step)
+    assert slope == pytest.approx(expected, rel=tolerance) and abs(expected) > 1e-2
 
 
 def test_equal_moments_have_no_distance_and_no_gradient():
