@@ -32,6 +32,7 @@ from diffax import (
     processes,
     samplers,
     schedules,
+    training,
 )
 from diffax.choices import Slot
 from diffax.denoisers import time_inputs
@@ -250,7 +251,6 @@ def sampler_table(
     if num_steps < 1:
         raise ValueError(f"sampler.num_steps must be >= 1, got {num_steps}")
     times = _times(options, schedule, num_steps)
-    table = _table_on(config, schedule, times)
     # The last step of a flow map or of a consistency model itself goes to data.
     to_data = choices.lookup("sampler", options.name, SLOTS["sampler"]) in (samplers.flow_map, samplers.consistency)
     ends_above_zero = float(schedule.sigma(times[-1])) > 0 and not to_data
@@ -258,7 +258,8 @@ def sampler_table(
         if num_steps < 2:
             raise ValueError("sampler.num_steps must be >= 2 where the last step goes from sigma_min to 0, got 1")
         times = _times(options, schedule, num_steps - 1)
-        table = samplers.to_data(_table_on(config, schedule, times), times[-1])
+    table = _table_on(config, schedule, times)
+    table = samplers.to_data(table, times[-1]) if ends_above_zero else table
     processes.refuse_singular(parameterization, schedule, table.times)
     if table.is_stochastic and config.noise.name != "normal":
         raise ValueError(
@@ -437,8 +438,7 @@ def features(config: ConfigDict) -> Callable[..., evaluation.features.Extractor]
 
 def loss_features(config: ConfigDict) -> Callable[..., evaluation.features.Extractor] | None:
     """What makes the feature extractor that config.loss compares samples in; None for a loss without features."""
-    chosen = choices.lookup("loss", config.loss.name, SLOTS["loss"])
-    if "representation" not in choices.parameters(chosen):
+    if not training.takes(build_training.loss_function(config), "representation"):
         return None
     return choices.make("loss.features", config.loss.features, SLOTS["loss.features"])
 

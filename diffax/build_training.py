@@ -93,15 +93,20 @@ def snapshot_dtype(config: ConfigDict) -> Any:
     return _SNAPSHOT_DTYPES[name]
 
 
+def loss_function(config: ConfigDict) -> losses.Loss:
+    """The function that config.loss names, without its options."""
+    return choices.lookup("loss", config.loss.name, LOSS_SLOT)
+
+
 def learns_variance(config: ConfigDict) -> bool:
     """Whether config.loss trains the variance of the reverse steps: the network then has twice the data's channels."""
-    chosen = choices.lookup("loss", config.loss.name, LOSS_SLOT)
+    chosen = loss_function(config)
     return chosen is losses.hybrid or config.loss.get("variance") == "learned"
 
 
 def is_one_step(config: ConfigDict) -> bool:
     """Whether config.loss trains a generator of one evaluation."""
-    return losses.is_one_step(choices.lookup("loss", config.loss.name, LOSS_SLOT))
+    return losses.is_one_step(loss_function(config))
 
 
 def told_by_loss(config: ConfigDict) -> dict[str, Kind]:
@@ -117,12 +122,12 @@ def guides(config: ConfigDict) -> bool:
 
 def is_consistency(config: ConfigDict) -> bool:
     """Whether config.loss makes the network's prediction a sample of the data instead of their mean."""
-    return choices.lookup("loss", config.loss.name, LOSS_SLOT) in (losses.consistency, losses.continuous_consistency)
+    return loss_function(config) in (losses.consistency, losses.continuous_consistency)
 
 
 def has_curriculum(config: ConfigDict) -> bool:
     """Whether config.loss depends on how much of the training is done, and so on the number of its steps."""
-    return training.takes(choices.lookup("loss", config.loss.name, LOSS_SLOT), "progress")
+    return training.takes(loss_function(config), "progress")
 
 
 def check_flow_map(config: ConfigDict, schedule: Schedule, parameterization: processes.Parameterization) -> None:
@@ -139,8 +144,8 @@ def check_flow_map(config: ConfigDict, schedule: Schedule, parameterization: pro
 
 def check_teacher(config: ConfigDict) -> None:
     """Raises ValueError for settings of a distillation that do not go together."""
-    options, chosen = config.loss, choices.lookup("loss", config.loss.name, LOSS_SLOT)
-    if options.teacher is not None and "teacher" not in choices.parameters(chosen):
+    options, chosen = config.loss, loss_function(config)
+    if options.teacher is not None and not training.takes(chosen, "teacher"):
         raise ValueError(f"loss.teacher is for losses with a regression target, and {options.name!r} has none")
     if options.teacher is not None and options.stable_targets:
         raise ValueError("loss.teacher and loss.stable_targets are both the regression target: set one of them")
@@ -160,16 +165,16 @@ def loss(
     num_levels: of the data; None for points.
     """
     chosen = choices.make("loss", config.loss, LOSS_SLOT)
-    if "num_levels" in choices.parameters(chosen):
+    if training.takes(chosen, "num_levels"):
         chosen = functools.partial(chosen, num_levels=None if config.data.dequantize else num_levels)
-    has_labels, label = "labels" in choices.parameters(chosen), class_condition(network.conditions)
+    has_labels, label = training.takes(chosen, "labels"), class_condition(network.conditions)
     others = [name for name in network.conditions if name != label]
     if has_labels and others:
         raise ValueError(
             f"loss {config.loss.name!r} compares samples under the same condition, which only classes are, and this "
             f"network is told {', '.join(others)}"
         )
-    guided = "unconditional" in choices.parameters(chosen) and len(config.conditions) > 0
+    guided = training.takes(chosen, "unconditional") and len(config.conditions) > 0
     return training.make_loss(
         network,
         time_input=time_input,
@@ -189,17 +194,17 @@ def check_loss(config: ConfigDict, num_levels: int | None, channels: int, out_ch
       num_levels: of the data; None for points.
       channels, out_channels: of the data and of the network's raw output.
     """
-    chosen, name = choices.lookup("loss", config.loss.name, LOSS_SLOT), config.loss.name
+    chosen, name = loss_function(config), config.loss.name
     if "decoder" in config.loss:
         losses.decoder_levels(config.loss.decoder, None if config.data.dequantize else num_levels)
-    if config.loss.stable_targets and "teacher" not in choices.parameters(chosen):
+    if config.loss.stable_targets and not training.takes(chosen, "teacher"):
         raise ValueError(f"loss.stable_targets is for losses with a regression target, and {name!r} has none")
     if losses.is_one_step(chosen) and config.train.accumulate != 1:
         raise ValueError(
             f"loss {name!r} compares a whole batch with data, which parts of it are not: set train.accumulate=1, got "
             f"{config.train.accumulate}"
         )
-    if config.noise.name != "normal" and "noise" not in choices.parameters(chosen):
+    if config.noise.name != "normal" and not training.takes(chosen, "noise"):
         raise ValueError(f"loss {name!r} is of normal noise, got noise {config.noise.name!r}: use loss 'denoising'")
     never = [key for key, entry in config.conditions.items() if entry.drop == 0 and config.model.drop_together == 0]
     if guides(config) and (never or not config.conditions):

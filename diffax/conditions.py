@@ -188,11 +188,11 @@ def drop(
     if conditions is None:
         return None
     check_names(conditions, kinds)
-    all_dropped = _drawn(keys, "", together)  # no condition has this name
+    all_dropped = bernoulli(keys, "", together)  # no condition has this name
     result = dict(conditions)
     for name in conditions:
         if probabilities.get(name, 0.0) > 0.0:
-            dropped = all_dropped | _drawn(keys, name, probabilities[name])
+            dropped = all_dropped | bernoulli(keys, name, probabilities[name])
             result[name] = _where(dropped, _null_like(kinds[name], conditions[name]), conditions[name])
     return result
 
@@ -273,7 +273,8 @@ def own_keys(keys: Key[Array, " batch"], name: str) -> Key[Array, " batch"]:
     return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
 
 
-def _drawn(keys: jax.Array, name: str, probability: float) -> jax.Array:
+def bernoulli(keys: Key[Array, " batch"], name: str, probability: float) -> Bool[Array, " batch"]:
+    """A draw for each key that is True with this probability, and does not depend on draws of other names."""
     return jax.vmap(lambda key: jax.random.bernoulli(key, probability))(own_keys(keys, name))
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from diffax import arrays
+from diffax import arrays, processes
 from diffax.denoisers.oracles import GaussianMixture
 from diffax.processes import probability_flow
 from diffax.typing import Denoiser, FlowMap, Numeric, Prediction, Schedule, TwoTimeDenoiser
@@ -30,8 +30,8 @@ class _OfDenoiser:
 
     def __call__(self, x_t: Sample, t: Numeric, s: Numeric) -> Sample:
         prediction = self.denoiser(x_t, t, s) if self.has_two_times else self.denoiser(x_t, t)
-        alpha_s, sigma_s = (arrays.expand_to(f(s), x_t) for f in (self.schedule.alpha, self.schedule.sigma))
-        return alpha_s * prediction.x_0.astype(x_t.dtype) + sigma_s * prediction.eps.astype(x_t.dtype)
+        x_0, eps = (half.astype(x_t.dtype) for half in prediction[:2])
+        return processes.diffuse(self.schedule, x_0, eps, s)
 
 
 def flow_map(denoiser: TwoTimeDenoiser, schedule: Schedule) -> FlowMap:

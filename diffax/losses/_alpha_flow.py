@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-from diffax import processes
+from diffax import arrays, processes
 from diffax.conditions import SPAN, Number
 from diffax.losses import _flow_map
-from diffax.losses._loss import PerSample, Predict, Sample, noised, tells
+from diffax.losses._loss import PerSample, Predict, Sample, pair_of, tells
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
 from diffax.typing import Denoiser, Keys, Numeric, Schedule
@@ -55,29 +55,24 @@ def alpha_flow(
       ValueError: not 0 <= start < end <= 1.
     """
     alpha = step_ratio(progress, start=start, end=end, temperature=temperature, clamp=clamp)
-    at = noised(keys, schedule, x_0, time_density, eps=eps, t=t)
-    later, s = _flow_map.second_time(keys, schedule, time_density, at.t, share)
-    at = noised(keys, schedule, x_0, time_density, eps=at.eps, t=later)
-    pair = _flow_map.pair_of(at, teacher)
+    at, s = _flow_map.noised_at_two_times(keys, schedule, x_0, time_density, share, eps=eps, t=t)
+    pair = pair_of(at, teacher)
     net_out = predict(at.x_t, at.t, s, key=at.network_keys)
 
-    def at_s(x: Sample, time: PerSample) -> tuple[Sample, Sample]:
-        output = predict(x, time, s, key=at.network_keys)
-        return _flow_map.mapped(schedule, parameterization, output, x, time, s), output
-
     def by_derivative() -> Sample:
-        _, derivative, _ = _flow_map.along(at_s, at.x_t, at.t, _flow_map.velocity(schedule, *pair, at.t))
+        v = _flow_map.velocity(schedule, *pair, at.t)
+        derivative, _ = _flow_map.derivative_along(predict, schedule, parameterization, at, s, v)
         return jax.lax.stop_gradient(_flow_map.in_raw_units(schedule, parameterization, derivative, at.t))
 
     def by_difference() -> Sample:
         m = alpha.astype(at.t.dtype) * s + (1 - alpha.astype(at.t.dtype)) * at.t
         here = _flow_map.mapped(schedule, parameterization, net_out, at.x_t, at.t, s)
-        there, _ = at_s(processes.diffuse(schedule, *pair, m), m)
+        x_m = processes.diffuse(schedule, *pair, m)
+        there = _flow_map.mapped(schedule, parameterization, predict(x_m, m, s, key=at.network_keys), x_m, m, s)
         # Without a second time this is the error of flow matching.
         matching = parameterization.target(schedule, *pair, at.t) - net_out
         consistency = _flow_map.gap_in_raw_units(schedule, parameterization, here - there, at.t, m)
-        has_two = (s < at.t).reshape(-1, *(1,) * (net_out.ndim - 1))
-        return jax.lax.stop_gradient(jnp.where(has_two, consistency, matching))
+        return jax.lax.stop_gradient(jnp.where(arrays.expand_to(s < at.t, net_out), consistency, matching))
 
     change = jax.lax.cond(alpha == 0, by_derivative, by_difference)
     # Of the mean over dimensions, where MeanFlow's constant is of the sum.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from diffax import arrays, processes
 from diffax.losses import _flow_map
-from diffax.losses._loss import Noised, PerSample, Predict, Sample, noised
+from diffax.losses._loss import Noised, PerSample, Predict, Sample, at_times, noised, pair_of
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
 from diffax.typing import Denoiser, Keys, Numeric, Schedule
@@ -65,7 +65,7 @@ def consistency(
     intervals = num_intervals(progress, first_intervals, last_intervals)
     at = noised(keys, schedule, x_0, time_density, eps=eps, t=t)
     between = interval_of(schedule, at.t, intervals)
-    at = noised(keys, schedule, x_0, time_density, eps=at.eps, t=between.t)
+    at = at_times(at, schedule, between.t)
     x_m = _step(schedule, at, between, teacher, solver)
 
     def to_data(x: Sample, time: PerSample) -> Sample:
@@ -119,7 +119,7 @@ def interval_of(schedule: Schedule, t: PerSample, intervals: jax.Array) -> Inter
 
 def _step(schedule: Schedule, at: Noised, between: Interval, teacher: Denoiser | None, solver: Solver) -> Sample:
     """x_m: with the data and noise of x_t, or by a teacher's step from x_t."""
-    pair = _flow_map.pair_of(at, teacher)
+    pair = pair_of(at, teacher)
     x_m = processes.diffuse(schedule, *pair, between.m)
     if teacher is None or solver == "euler":
         return x_m

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from diffax import arrays, processes
 from diffax.losses import _flow_map
-from diffax.losses._loss import PerSample, Predict, Sample, noised
+from diffax.losses._loss import PerSample, Predict, Sample, noised, pair_of
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
 from diffax.typing import Denoiser, Keys, Numeric, Schedule
@@ -53,14 +53,13 @@ def continuous_consistency(
     if not 0 <= warmup <= 1:
         raise ValueError(f"loss.warmup must be in [0, 1], got {warmup:g}")
     at = noised(keys, schedule, x_0, time_density, eps=eps, t=t)
-    pair = _flow_map.pair_of(at, teacher)
+    pair = pair_of(at, teacher)
 
-    def to_data(x: Sample, time: PerSample) -> tuple[Sample, Sample]:
-        net_out = predict(x, time, key=at.network_keys)
-        return _flow_map.mapped(schedule, parameterization, net_out, x, time, jnp.zeros_like(time)), net_out
+    def of_one_time(x: Sample, time: PerSample, _: PerSample | None = None, *, key: Keys | None = None) -> Sample:
+        return predict(x, time, key=key)
 
-    v = _flow_map.velocity(schedule, *pair, at.t)
-    _, derivative, net_out = _flow_map.along(to_data, at.x_t, at.t, v)
+    v, zero = _flow_map.velocity(schedule, *pair, at.t), jnp.zeros_like(at.t)
+    derivative, net_out = _flow_map.derivative_along(of_one_time, schedule, parameterization, at, zero, v)
     alpha, sigma = schedule.alpha(at.t), schedule.sigma(at.t)
     cosine = arrays.expand_to(alpha / jnp.hypot(alpha, sigma), at.x_t)
     # The part of the derivative that flow matching has too, algorithm 1.

@@ -1,10 +1,9 @@
 """The denoising loss (denoising score matching) for any parameterization and loss weighting."""
 
-import jax
 import jax.numpy as jnp
 
 from diffax import arrays, processes
-from diffax.losses._loss import Noised, PerSample, Predict, Sample, noised
+from diffax.losses._loss import Noised, PerSample, Predict, Sample, noised, pair_of
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
 from diffax.typing import Denoiser, Keys, Schedule
@@ -67,15 +66,20 @@ def regression(
     teacher: Denoiser | None = None,
 ) -> PerSample:
     """The denoising loss of a raw output at noisy data, (batch,); arguments as for `denoising`."""
-    x_0, eps = at.x_0, at.eps
-    if teacher is not None:
-        x_0, eps = (half.astype(at.x_t.dtype) for half in jax.lax.stop_gradient(teacher(at.x_t, at.t))[:2])
-    error = net_out.astype(at.x_t.dtype) - parameterization.target(schedule, x_0, eps, at.t)
-    return weighted_square(error, log_error_weight(schedule, parameterization, weighting, time_density, at.t))
+    error = net_out.astype(at.x_t.dtype) - parameterization.target(schedule, *pair_of(at, teacher), at.t)
+    return weighted_square(error, at.t, schedule, parameterization, weighting, time_density)
 
 
-def weighted_square(error: Sample, log_weight: PerSample) -> PerSample:
-    """The mean over dimensions of the squared error, times a weight for each sample, (batch,)."""
+def weighted_square(
+    error: Sample,
+    t: PerSample,
+    schedule: Schedule,
+    parameterization: processes.Parameterization,
+    weighting: Weighting,
+    time_density: TimeDensity,
+) -> PerSample:
+    """The weighted squared error of a raw output at the times t, averaged over dimensions, (batch,)."""
+    log_weight = log_error_weight(schedule, parameterization, weighting, time_density, t)
     # The weight is applied before squaring, because the squared error of a score overflows float32 where sigma = 0.
     return arrays.mean_per_sample((arrays.expand_to(jnp.exp(log_weight / 2), error) * error) ** 2)
 

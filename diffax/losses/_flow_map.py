@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from diffax import arrays, conditions, processes
-from diffax.losses._denoising import log_error_weight, weighted_square
-from diffax.losses._loss import Noised, PerSample, Sample, noised
+from diffax.losses._denoising import weighted_square
+from diffax.losses._loss import Noised, PerSample, Predict, Sample, at_times, noised, pair_of
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import Stratified, TimeDensity
 from diffax.typing import Denoiser, Keys, Numeric, Schedule
@@ -32,7 +32,7 @@ def second_time(
     # Not stratified: both draws of a sample would be from the same stratum.
     density = time_density.density if isinstance(time_density, Stratified) else time_density
     other = density.sample(conditions.own_keys(keys, "second time"), schedule).astype(t.dtype)
-    has_two = jax.vmap(lambda key: jax.random.bernoulli(key, share))(conditions.own_keys(keys, "has two times"))
+    has_two = conditions.bernoulli(keys, "has two times", share)
     later = jnp.maximum(t, other)
     return later, jnp.where(has_two, jnp.minimum(t, other), later)
 
@@ -50,7 +50,7 @@ def noised_at_two_times(
     """Data at the larger of two times, and the smaller one; arguments as for `noised` and `second_time`."""
     at = noised(keys, schedule, x_0, time_density, eps=eps, t=t)
     later, s = second_time(keys, schedule, time_density, at.t, share)
-    return at._replace(t=later, x_t=processes.diffuse(schedule, at.x_0, at.eps, later)), s
+    return at_times(at, schedule, later), s
 
 
 def mapped(
@@ -77,23 +77,37 @@ def velocity_of(schedule: Schedule, at: Noised, teacher: Denoiser | None) -> Sam
     return velocity(schedule, *pair_of(at, teacher), at.t)
 
 
-def pair_of(at: Noised, teacher: Denoiser | None) -> tuple[Sample, Sample]:
-    """The pair (x_0, eps) that x_t was made of, or a teacher's prediction of it.
-
-    alpha_m x_0 + sigma_m eps is then the step from x_t to the time m: along the pair's own path, or by DDIM.
-    """
-    if teacher is None:
-        return at.x_0, at.eps
-    x_0, eps = (half.astype(at.x_t.dtype) for half in jax.lax.stop_gradient(teacher(at.x_t, at.t))[:2])
-    return x_0, eps
-
-
 def own_velocity(
-    schedule: Schedule, parameterization: processes.Parameterization, net_out: Sample, x_t: Sample, t: PerSample
+    predict: Predict,
+    schedule: Schedule,
+    parameterization: processes.Parameterization,
+    x_t: Sample,
+    t: PerSample,
+    **told: Any,
 ) -> Sample:
-    """The velocity at x_t of a raw output of one time, without its gradient."""
-    x_0, eps = parameterization.predict(schedule, jax.lax.stop_gradient(net_out), x_t, t)[:2]
+    """The network's own velocity at x_t, that of one time, without its gradient; told: as it is told more."""
+    net_out = jax.lax.stop_gradient(predict(x_t, t, **told))
+    x_0, eps = parameterization.predict(schedule, net_out, x_t, t)[:2]
     return velocity(schedule, x_0, eps, t)
+
+
+def derivative_along(
+    predict: Predict,
+    schedule: Schedule,
+    parameterization: processes.Parameterization,
+    at: Noised,
+    s: PerSample,
+    v: Sample,
+    **told: Any,
+) -> tuple[Sample, Sample]:
+    """(dF/dt, raw output) of the network's flow map F(x_t, t, s), where x_t moves at the velocity v."""
+
+    def to_s(x_t: Sample, t: PerSample) -> tuple[Sample, Sample]:
+        net_out = predict(x_t, t, s, key=at.network_keys, **told)
+        return mapped(schedule, parameterization, net_out, x_t, t, s), net_out
+
+    _, derivative, net_out = jax.jvp(to_s, (at.x_t, at.t), (v, jnp.ones_like(at.t)), has_aux=True)
+    return derivative, net_out
 
 
 def in_raw_units(
@@ -175,7 +189,7 @@ def regressed(
     """
     target = net_out + change.astype(net_out.dtype)
     difference = (net_out - jax.lax.stop_gradient(target)).astype(at.x_t.dtype)
-    loss = weighted_square(difference, log_error_weight(schedule, parameterization, weighting, time_density, at.t))
+    loss = weighted_square(difference, at.t, schedule, parameterization, weighting, time_density)
     return adaptively_weighted(loss, at.x_0[0].size, adaptive, constant)
 
 
@@ -189,7 +203,7 @@ def velocity_loss(
 ) -> PerSample:
     """The squared error of a velocity at the time t in the units of the raw output, weighted as the denoising loss."""
     in_units = in_raw_units(schedule, parameterization, error, t)
-    return weighted_square(in_units, log_error_weight(schedule, parameterization, weighting, time_density, t))
+    return weighted_square(in_units, t, schedule, parameterization, weighting, time_density)
 
 
 def adaptively_weighted(loss: PerSample, size: int, power: float, constant: Numeric) -> PerSample:
@@ -203,8 +217,3 @@ def adaptively_weighted(loss: PerSample, size: int, power: float, constant: Nume
       constant: c.
     """
     return loss if power == 0 else loss * jax.lax.stop_gradient(loss + constant / size) ** -power
-
-
-def along(function: Any, x_t: Sample, t: PerSample, v: Sample) -> tuple[Any, Any, Any]:
-    """(value, total derivative in t, auxiliary output) of function(x_t, t) -> (value, auxiliary) where dx_t/dt = v."""
-    return jax.jvp(function, (x_t, t), (v, jnp.ones_like(t)), has_aux=True)

@@ -63,25 +63,19 @@ def improved_mean_flow(
     at, s = _flow_map.noised_at_two_times(keys, schedule, x_0, time_density, share, eps=eps, t=t)
     v = _flow_map.velocity_of(schedule, at, teacher)
 
-    def own(network: Predict, **told: Any) -> Sample:
-        return _flow_map.own_velocity(schedule, parameterization, network(at.x_t, at.t, **told), at.x_t, at.t)
-
+    here = (schedule, parameterization, at.x_t, at.t)
     told: dict[str, Conditions] = {}
     if max_scale > 1:
         if unconditional is None:
             raise ValueError(_guidance.NEEDS_CONDITIONS.format(option="loss.max_scale"))
         guidance = _drawn(keys, at.t, s, max_scale, scale_power, unconditional)
-        told, v_theta = {"told": guidance.between}, own(predict, told=guidance.at_t)
+        told, v_theta = {"told": guidance.between}, _flow_map.own_velocity(predict, *here, told=guidance.at_t)
         ones = jnp.ones_like(at.t)
-        v = _guidance.guided_velocity(v, v_theta, own(unconditional.predict), ones, guidance.kappa)
+        null = _flow_map.own_velocity(unconditional.predict, *here)
+        v = _guidance.guided_velocity(v, v_theta, null, ones, guidance.kappa)
     else:
-        v_theta = own(predict)
-
-    def at_s(x_t: Sample, t: PerSample) -> tuple[Sample, Sample]:
-        net_out = predict(x_t, t, s, key=at.network_keys, **told)
-        return _flow_map.mapped(schedule, parameterization, net_out, x_t, t, s), net_out
-
-    _, derivative, net_out = _flow_map.along(at_s, at.x_t, at.t, v_theta)
+        v_theta = _flow_map.own_velocity(predict, *here)
+    derivative, net_out = _flow_map.derivative_along(predict, schedule, parameterization, at, s, v_theta, **told)
     rules = (schedule, parameterization, weighting, time_density)
     return _flow_map.corrected(net_out, derivative + v - v_theta, at, *rules, adaptive, constant)
 

@@ -11,7 +11,7 @@ from diffax import arrays, processes
 from diffax.conditions import Kind
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
-from diffax.typing import Keys, Schedule
+from diffax.typing import Denoiser, Keys, Schedule
 
 Sample = Float[jax.Array, "batch *dims"]
 PerSample = Float[jax.Array, " batch"]
@@ -113,6 +113,22 @@ class Noised(NamedTuple):
     t: PerSample
     x_t: Sample
     network_keys: Keys
+
+
+def at_times(at: Noised, schedule: Schedule, t: PerSample) -> Noised:
+    """The same data and noise at other times."""
+    return at._replace(t=t, x_t=processes.diffuse(schedule, at.x_0, at.eps, t))
+
+
+def pair_of(at: Noised, teacher: Denoiser | None) -> tuple[Sample, Sample]:
+    """The pair (x_0, eps) that x_t was made of, or a teacher's prediction of it, without its gradient.
+
+    alpha_m x_0 + sigma_m eps is then the step from x_t to the time m: along the pair's own path, or by DDIM.
+    """
+    if teacher is None:
+        return at.x_0, at.eps
+    x_0, eps = (half.astype(at.x_t.dtype) for half in jax.lax.stop_gradient(teacher(at.x_t, at.t))[:2])
+    return x_0, eps
 
 
 def noised(

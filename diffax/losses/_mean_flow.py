@@ -5,7 +5,7 @@ import functools
 from diffax import processes
 from diffax.conditions import SPAN, Number
 from diffax.losses import _flow_map, _guidance
-from diffax.losses._loss import Noised, PerSample, Predict, Sample, Unconditional, tells
+from diffax.losses._loss import PerSample, Predict, Sample, Unconditional, tells
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
 from diffax.typing import Denoiser, Keys, Schedule
@@ -60,18 +60,10 @@ def mean_flow(
         if unconditional is None:
             raise ValueError(_guidance.NEEDS_CONDITIONS.format(option="loss.omega and loss.kappa"))
         where = functools.partial(_guidance.where_guided, t=at.t, interval=interval, unconditional=unconditional)
-        own = functools.partial(_velocity, at=at, schedule=schedule, parameterization=parameterization)
-        conditional = None if kappa == 0 else own(predict)
-        v = _guidance.guided_velocity(v, conditional, own(unconditional.predict), where(omega, 1.0), where(kappa, 0.0))
-
-    def at_s(x_t: Sample, t: PerSample) -> tuple[Sample, Sample]:
-        net_out = predict(x_t, t, s, key=at.network_keys)
-        return _flow_map.mapped(schedule, parameterization, net_out, x_t, t, s), net_out
-
-    _, derivative, net_out = _flow_map.along(at_s, at.x_t, at.t, v)
+        here = (schedule, parameterization, at.x_t, at.t)
+        conditional = None if kappa == 0 else _flow_map.own_velocity(predict, *here)
+        null = _flow_map.own_velocity(unconditional.predict, *here)
+        v = _guidance.guided_velocity(v, conditional, null, where(omega, 1.0), where(kappa, 0.0))
+    derivative, net_out = _flow_map.derivative_along(predict, schedule, parameterization, at, s, v)
     rules = (schedule, parameterization, weighting, time_density)
     return _flow_map.corrected(net_out, derivative, at, *rules, adaptive, constant)
-
-
-def _velocity(predict: Predict, at: Noised, schedule: Schedule, parameterization: processes.Parameterization) -> Sample:
-    return _flow_map.own_velocity(schedule, parameterization, predict(at.x_t, at.t), at.x_t, at.t)

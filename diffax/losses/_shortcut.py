@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from diffax import arrays, conditions, processes
 from diffax.conditions import SPAN, Number
 from diffax.losses import _flow_map
-from diffax.losses._loss import PerSample, Predict, Sample, noised, tells
+from diffax.losses._loss import PerSample, Predict, Sample, at_times, noised, pair_of, tells
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
 from diffax.typing import Denoiser, Keys, Schedule
@@ -51,10 +51,9 @@ def shortcut(
         raise ValueError(f"loss.num_steps must be a power of 2 and at least 2, got {num_steps}")
     at = noised(keys, schedule, x_0, time_density, eps=eps, t=t)
     size = _step_sizes(keys, num_steps).astype(at.t.dtype)
-    has_step = jax.vmap(lambda key: jax.random.bernoulli(key, share))(conditions.own_keys(keys, "has a step"))
+    has_step = conditions.bernoulli(keys, "has a step", share)
     on_grid = jnp.clip(jnp.ceil(at.t / size), 1, 1 / size) * size
-    start = jnp.where(has_step, on_grid, at.t)
-    at = noised(keys, schedule, x_0, time_density, eps=at.eps, t=start)
+    at = at_times(at, schedule, jnp.where(has_step, on_grid, at.t))
     m, s = (jnp.where(has_step, at.t - part * size, at.t) for part in (0.5, 1.0))
 
     def step(x: Sample, start: PerSample, end: PerSample) -> Sample:
@@ -65,7 +64,7 @@ def shortcut(
     net_out = predict(at.x_t, at.t, s, key=at.network_keys)
     reached = jax.lax.stop_gradient(step(step(at.x_t, at.t, m), m, s))
     gap = _flow_map.mapped(schedule, parameterization, net_out, at.x_t, at.t, s) - reached
-    matching = parameterization.target(schedule, *_flow_map.pair_of(at, teacher), at.t) - net_out
+    matching = parameterization.target(schedule, *pair_of(at, teacher), at.t) - net_out
     consistency = _flow_map.gap_in_raw_units(schedule, parameterization, gap, at.t, s)
     change = jnp.where(arrays.expand_to(has_step, net_out), consistency, matching)
     return _flow_map.regressed(net_out, change, at, schedule, parameterization, weighting, time_density)

@@ -7,7 +7,7 @@ from diffax import processes
 from diffax.conditions import SPAN, Number
 from diffax.losses import _flow_map
 from diffax.losses._denoising import regression
-from diffax.losses._loss import PerSample, Predict, Sample, noised, tells
+from diffax.losses._loss import PerSample, Predict, Sample, at_times, noised, tells
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
 from diffax.typing import Denoiser, Keys, Schedule
@@ -46,7 +46,7 @@ def terminal_velocity(
     denoising = regression(predict(first.x_t, first.t, key=first.network_keys), first, *rules, teacher)
 
     later, s = _flow_map.second_time(keys, schedule, time_density, first.t, share=1.0)
-    at = first._replace(t=later, x_t=processes.diffuse(schedule, first.x_0, first.eps, later))
+    at = at_times(first, schedule, later)
 
     def to(s: PerSample) -> Sample:
         net_out = predict(at.x_t, at.t, s, key=at.network_keys)
@@ -55,7 +55,7 @@ def terminal_velocity(
     x_s, derivative = jax.jvp(to, (s,), (jnp.ones_like(s),))
     x_s = jax.lax.stop_gradient(x_s)
     if teacher is None:
-        v = _flow_map.own_velocity(schedule, parameterization, predict(x_s, s), x_s, s)
+        v = _flow_map.own_velocity(predict, schedule, parameterization, x_s, s)
     else:
         v = _flow_map.velocity_of(schedule, at._replace(t=s, x_t=x_s), teacher)
     return denoising + _flow_map.velocity_loss(derivative - v, s, *rules)

@@ -60,7 +60,6 @@ def compare(name, mesh=None):
     size = np.abs(differences).max()
     assert size > 1
     np.testing.assert_allclose(exact, differences, rtol=1e-5, atol=1e-5 * size)
-    print(name, np.abs(np.asarray(exact) - differences).max() / size)
 
 
 @pytest.mark.parametrize("name", ["mlp", "unet"])
