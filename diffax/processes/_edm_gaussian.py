@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -53,12 +52,13 @@ class EdmGaussian(Edm):
         """The exact prediction at x_t for Gaussian data."""
         xp, flat = arrays.namespace(x_t, t), x_t.reshape(len(x_t), -1)
         alpha, sigma = (arrays.expand_to(value(t), flat) for value in (schedule.alpha, schedule.sigma))
-        leaves = (self.mean, self.eigenvalues, self.eigenvectors)
-        mean, values, vectors = (xp.asarray(leaf, x_t.dtype) for leaf in leaves)
+        leaves = (self.mean, self.eigenvalues, self.eigenvectors, self.eigenvectors.T)
+        mean, values, vectors, rows = (xp.asarray(leaf, x_t.dtype) for leaf in leaves)
         mean, values = mean.reshape(1, -1), values[None]
-        shrunk = _product(xp, flat - alpha * mean, vectors) / (alpha**2 * values + sigma**2)
-        x_0 = mean + _product(xp, alpha * values * shrunk, vectors.T)
-        eps = _product(xp, sigma * shrunk, vectors.T)
+        shrunk = _product(xp, flat - alpha * mean, rows) / (alpha**2 * values + sigma**2)
+        # One product for both: at small batches its time is that of reading the eigenvectors.
+        both = _product(xp, xp.concatenate((alpha * values * shrunk, sigma * shrunk)), vectors)
+        x_0, eps = mean + both[: len(flat)], both[len(flat) :]
         return Prediction(x_0.reshape(x_t.shape), eps.reshape(x_t.shape))
 
 
@@ -103,6 +103,12 @@ def moments(data: Float[np.ndarray, "n *dims"]) -> Moments:
     return Moments(flat.mean(0).reshape(data.shape[1:]), values, vectors)
 
 
-def _product(xp: Any, x: Array, matrix: Array) -> Array:
-    """x @ matrix in full precision; accelerators use 8 or 11 bits of mantissa by default."""
-    return x @ matrix if xp is np else jnp.matmul(x, matrix, precision=jax.lax.Precision.HIGHEST)
+def _product(xp: Any, x: Array, rows: Array) -> Array:
+    """x @ rows.T in full precision; accelerators use 8 or 11 bits of mantissa by default.
+
+    XLA's CPU kernel for it takes 0.6 of the time of x @ matrix with a (3072, 3072) matrix and 16 rows of x, and 0.5
+    with 32, if the transpose is not an operation of its own that is folded into the constant.
+    """
+    if xp is np:
+        return x @ rows.T
+    return jax.lax.dot_general(x, rows, (((1,), (1,)), ((), ())), precision=jax.lax.Precision.HIGHEST)
