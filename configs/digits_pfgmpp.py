@@ -16,7 +16,7 @@ from diffax import config as settings
 
 def get_config() -> ConfigDict:
     config = settings.default()
-    config.data = settings.choice("digits", augment=settings.choice("geometric", probability=0.12))
+    config.data = settings.choice("digits")
     config.model = settings.choice(
         "unet",
         channels=32,
@@ -24,7 +24,6 @@ def get_config() -> ConfigDict:
         num_res_blocks=1,
         attention_resolutions=(),
         groups=8,
-        dropout=0.13,
         time_input=settings.choice("quarter_log_sigma"),
     )
     config.schedule = settings.choice("variance_exploding", sigma_min=0.002, sigma_max=80.0)

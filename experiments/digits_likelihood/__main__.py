@@ -22,7 +22,11 @@ EVALUATIONS, NUM_EXAMPLES = (5, 10, 20, 50), 100
 CHAINS = (20, 50, 200)
 DRAWS = "--config.likelihood.num_draws=100"
 BOUND = ("--config.loss.name=variational_bound", "--config.loss.time_density.name=loss_second_moment")
-PLAIN = ("--config.data.augment=none", "--config.model.dropout=0.0")
+AUGMENTED = (
+    "--config.data.augment=geometric",
+    "--config.data.augment.probability=0.12",
+    "--config.model.dropout=0.13",
+)
 # The folder of the run, its config, and flags of its training.
 MODELS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "DDPM": ("digits_ddpm", "digits_ddpm", ()),
@@ -30,9 +34,9 @@ MODELS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "iDDPM, bound": ("digits_iddpm_bound", "digits_iddpm", BOUND),
     "VE": ("digits_ve", "digits_ve", ()),
     "EDM": ("digits_edm", "digits_edm", ()),
-    "EDM, plain": ("digits_edm_plain", "digits_edm", PLAIN),
+    "EDM, augmented": ("digits_edm_augmented", "digits_edm", AUGMENTED),
 }
-IN_CONTINUOUS_TIME = ("VE", "EDM", "EDM, plain")
+IN_CONTINUOUS_TIME = ("VE", "EDM", "EDM, augmented")
 KARRAS = {"grid": "karras"}
 # Model, and settings of its sampler; Heun's method makes 2 N - 1 evaluations.
 SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -44,7 +48,7 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "iDDPM bound, learned variance": ("iDDPM, bound", {"sampler": "ancestral"}),
     "VE, UniPC": ("VE", {"sampler": "unipc", **KARRAS}),
     "EDM, UniPC": ("EDM", {"sampler": "unipc", **KARRAS}),
-    "EDM plain, UniPC": ("EDM, plain", {"sampler": "unipc", **KARRAS}),
+    "EDM augmented, UniPC": ("EDM, augmented", {"sampler": "unipc", **KARRAS}),
 }
 
 
@@ -72,7 +76,7 @@ def main() -> None:
         of_x_0 |= {name: causes.errors(runs.open(workdir)) for name, workdir in workdirs.items()}
         print_errors(of_x_0)
         nearer = found.setdefault("share nearer to a mirrored digit", {})
-        for name in workdirs.keys() & {"EDM", "EDM, plain"}:
+        for name in workdirs.keys() & {"EDM", "EDM, augmented"}:
             nearer[name] = causes.mirrored(runs.open(workdirs[name]).with_sampler("unipc", num_steps=20, **KARRAS))
         print(nearer, flush=True)
     if "quality" in args.only:
