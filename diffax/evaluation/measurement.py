@@ -36,6 +36,11 @@ class Measurement:
     settings: Mapping[str, Any]
     subject: Mapping[str, Any]
 
+    @property
+    def ranks(self) -> bool:
+        """Whether the value ranks what was measured among others."""
+        return self.subject.get("remark") != TRAINED_ON
+
     def to_json(self) -> dict[str, Any]:
         """The measurement as one flat record, with the subject's entries beside the others."""
         record = dataclasses.asdict(self)

@@ -7,7 +7,7 @@ distance of the 2015 Inception features of 50,000 samples is called FID.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from diffax.evaluation import (
     wavelets,
 )
 from diffax.evaluation.features import Extractor, Features
+from diffax.evaluation.measurement import TRAINED_ON, Measurement
 from diffax.evaluation.moments import Moments
 from diffax.evaluation.uncertainty import Estimate
 
@@ -270,6 +271,19 @@ def full_name(metric: str, features: str, count: int) -> str:
 def higher_is_better(name: str) -> bool:
     """Whether more is better, by the full name of a metric."""
     return name.partition("/")[0].partition("@")[0] in HIGHER_IS_BETTER
+
+
+def best(measurements: Sequence[Measurement]) -> int:
+    """The index of the best of several values of one metric, among those that rank.
+
+    Raises:
+      ValueError: none of them ranks.
+    """
+    ranked = [index for index, one in enumerate(measurements) if one.ranks]
+    if not ranked:
+        raise ValueError(f"the values of {measurements[0].metric} rank no model: all were {TRAINED_ON}")
+    sign = -1 if higher_is_better(measurements[0].metric) else 1
+    return min(ranked, key=lambda index: sign * measurements[index].value)
 
 
 def _values(comparison: Comparison) -> tuple[np.ndarray, np.ndarray]:

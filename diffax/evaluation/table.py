@@ -51,7 +51,7 @@ def _notes(measurements: Sequence[Measurement], selection: Mapping[str, Any] | N
     """The settings that all measurements share, and what was selected on what."""
     settings = measurements[0].settings
     notes = [f"Against {settings['reference']}; features {settings['features']} ({settings['preprocessing']})."]
-    if any(one.subject.get("remark") == TRAINED_ON for one in measurements):
+    if not all(one.ranks for one in measurements):
         notes.append(f"A value with ({TRAINED_ON}) says how far training came, not how the model ranks: see others.")
     return notes + ([] if selection is None else [selection["selected_by"]])
 
@@ -107,7 +107,8 @@ def _plot(path: pathlib.Path, measurements: Sequence[Measurement]) -> None:
             x, y = lines.setdefault(_line_name(one, points), ([], []))
             x.append(one.subject["num_evaluations"])
             y.append(one.value)
-        costs, values = [one.subject["num_evaluations"] for one in points], [one.value for one in points]
+        ranked = [one for one in points if one.ranks]
+        costs, values = [one.subject["num_evaluations"] for one in ranked], [one.value for one in ranked]
         front = charts.pareto_front(costs, values, lowest_is_best=not metrics.higher_is_better(name))
         lines["Pareto front"] = ([costs[i] for i in front], [values[i] for i in front])
         panels[name] = lines

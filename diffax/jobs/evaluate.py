@@ -161,8 +161,8 @@ def _best(measurements: Sequence[Measurement], metric: str, num_candidates: int)
     if not values:
         names = ", ".join(dict.fromkeys(one.metric for one in measurements))
         raise UserError(f"--select {metric} must be one of the values measured: {names}")
-    sign = -1 if metrics.higher_is_better(values[0].metric) else 1
-    return min(range(len(values)), key=lambda index: sign * values[index].value)
+    with for_people():
+        return metrics.best(values)
 
 
 def _is_called(one: Measurement, name: str) -> bool:

@@ -124,6 +124,23 @@ def test_a_value_in_features_that_were_trained_on_says_so(tmp_path):
     assert "(trained on" not in table.text(rows[:1], None)
 
 
+def test_values_that_do_not_rank_are_on_no_front_and_select_nothing(tmp_path, monkeypatch):
+    def marked(run, evaluations, value, **more):
+        subject = {"run": run, "num_evaluations": evaluations} | more
+        settings = {"reference": "r", "features": "classifier", "preprocessing": "p"}
+        return measurement.Measurement("frechet/classifier@10", value, None, 10, (0,), settings, subject)
+
+    remark = {"remark": measurement.TRAINED_ON}
+    rows = [marked("a", 1, 0.5), marked("a", 2, 0.4), marked("b", 1, 0.1, **remark), marked("b", 2, 0.1, **remark)]
+    drawn = {}
+    monkeypatch.setattr(table.plots, "lines", lambda path, panels, **_: drawn.update(panels))
+    table.write(tmp_path, rows, None, {})
+    assert drawn["frechet/classifier@10"]["Pareto front"] == ([1, 2], [0.5, 0.4])
+    assert metrics.best(rows) == 1
+    with pytest.raises(ValueError, match="frechet/classifier@10 rank no model: all were trained on these features"):
+        metrics.best(rows[2:])
+
+
 def test_a_table_is_written_as_text_numbers_and_figure(tmp_path):
     subject = {"run": "a|b", "step": 3, "sampler": "ddim", "guidance": 1.0, "average": "c"}
     rows = [
