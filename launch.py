@@ -19,7 +19,7 @@ import pathlib
 import sys
 import warnings
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from diffax import allocator, devices
 
@@ -77,7 +77,7 @@ def _main(argv: list[str]) -> int:
             return 0
         job = _job(args)
         config, workdir = _config(args, overrides, needed=getattr(job, "NEEDS_CONFIG", True))
-        _start(args)
+        _start(args, config)
         # A plan says how long compiling takes.
         devices.enable_compilation_cache(enabled=args.compilation_cache and args.mode != "plan")
         job.run(config, workdir, args)
@@ -244,12 +244,14 @@ def _help(arguments: list[str]) -> None:
     print(EXAMPLES)
 
 
-def _start(args: argparse.Namespace) -> None:
-    """Joins the other processes of the run."""
+def _start(args: argparse.Namespace, config: Any) -> None:
+    """Sets up the devices, and joins the other processes of the run."""
 
     from diffax import distributed
     from diffax.runs.errors import UserError
 
+    if config is not None and config.model.get("dtype") == "bfloat16":
+        devices.configure_bfloat16()
     if args.cpu_devices is not None:
         devices.use_cpu_devices(args.cpu_devices)
     try:

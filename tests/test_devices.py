@@ -63,9 +63,9 @@ print(len(jax.devices()))
 def test_too_late_warns_and_changes_nothing(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    monkeypatch.setattr(devices, "_accepts_cpu_flag", lambda: True)
+    monkeypatch.setattr(devices, "_accepts", lambda flag: True)
     jax.devices()
-    with pytest.warns(UserWarning, match=r"devices\.configure\(\) came after JAX started"):
+    with pytest.warns(UserWarning, match=f"too late for the compiler flag {FLAG.partition('=')[0]}, JAX has started"):
         assert not devices.configure()
     assert "XLA_FLAGS" not in os.environ
 
@@ -141,7 +141,7 @@ def test_xla_refuses_an_unknown_flag_as_the_trial_expects(monkeypatch):
 
 def test_accelerator_plugin_gets_no_flag_unless_the_cpu_is_asked_for(monkeypatch):
     monkeypatch.setattr(devices, "_backend_started", lambda: False)
-    monkeypatch.setattr(devices, "_accepts_cpu_flag", lambda: True)
+    monkeypatch.setattr(devices, "_accepts", lambda flag: True)
     monkeypatch.setattr(devices.importlib.metadata, "entry_points", lambda group: ["cuda"])
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
@@ -149,6 +149,22 @@ def test_accelerator_plugin_gets_no_flag_unless_the_cpu_is_asked_for(monkeypatch
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert devices.configure()
     assert os.environ["XLA_FLAGS"] == FLAG
+
+
+def test_bfloat16_has_a_flag_of_its_own_where_the_processor_computes_it(monkeypatch):
+    monkeypatch.setattr(devices, "_backend_started", lambda: False)
+    monkeypatch.setattr(devices, "_accepts", lambda flag: True)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setenv("XLA_FLAGS", "--a=1")
+    monkeypatch.setattr(devices, "_computes_bfloat16", lambda: False)
+    assert not devices.configure_bfloat16()
+    monkeypatch.setattr(devices, "_computes_bfloat16", lambda: True)
+    assert devices.configure_bfloat16() and not devices.configure_bfloat16()
+    assert devices.configure()
+    assert os.environ["XLA_FLAGS"] == f"--a=1 {devices.BFLOAT16_FLAG} {FLAG}"
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    devices.use_cpu_devices(2)
+    assert os.environ["XLA_FLAGS"] == "--a=1"
 
 
 CACHE_CODE = """
@@ -186,6 +202,12 @@ def test_the_users_own_directory_wins(tmp_path):
 
 def test_the_user_can_switch_the_cache_off(tmp_path):
     assert cache_run(XDG_CACHE_HOME=str(tmp_path), JAX_ENABLE_COMPILATION_CACHE="false") == ["None", "0", "[]"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_programs_of_onednn_are_not_kept(tmp_path):
+    flags = f"--xla_force_host_platform_device_count=1 {devices.BFLOAT16_FLAG}"
+    assert cache_run(XDG_CACHE_HOME=str(tmp_path), XLA_FLAGS=flags) == ["None", "0", "[]"]
     assert not list(tmp_path.iterdir())
 
 

@@ -13,8 +13,8 @@ from diffax.evaluation import features
 class Network:
     """out = x w + time_input b + the vector of the label, if there are classes, of points or images."""
 
-    def __init__(self, scale: float = 0.1, conditions: dict | None = None):
-        self.scale = scale
+    def __init__(self, scale: float = 0.1, conditions: dict | None = None, dtype: str = "float32"):
+        self.scale, self.dtype = scale, dtype
         self.conditions = {} if conditions is None else conditions
         self.num_classes = self.conditions["label"].num if self.conditions else None
 
@@ -26,7 +26,7 @@ class Network:
         return params
 
     def __call__(self, params, x, time_input, condition=None, *, key=None):
-        out = x @ params["w"] + arrays.expand_to(jnp.tanh(time_input), x) * self._of_images(params["b"], x)
+        out = (x.astype(self.dtype) @ params["w"].astype(self.dtype)).astype(x.dtype) + arrays.expand_to(jnp.tanh(time_input), x) * self._of_images(params["b"], x)
         if self.num_classes is None:
             return out
         label = jnp.full(len(x), self.num_classes) if condition is None else condition["label"]

@@ -63,7 +63,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
             raise UserError(f"--{name} must be whole numbers >= {smallest}, got {_listed(given) or 'none'}")
     with for_people():
         config = resolve.resolve(resolve.override(config, _overrides(args)))
-    run_directory.check_same_run(workdir, config, ("train.num_steps",))
+    run_directory.check_same_run(workdir, config, run_directory.WHEN_OPENED)
     chosen = _candidates(config, workdir, args)
     report_seeds = _report_seeds(args)
     with for_people():

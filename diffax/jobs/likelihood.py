@@ -50,7 +50,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     sample.check_at_least_one(args, "batch_size")
     sample.check_seed(args)
     _check(args)
-    run_directory.check_same_run(workdir, config, ("train.num_steps",))
+    run_directory.check_same_run(workdir, config, run_directory.WHEN_OPENED)
     model, first = trained.open_with(workdir, config), distributed.is_first()
     with for_people():
         how = likelihood.of(model.model)

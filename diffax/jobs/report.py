@@ -42,7 +42,7 @@ def _of_run(config: ConfigDict | None, workdir: pathlib.Path) -> pathlib.Path:
     if config is None:
         raise UserError(f"--workdir {workdir} is no run's directory: it has no config.json")
     # How long the run was trained does not touch what it shows.
-    run_directory.check_same_run(workdir, config, ("train.num_steps",))
+    run_directory.check_same_run(workdir, config, run_directory.WHEN_OPENED)
     model = trained.open_with(workdir, config) if run_directory.checkpoints(workdir).is_dir() else None
     first = distributed.is_first()
     bar = progress.Progress(

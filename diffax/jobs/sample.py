@@ -106,8 +106,7 @@ def opened(config: ConfigDict, workdir: pathlib.Path, overrides: list[tuple[str,
     """
     with for_people():
         config = resolve.resolve(resolve.override(config, overrides))
-    # How long the run was trained does not touch how it is sampled.
-    run_directory.check_same_run(workdir, config, ("train.num_steps",))
+    run_directory.check_same_run(workdir, config, run_directory.WHEN_OPENED)
     return trained.open_with(workdir, config)
 
 

@@ -59,6 +59,10 @@ def read_config(workdir: pathlib.Path) -> ConfigDict | None:
         raise UserError(f"{path}: {error}") from error
 
 
+# Settings that may differ where a trained model is only opened: how long it trains, and what its network computes in.
+WHEN_OPENED = ("train.num_steps", "model.dtype")
+
+
 def check_version(workdir: pathlib.Path) -> None:
     """Raises UserError for a run directory that another version of diffax made and this one cannot read."""
     model, environment = _read(workdir / MODEL), _read(workdir / "environment.json")

@@ -98,6 +98,8 @@ def describe(
     as_floats = with_noise or trained.num_levels is None
     pairs = {"noise": "initial, standard normal", "num_classes": trained.num_classes} if with_noise else {}
     told = {} if wanted is None else {"conditions": wanted.record(), "encoders": dict(trained.model.data.encoders)}
+    dtype = trained.config.model.get("dtype", "float32")
+    told |= {} if dtype == "float32" else {"dtype": dtype}
     return (
         told
         | pairs
@@ -132,6 +134,7 @@ def directory_name(description: dict[str, Any]) -> str:
     label = "" if labels in (None, EQUAL) else f"_label{labels}" if isinstance(labels, int) else f"_labels-{labels}"
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:6]
     label += _slug(description["conditions"]) if "conditions" in description else ""
+    label += f"_{description['dtype']}" if "dtype" in description else ""
     return f"{description['step']:08d}_{made_by}{label}_seed{description['seed']}_{digest}"
 
 

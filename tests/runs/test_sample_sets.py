@@ -71,6 +71,18 @@ def test_killed_twice_and_extended_it_is_the_set_made_in_one_go(digits_run, tmp_
     assert before == {file: file.stat().st_mtime_ns for file in path.iterdir()}
 
 
+def test_a_trained_model_is_sampled_in_bfloat16_and_the_set_says_so(command, digits_run):
+    sampled = ("--workdir", digits_run, "--mode=sample", "--num_samples=4", "--config.sampler.num_steps=2")
+    for more in ((), ("--config.model.dtype=bfloat16",)):
+        code, _, err = command(*sampled, *more)
+        assert code == 0, err
+    first, second = sorted((digits_run / "generated").iterdir(), key=lambda path: "bfloat16" in path.name)
+    assert json.loads((second / "set.json").read_text())["dtype"] == "bfloat16"
+    assert "dtype" not in json.loads((first / "set.json").read_text())
+    [kept], [other] = (joined_shards(path) for path in (first, second))
+    assert 0 < np.abs(kept["samples"].astype(int) - other["samples"]).mean() < 3
+
+
 def test_other_batches_differ_by_one_grey_level_at_most_and_other_seeds_by_more(digits_run, tmp_path):
     model = runs.open(digits_run)
 
