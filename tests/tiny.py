@@ -26,7 +26,8 @@ class Network:
         return params
 
     def __call__(self, params, x, time_input, condition=None, *, key=None):
-        out = (x.astype(self.dtype) @ params["w"].astype(self.dtype)).astype(x.dtype) + arrays.expand_to(jnp.tanh(time_input), x) * self._of_images(params["b"], x)
+        product = (x.astype(self.dtype) @ params["w"].astype(self.dtype)).astype(x.dtype)
+        out = product + arrays.expand_to(jnp.tanh(time_input), x) * self._of_images(params["b"], x)
         if self.num_classes is None:
             return out
         label = jnp.full(len(x), self.num_classes) if condition is None else condition["label"]
