@@ -38,9 +38,9 @@ def get_config() -> ConfigDict:
     config.optimizer.warmup_steps = 100
     config.optimizer.decay = settings.choice("cosine", final_fraction=0.01)
     config.ema = {
-        "short": settings.choice("constant", decay=0.99),
-        "medium": settings.choice("constant", decay=0.998),
-        "long": settings.choice("constant", decay=0.9995),
+        "short": settings.choice("constant", decay=0.9),
+        "medium": settings.choice("constant", decay=0.99),
+        "long": settings.choice("constant", decay=0.998),
     }
     config.train.batch_size = 32
     config.train.num_steps = 3500

@@ -24,7 +24,8 @@ METRICS = {"pixels": ("frechet",), "classifier": ("frechet", "kernel", "precisio
 class Judge:
     """Measures samples against the 1,797 real digits; the classifier is trained on the 1,500 training images."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[str, tuple[str, ...]] = METRICS) -> None:
+        self._names = names
         everything = data.digits.load("all")
         x, labels = images.to_uint8(everything.to_network_range(everything.examples)), everything.labels
         made = features.EXTRACTORS
@@ -37,7 +38,7 @@ class Judge:
         for name, extract in self._extractors.items():
             generated = FeatureSet.of(extract, drawn)
             comparison = Comparison(generated, self._references[name], None, reference_is_training=True)
-            result |= metrics.measure(METRICS[name], comparison, name)
+            result |= metrics.measure(self._names[name], comparison, name)
         return result
 
     def curve(

@@ -58,7 +58,7 @@ def test_a_readme_names_a_command_pictures_and_files_that_exist(readme):
 
 def test_methods_in_few_steps_have_one_budget_and_a_directory_each():
     compared = {name: method for name, method in methods.METHODS.items() if method.evaluations}
-    assert {method.total_steps for method in compared.values()} == {methods.BUDGET}
+    assert all(methods.BUDGET - method.cost < method.total <= methods.BUDGET for method in compared.values())
     assert len({methods.folder(ROOT, name, seed) for name in methods.METHODS for seed in (0, 1)}) == 2 * len(
         methods.METHODS
     )

@@ -1,33 +1,36 @@
-"""The cost of a training step of each loss of flow maps: python -m experiments.benchmarks.flow_maps
+"""The cost of a training step of each method of one or few steps: python -m experiments.benchmarks.flow_maps
 
-Takes training steps of the network of configs/digits_flow.py, 32 images each, under every loss that trains a flow map
-and under the denoising loss, in turns, and compares CPU seconds within each round: other work on the machine hardly
-changes their ratios. Every loss has its default options, without and with guidance where it has some. Writes
-flow_maps.json.
+Takes training steps of the methods of experiments/few_steps, each under its own config, in turns with the flow of
+configs/digits_flow.py, and compares CPU seconds within each round: other work on the machine hardly changes their
+ratios. The flow's steps have 32 images, as all but those of drifting models and FD-loss. MeanFlow is also measured with
+guidance folded into training. Writes flow_maps.json.
 """
 
+import importlib
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
 
-from configs import digits_flow
-from diffax import build_data, build_training, choices, losses, resolve, runs
-from diffax.conditions import SPAN
+from diffax import build_data, build_training, resolve, runs
 from experiments import common
+from experiments.few_steps import methods
 
 HERE = pathlib.Path(__file__).parent
 STEPS, ROUNDS = 4, 11
-PLAIN = "denoising"
-# Guidance folded into training, by loss.
-GUIDED = {"mean_flow": {"loss.omega": "1.5", "loss.kappa": "0.5"}, "improved_mean_flow": {"loss.max_scale": "8"}}
+PLAIN = "1-rectified flow"
+# Guidance folded into training.
+GUIDED = {
+    "MeanFlow": ("--config.conditions.label.drop=0.1", "--config.loss.omega=1.5", "--config.loss.kappa=0.5"),
+    "improved MeanFlow": ("--config.conditions.label.drop=0.1", "--config.loss.max_scale=8"),
+}
 
 
 def main() -> None:
     args = common.parse_args(__doc__, with_runs=False)
-    runners = {name: runner(overrides) for name, overrides in cases().items()}
+    runners = {name: runner(config, flags) for name, (config, flags) in cases().items()}
     seconds = {name: np.empty(ROUNDS) for name in runners}
     for name, run in runners.items():
         run()
@@ -41,31 +44,28 @@ def main() -> None:
     for name, values in results.items():
         print(f"{name:<40}", "  ".join(f"{what} {value:.3g}" for what, value in values.items()))
     if not args.no_write:
-        common.write(HERE / "flow_maps.json", {"steps": STEPS, "rounds": ROUNDS, "losses": results})
+        common.write(HERE / "flow_maps.json", {"steps": STEPS, "rounds": ROUNDS, "methods": results})
 
 
-def cases() -> dict[str, dict[str, str]]:
-    """Changes of the configuration, by the name of the case; the denoising loss first."""
-    slot = build_training.LOSS_SLOT
-    names = [name for name in slot.table if SPAN in losses.conditions_of(choices.lookup("loss", name, slot))]
-    plain = {name: {"loss": name} for name in [PLAIN, *names]}
-    guided = {f"{name}, guided": plain[name] | GUIDED[name] for name in names if name in GUIDED}
-    return plain | guided
+def cases() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Config and settings of each method that does not learn pairs, with and without guidance where it has some."""
+    compared = {name: method for name, method in methods.METHODS.items() if method.evaluations and not method.pairs}
+    plain = {name: (method.config, method.settings) for name, method in compared.items()}
+    return plain | {f"{name}, guided": (plain[name][0], (*plain[name][1], *GUIDED[name])) for name in GUIDED}
 
 
 def summary(values: np.ndarray, plain: np.ndarray) -> dict[str, float]:
-    """CPU seconds of a step, and its cost in steps of the denoising loss; median and quartiles over rounds."""
+    """CPU seconds of a step, and its cost in steps of the flow; median and quartiles over rounds."""
     low, middle, high = np.quantile(values / plain, [0.25, 0.5, 0.75])
     seconds = float(np.median(values))
     return {"CPU seconds": seconds, "cost": float(middle), "lower quartile": float(low), "upper quartile": float(high)}
 
 
-def runner(overrides: dict[str, str]) -> Callable[[], None]:
-    """A function that takes STEPS training steps; class-conditional where there is guidance."""
-    base = {"loss.stable_targets": "False"} | overrides
-    if len(overrides) > 1:
-        base |= {"conditions.label.drop": "0.1"}
-    config = resolve.resolve(resolve.override(digits_flow.get_config(), base.items()))
+def runner(config_name: str, flags: Iterable[str]) -> Callable[[], None]:
+    """A function that takes STEPS training steps."""
+    overrides = [flag.removeprefix("--config.").partition("=")[::2] for flag in flags]
+    config = importlib.import_module(f"configs.{config_name}").get_config()
+    config = resolve.resolve(resolve.override(config, overrides))
     examples = build_data.dataset(config, "train")
     model = runs.Model.build(config, runs.DataDescription.of(config, examples))
     program = runs.Program.build(model, examples, build_training.mesh(config, jax.devices()[:1]))

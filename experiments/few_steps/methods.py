@@ -1,8 +1,8 @@
 """The methods compared: what each trains, from where, for how many steps.
 
-A method is a row of METHODS: its config, the settings that it changes, its number of training steps and, for methods
-that build on a trained one, the name of that one. All cost the same, `BUDGET` training steps of 32 images, with all
-that they build on: the teacher's steps, the pairs and their own steps.
+A method is a row of METHODS: its config, the settings that it changes, what a training step of it costs and, for
+methods that build on a trained one, the name of that one. All cost the same, as much as `BUDGET` training steps of 32
+images of the flow, with all that they build on: the teacher's steps, the pairs and their own steps.
 """
 
 import dataclasses
@@ -13,31 +13,44 @@ BUDGET = 1400
 # costs as much as about 150 evaluations of the network on one image (measured), so that the pairs count for 200 steps.
 TEACHER_STEPS, NUM_PAIRS, PAIR_EVALUATIONS = 700, 3000, 10
 PAIR_STEPS = 200
+FEW, MANY = (1, 2, 4), (1, 2, 4, 5, 10, 50)
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
     """One trained model.
 
-    num_steps: training steps of 32 images of its own.
-    settings: changes of the config, as launch.py takes them.
+    config: of configs/. settings: changes of it, as launch.py takes them.
+    cost: CPU time of a training step, in steps of the flow with 32 images (experiments/benchmarks/flow_maps).
     teacher: the name of the method whose parameters it starts from.
     pairs: whether it learns pairs of noise and sample of the teacher instead of the digits.
     evaluations: the numbers of evaluations that its samples are measured with; none for a teacher alone.
+    steps: of its own, where they are not what the budget leaves.
     """
 
-    num_steps: int = BUDGET
-    settings: tuple[str, ...] = ()
     config: str = "digits_flow"
+    settings: tuple[str, ...] = ()
+    cost: float = 1.0
     teacher: str | None = None
     pairs: bool = False
-    evaluations: tuple[int, ...] = (1, 2, 5, 10, 50)
+    evaluations: tuple[int, ...] = FEW
+    steps: int | None = None
 
     @property
-    def total_steps(self) -> int:
-        """Training steps with those of the teacher and what its pairs count for."""
-        before = 0 if self.teacher is None else METHODS[self.teacher].total_steps
-        return self.num_steps + before + PAIR_STEPS * self.pairs
+    def before(self) -> float:
+        """What it builds on, in steps of the flow."""
+        teacher = 0 if self.teacher is None else METHODS[self.teacher].total
+        return teacher + PAIR_STEPS * self.pairs
+
+    @property
+    def num_steps(self) -> int:
+        """Training steps of its own."""
+        return self.steps or int((BUDGET - self.before) / self.cost)
+
+    @property
+    def total(self) -> float:
+        """All that it costs, in steps of the flow."""
+        return self.before + self.num_steps * self.cost
 
 
 V_COSINE = (
@@ -47,25 +60,39 @@ V_COSINE = (
     "--config.loss.time_density.name=uniform",
     "--config.sampler.name=ddim",
 )
+# TrigFlow, smooth in the time, from which continuous-time consistency models start.
+V_SMOOTH = (*V_COSINE, "--config.model.time_input.name=unscaled")
 # The exact denoiser of the training set is no target for pairs.
 ON_PAIRS = ("--config.loss.stable_targets=False",)
-STUDENT_STEPS = BUDGET - TEACHER_STEPS - PAIR_STEPS
 METHODS = {
-    "v, cosine": Method(settings=V_COSINE),
-    "1-rectified flow": Method(),
-    "1-rectified flow, half the steps": Method(TEACHER_STEPS, evaluations=()),
+    "v, cosine": Method(settings=V_COSINE, evaluations=MANY),
+    "1-rectified flow": Method(evaluations=MANY),
+    "1-rectified flow, half the steps": Method(steps=TEACHER_STEPS, evaluations=()),
+    "v, smooth time, half the steps": Method(settings=V_SMOOTH, steps=TEACHER_STEPS, evaluations=()),
     "2-rectified flow": Method(
-        STUDENT_STEPS,
-        (*ON_PAIRS, "--config.loss.time_density.name=uniform"),
+        settings=(*ON_PAIRS, "--config.loss.time_density.name=uniform"),
         teacher="1-rectified flow, half the steps",
         pairs=True,
+        evaluations=MANY,
     ),
     "distilled": Method(
-        STUDENT_STEPS,
-        (*ON_PAIRS, "--config.loss.time_density.name=fixed"),
+        settings=(*ON_PAIRS, "--config.loss.time_density.name=fixed"),
         teacher="1-rectified flow, half the steps",
         pairs=True,
         evaluations=(1,),
+    ),
+    "MeanFlow": Method("digits_original_meanflow", cost=1.0),
+    "improved MeanFlow": Method("digits_meanflow", cost=1.0),
+    "alpha-Flow": Method("digits_alpha_flow", cost=1.0),
+    "shortcut": Method("digits_shortcut", cost=1.0),
+    "terminal velocity": Method("digits_terminal_velocity", cost=1.0),
+    "consistency": Method("digits_consistency", cost=1.0),
+    "continuous consistency": Method(
+        "digits_continuous_consistency", cost=1.0, teacher="v, smooth time, half the steps"
+    ),
+    "drifting": Method("digits_drifting", cost=1.0, evaluations=(1,)),
+    "FD-loss": Method(
+        "digits_frechet_distance", cost=1.0, teacher="1-rectified flow, half the steps", evaluations=(1,)
     ),
 }
 # The ODE solver that makes pairs: with 10 evaluations as close to the exact ODE as 20 steps of the Euler method.
