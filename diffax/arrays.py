@@ -1,6 +1,8 @@
 """Array helpers: pytree registration, NumPy or jax.numpy by argument, broadcasting, per-sample reductions and noise."""
 
 import dataclasses
+import functools
+import inspect
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -141,3 +143,15 @@ def normal_like(keys: Keys, x: Float[Array, "batch *dims"]) -> Float[jax.Array, 
     """
     check_keys(keys, x.shape[:1])
     return jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
+
+
+def as_pytree(thing: Any) -> Any:
+    """The object as a pytree, which compiled programs take as an argument: one of the user's own need not be one."""
+    leaves = jax.tree.leaves(thing)
+    if len(leaves) != 1 or leaves[0] is not thing:
+        return thing
+    if inspect.isroutine(thing) or isinstance(thing, functools.partial):
+        return jax.tree_util.Partial(thing)
+    # Static: its numbers are constants of the program, and another object is another program.
+    jax.tree_util.register_static(type(thing))
+    return thing

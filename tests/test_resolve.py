@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from diffax import build, build_data, build_training, choices, config_file, resolve, samplers, training
+from diffax import build, build_data, build_sampler, build_training, choices, config_file, resolve, samplers, training
 from diffax import config as settings
 from diffax.runs import DataDescription, Model, Program
 
@@ -192,13 +192,13 @@ def test_a_tiny_step_of_every_schedule_with_every_parameterization(schedule):
         assert np.isfinite(float(metrics["loss"])) and float(metrics["grad_norm"]) > 0 and int(state.step) == 1
 
 
-@pytest.mark.parametrize("name", build.SAMPLERS)
+@pytest.mark.parametrize("name", build_sampler.SAMPLERS)
 def test_every_sampler_by_name_on_every_grid(name):
-    for grid in build.GRIDS:
+    for grid in build_sampler.GRIDS:
         schedule = "discrete_linear" if grid == "discrete" else "variance_exploding"
         more = {"sampler": name, "sampler.grid": grid, "sampler.num_steps": "8"}
         config = with_network(schedule, "edm", **more)
-        table = build.sampler_table(config, build.schedule(config), build.parameterization(config, None))
+        table = build_sampler.sampler_table(config, build.schedule(config), build.parameterization(config, None))
         assert np.isfinite(table.times).all() and table.num_evaluations >= 8
         if table.c_large is None and grid != "discrete":
             # Down to data: the last row gives the predicted x_0, here 5.

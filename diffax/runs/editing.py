@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Float
 
-from diffax import build, samplers, sharding
+from diffax import build_sampler, samplers, sharding
 from diffax.conditions import Conditions
 from diffax.runs import trajectory
 from diffax.runs.errors import UserError, for_people
@@ -165,7 +165,7 @@ def tables(model: Trained, strength: float = 1.0) -> tuple[samplers.SamplerTable
     """
     part = model.model
     with for_people():
-        return build.inversion_tables(part.config, part.schedule, part.parameterization, strength)
+        return build_sampler.inversion_tables(part.config, part.schedule, part.parameterization, strength)
 
 
 def rows(values: Conditions, num: int) -> Conditions:

@@ -18,6 +18,7 @@ import diffax
 from diffax import (
     build,
     build_conditions,
+    build_sampler,
     build_training,
     conditions,
     denoisers,
@@ -164,7 +165,7 @@ class Model:
 
     def check_sampler(self) -> None:
         """Raises ValueError for a config.sampler that this model cannot follow."""
-        build.check_denoiser(self.config, self.network)
+        build_sampler.check_denoiser(self.config, self.network)
         table = self.sampler_table()
         if table.targets is not None and conditions.SPAN not in self.network.conditions:
             raise ValueError(
@@ -245,7 +246,7 @@ class Model:
 
     def sampler_table(self) -> samplers.SamplerTable:
         """config.sampler as a table."""
-        return build.sampler_table(self.config, self.schedule, self.parameterization)
+        return build_sampler.sampler_table(self.config, self.schedule, self.parameterization)
 
     def denoiser(
         self,
@@ -255,8 +256,8 @@ class Model:
         negative: Conditions | None = None,
         others: Sequence[tuple[Conditions, float]] = (),
     ) -> Denoiser:
-        """The denoiser of parameters, with the guidance and thresholding of config.sampler; see build.denoiser."""
-        return build.denoiser(
+        """The denoiser of parameters, with the guidance and thresholding of config.sampler (build_sampler.denoiser)."""
+        return build_sampler.denoiser(
             self.config,
             self.network,
             self.schedule,

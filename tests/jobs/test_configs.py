@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from diffax import build, build_conditions, build_data, build_training, data, processes, resolve
+from diffax import build, build_conditions, build_data, build_sampler, build_training, data, processes, resolve
 from diffax import config as settings
 from diffax.runs import DataDescription, Model, Program
 from diffax.typing import Schedule
@@ -110,7 +110,7 @@ def test_a_schedule_that_ends_at_sigma_min_is_sampled_down_to_zero():
     config.sampler.grid = settings.choice("karras")
     config.sampler.num_steps = 18
     config = resolve.resolve(config)
-    table = build.sampler_table(config, build.schedule(config), processes.Edm())
+    table = build_sampler.sampler_table(config, build.schedule(config), processes.Edm())
     assert table.num_evaluations == 18 and table.b[-1, 0] == 1 and table.e[-1, 0] == 0
     # EDM's sigmas (arXiv:2206.00364, eq. 5), in closed form.
     expected = (80 ** (1 / 7) + np.arange(18) / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7

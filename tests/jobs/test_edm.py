@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax import build, build_conditions, build_data, build_training, data, losses, resolve, samplers
+from diffax import build, build_conditions, build_data, build_sampler, build_training, data, losses, resolve, samplers
 from diffax.conditions import Classes, Vector
 from diffax.runs import DataDescription, Model
 
@@ -89,7 +89,7 @@ def test_the_sampler_is_algorithm_1_with_35_evaluations(name):
         x_0 = denoised(x, sigma)
         return x_0, (x - x_0) / sigma
 
-    table = build.sampler_table(config, schedule, build.parameterization(config, None))
+    table = build_sampler.sampler_table(config, schedule, build.parameterization(config, None))
     assert table.num_evaluations == calls == 35 and float(table.prior_std) == pytest.approx(80)
     np.testing.assert_allclose(samplers.reference_run(denoiser, table, start, None)[-1], x, rtol=1e-9)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax import build, losses, processes, resolve, schedules, training
+from diffax import build, build_sampler, losses, processes, resolve, schedules, training
 from diffax import config as settings
 from diffax.denoisers import time_inputs
 from diffax.schedules import Shifted
@@ -102,7 +102,7 @@ def test_sampling_shifts_its_grid_exactly_once():
     """Four steps with s = 3: noise levels 1, 0.9, 0.75 and 0.5. Shifted twice they would be 1, 0.964, 0.9 and 0.75."""
     config = shifted_config()
     schedule = build.schedule(config)
-    table = build.sampler_table(config, schedule, processes.FlowVelocity())
+    table = build_sampler.sampler_table(config, schedule, processes.FlowVelocity())
     np.testing.assert_allclose(table.times, [1, 0.75, 0.5, 0.25])
     levels = np.array([1, 0.9, 0.75, 0.5, 0])
     np.testing.assert_allclose(schedule.sigma(table.times), levels[:-1], rtol=1e-12)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax import build, losses, processes, schedules
+from diffax import build, build_sampler, losses, processes, schedules
 from diffax.processes import time_sampling
 from tests.settings.changed import assert_complete, changed, chosen
 
@@ -128,9 +128,9 @@ def test_noise(name, options, expected):
 def test_samplers_that_add_noise_are_refused_where_it_is_not_normal():
     config = chosen("noise", "pfgmpp", {"dim": 64.0}, sampler="ddpm")
     with pytest.raises(ValueError, match="sampler 'ddpm' adds normal noise, and noise = 'pfgmpp' can only be sampled"):
-        build.sampler_table(config, build.schedule(config), processes.V())
+        build_sampler.sampler_table(config, build.schedule(config), processes.V())
     config = chosen("noise", "pfgmpp", {"dim": 64.0}, sampler="ddim")
-    assert not build.sampler_table(config, build.schedule(config), processes.V()).is_stochastic
+    assert not build_sampler.sampler_table(config, build.schedule(config), processes.V()).is_stochastic
 
 
 ALPHA, SIGMA = math.cos(math.pi / 2 * T), math.sin(math.pi / 2 * T)  # the default schedule's

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffax import build, networks, processes, samplers, schedules, sharding
+from diffax import build, build_sampler, networks, processes, samplers, schedules, sharding
 from diffax.conditions import GUIDANCE as GUIDANCE_KINDS
 from diffax.conditions import SPAN, Classes, Number, Vector
 from diffax.denoisers import time_inputs
@@ -62,7 +62,7 @@ FIELDS = dataclasses.fields(samplers.SamplerTable)
 
 def table_of(config, schedule=None):
     schedule = build.schedule(config) if schedule is None else schedule
-    return build.sampler_table(config, schedule, processes.V())
+    return build_sampler.sampler_table(config, schedule, processes.V())
 
 
 def differing(ours, expected):
@@ -144,7 +144,7 @@ MLP = {"model": "mlp", "model.hidden": 8, "model.depth": 1, "conditions.label.dr
 def predicted(overrides, condition=CONDITION):
     """x_0 and eps of config.sampler's denoiser."""
     config = changed(MLP | overrides)
-    denoiser = build.denoiser(
+    denoiser = build_sampler.denoiser(
         config, NETWORK, schedules.Cosine(), processes.V(), PARAMS, condition, time_input=time_inputs.scaled
     )
     return [np.asarray(half, float) for half in denoiser(X, TIME)[:2]]
@@ -233,7 +233,7 @@ def test_embedded_guidance(name, options):
 
     def denoiser_of(params):
         parts = (config, TOLD, schedules.Flow(), processes.FlowVelocity(), params)
-        return build.denoiser(*parts, CONDITION, time_input=time_inputs.scaled)
+        return build_sampler.denoiser(*parts, CONDITION, time_input=time_inputs.scaled)
 
     denoiser, velocity = told(denoiser_of)
     numbers = {
@@ -294,7 +294,7 @@ def of_two(overrides, condition=BOTH, **told):
     params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), leaf.dtype), shapes)
     config = changed(MLP | {"conditions.place": "vector"} | overrides)
     parts = (TWO_NETWORK, schedules.Cosine(), processes.V(), params)
-    denoiser = build.denoiser(config, *parts, condition, time_input=time_inputs.scaled, **told)
+    denoiser = build_sampler.denoiser(config, *parts, condition, time_input=time_inputs.scaled, **told)
 
     def alone(condition):
         v = np.asarray(TWO_NETWORK(params, X, 999 * TIME, condition), float)
