@@ -1,5 +1,6 @@
 """Every experiment can be imported and described by --help, and its README names commands and files that exist."""
 
+import json
 import pathlib
 import re
 import subprocess
@@ -59,6 +60,9 @@ def test_a_readme_names_a_command_pictures_and_files_that_exist(readme):
 def test_methods_in_few_steps_have_one_budget_and_a_directory_each():
     compared = {name: method for name, method in methods.METHODS.items() if method.evaluations}
     assert all(methods.BUDGET - method.cost < method.total <= methods.BUDGET for method in compared.values())
+    measured = json.loads((ROOT / "experiments" / "benchmarks" / "flow_maps.json").read_text())["methods"]
+    costs = {name: methods.METHODS[name].cost for name in measured if name in methods.METHODS}
+    assert costs == pytest.approx({name: measured[name]["cost"] for name in costs}, rel=0.02)
     assert len({methods.folder(ROOT, name, seed) for name in methods.METHODS for seed in (0, 1)}) == 2 * len(
         methods.METHODS
     )
