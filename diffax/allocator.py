@@ -58,8 +58,14 @@ def restart(argv: Sequence[str]) -> None:
 
 
 def describe() -> dict[str, str]:
-    """The settings of malloc in this process, as JSON-ready values; {} for the C library's own."""
-    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    """The settings of malloc in this process, as JSON-ready values; {} for the C library's own.
+
+    Of libraries it tells the names and not the folders, which say nothing elsewhere.
+    """
+    settings = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    if libraries := settings.get("LD_PRELOAD"):
+        settings["LD_PRELOAD"] = " ".join(map(os.path.basename, libraries.replace(":", " ").split()))
+    return settings
 
 
 def _mimalloc() -> str | None:

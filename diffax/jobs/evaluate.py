@@ -16,7 +16,7 @@ from diffax.evaluation.measurement import Measurement, check_comparable, over_se
 from diffax.jobs.sample import check_at_least_one, names_of
 from diffax.reporting import progress
 from diffax.reporting.progress import Progress
-from diffax.runs import asked, grid, reports, sample_sets, trained
+from diffax.runs import asked, grid, opening, reports, sample_sets
 from diffax.runs import directory as run_directory
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.grid import Candidate
@@ -92,7 +92,7 @@ def _candidates(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namesp
     directories = [pathlib.Path(name) for name in args.runs] if args.runs else [workdir]
     found: list[Candidate] = []
     for directory in directories:
-        model = trained.open_with(directory, config) if directory == workdir else trained.open(directory)
+        model = opening.open_with(directory, config) if directory == workdir else opening.open(directory)
         over = {name: getattr(args, name) or () for name in ("samplers", "evaluations", "guidance_scales", "averages")}
         found += grid.candidates(directory.name, directory / sample_sets.FOLDER, model, **over)
     return found

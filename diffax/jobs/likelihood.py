@@ -10,7 +10,7 @@ from diffax.jobs import sample
 from diffax.reporting import progress
 from diffax.reporting.progress import Progress
 from diffax.runs import directory as run_directory
-from diffax.runs import likelihood, likelihood_examples, likelihood_results, trained
+from diffax.runs import likelihood, likelihood_examples, likelihood_results, opening
 from diffax.runs.errors import UserError, for_people
 
 FOLDER = "likelihoods"
@@ -51,7 +51,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     sample.check_seed(args)
     _check(args)
     run_directory.check_same_run(workdir, config, run_directory.WHEN_OPENED)
-    model, first = trained.open_with(workdir, config), distributed.is_first()
+    model, first = opening.open_with(workdir, config), distributed.is_first()
     with for_people():
         how = likelihood.of(model.model)
         how.check(args.ways)

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from diffax import distributed
 from diffax.reporting import progress
 from diffax.runs import directory as run_directory
-from diffax.runs import reports, trained
+from diffax.runs import opening, reports
 from diffax.runs.errors import UserError, for_people
 
 # A sweep and an evaluation have no config.json.
@@ -41,9 +41,8 @@ def _of_run(config: ConfigDict | None, workdir: pathlib.Path) -> pathlib.Path:
     config = run_directory.read_config(workdir) if config is None else config
     if config is None:
         raise UserError(f"--workdir {workdir} is no run's directory: it has no config.json")
-    # How long the run was trained does not touch what it shows.
     run_directory.check_same_run(workdir, config, run_directory.WHEN_OPENED)
-    model = trained.open_with(workdir, config) if run_directory.checkpoints(workdir).is_dir() else None
+    model = opening.open_with(workdir, config) if run_directory.checkpoints(workdir).is_dir() else None
     first = distributed.is_first()
     bar = progress.Progress(
         reports.NUM_SECTIONS, description="report", unit="sections", seconds_between_lines=5.0, enabled=first

@@ -10,7 +10,7 @@ from diffax.data.dataset import described_class
 from diffax.reporting import images, plots
 from diffax.reporting.progress import Progress
 from diffax.runs import directory as run_directory
-from diffax.runs import prompts, sample_sets, trained
+from diffax.runs import opening, prompts, sample_sets, trained
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.trained import Trained
 
@@ -107,7 +107,7 @@ def opened(config: ConfigDict, workdir: pathlib.Path, overrides: list[tuple[str,
     with for_people():
         config = resolve.resolve(resolve.override(config, overrides))
     run_directory.check_same_run(workdir, config, run_directory.WHEN_OPENED)
-    return trained.open_with(workdir, config)
+    return opening.open_with(workdir, config)
 
 
 def names_of(text: str) -> list[str]:

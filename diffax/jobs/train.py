@@ -19,7 +19,7 @@ from diffax.data.examples import Examples
 from diffax.reporting import images, progress, throughput
 from diffax.reporting.metrics import FILENAME, MetricsWriter
 from diffax.runs import directory as run_directory
-from diffax.runs import fine_tuning, lock, remarks, reports, trained
+from diffax.runs import fine_tuning, lock, opening, remarks, reports
 from diffax.runs.errors import Preempted, UserError, for_people
 from diffax.runs.evaluation_data import EvaluationData
 from diffax.runs.model import DataDescription, Model
@@ -86,7 +86,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
         if step >= config.train.num_steps and (
             start is None or start < step or not (workdir / reports.FILENAME).exists()
         ):
-            reports.after_training(workdir, trained.live(model, state, step, mesh))
+            reports.after_training(workdir, opening.live(model, state, step, mesh))
     if step < config.train.num_steps:
         raise Preempted(f"{workdir}: saved at step {step} of {config.train.num_steps}; the same command goes on")
     if first:
@@ -187,7 +187,7 @@ def callbacks(
 
     def evaluating(key: str, evaluator: evaluation.Evaluator) -> Any:
         def evaluate(step: int, state: training.TrainState) -> dict[str, Any]:
-            at_step = trained.live(model, state, step, mesh)
+            at_step = opening.live(model, state, step, mesh)
             metrics, pictures = run_evaluator(key, evaluator, at_step, evaluation_data, workdir)
             saver.measured(step, metrics)
             return metrics | pictures
@@ -195,7 +195,7 @@ def callbacks(
         return evaluate
 
     def store_averages(step: int, state: training.TrainState) -> None:
-        at_step = trained.live(model, state, step, mesh)
+        at_step = opening.live(model, state, step, mesh)
         rules = build_training.averagings(config).values()
         averages = [(rule, at_step.params(index)) for index, rule in enumerate(rules)]
         folder = run_directory.ema_snapshots(workdir)

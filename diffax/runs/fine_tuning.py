@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 from diffax import data
-from diffax.runs import trained
+from diffax.runs import opening
 from diffax.runs.errors import UserError, for_people
 from diffax.runs.model import Model
 from diffax.runs.sample_sets import parameters_digest
+from diffax.runs.trained import Trained
 
 
 def initial_params(model: Model, source: str | pathlib.Path) -> Any:
@@ -24,7 +25,7 @@ def initial_params(model: Model, source: str | pathlib.Path) -> Any:
       UserError: a source without a checkpoint, parameters of other shapes, a source with parameters that the model
         does not have, or pairs (data.name = "pairs") of another model than the source.
     """
-    start, teacher = jax.jit(model.init_params)(jax.random.key(model.config.seed)), trained.open(source)
+    start, teacher = jax.jit(model.init_params)(jax.random.key(model.config.seed)), opening.open(source)
     _check_pairs(model, teacher, source)
     _warn_of_other_meaning(model, teacher, source)
     given, own = _by_path(teacher.params()), _by_path(start)
@@ -45,7 +46,7 @@ def initial_params(model: Model, source: str | pathlib.Path) -> Any:
     return jax.tree.unflatten(jax.tree.structure(start), leaves)
 
 
-def _check_pairs(model: Model, teacher: trained.Trained, source: str | pathlib.Path) -> None:
+def _check_pairs(model: Model, teacher: Trained, source: str | pathlib.Path) -> None:
     """Raises UserError for pairs that were made with other parameters than those that training starts from."""
     if model.config.data.name != "pairs":
         return
@@ -59,7 +60,7 @@ def _check_pairs(model: Model, teacher: trained.Trained, source: str | pathlib.P
         )
 
 
-def _warn_of_other_meaning(model: Model, teacher: trained.Trained, source: str | pathlib.Path) -> None:
+def _warn_of_other_meaning(model: Model, teacher: Trained, source: str | pathlib.Path) -> None:
     """Warns where the same parameters would be told other numbers, or asked for others, than in their training."""
     for setting in ("model.time_input", "parameterization"):
         before, now = (attrgetter(setting)(config) for config in (teacher.config, model.config))

@@ -7,7 +7,7 @@ import jax
 from diffax import build_training, sharding, training
 from diffax.conditions import SPAN
 from diffax.data.fingerprint import differences
-from diffax.runs import directory, packing, trained
+from diffax.runs import directory, opening, packing
 from diffax.runs.errors import UserError
 from diffax.runs.model import Model
 
@@ -26,7 +26,7 @@ def of(model: Model) -> training.Teacher | None:
         return None
     where = f"loss.teacher = {path!r}"
     try:
-        found = trained.open(path)
+        found = opening.open(path)
     except UserError as error:
         raise UserError(
             f"{where}: {error}; where it was moved, set loss.teacher and continue by --allow_change=loss.teacher"

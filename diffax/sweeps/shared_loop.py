@@ -13,7 +13,7 @@ from diffax import training
 from diffax.jobs import train
 from diffax.reporting import progress, throughput
 from diffax.reporting.metrics import MetricsWriter
-from diffax.runs import reports, trained
+from diffax.runs import opening, reports
 from diffax.runs.errors import Preempted
 from diffax.runs.evaluation_data import EvaluationData
 from diffax.runs.model import Model
@@ -69,7 +69,7 @@ def fit(members: list[Member], data: EvaluationData) -> None:
         if index not in loop.failed:
             member.saver.checkpoints.wait()
             row = shared.row(state, index, data.mesh)
-            reports.after_training(member.workdir, trained.live(member.model, row, num_steps, data.mesh))
+            reports.after_training(member.workdir, opening.live(member.model, row, num_steps, data.mesh))
 
 
 @dataclasses.dataclass

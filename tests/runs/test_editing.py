@@ -11,7 +11,7 @@ from PIL import Image
 from diffax import resolve, runs, samplers
 from diffax.conditions import Classes
 from diffax.config import choice, default
-from diffax.runs import editing, trained
+from diffax.runs import editing, opening, trained
 from tests import gaussians
 from tests.gaussians import MEANS, SHAPE
 from tests.jobs.test_launch import config
@@ -74,7 +74,7 @@ def of_flow():
     settings.sampler = choice("unipc", order=2, num_steps=STEPS)
     described = runs.DataDescription("gaussians", SHAPE, 3, 256, kinds={"label": Classes(3)})
     model = runs.Model.build(resolve.resolve(settings), described)
-    return trained.Trained(model, 0, lambda index: model.init_params(jax.random.key(0)), trained.mesh_for(model.config))
+    return trained.Trained(model, 0, lambda index: model.init_params(jax.random.key(0)), opening.mesh_for(model.config))
 
 
 def test_an_edit_is_the_closed_form(command, run):
