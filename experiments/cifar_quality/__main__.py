@@ -6,7 +6,8 @@ yet, and compares its samples with the 10,000 test photographs in the features o
 - the grid: 1,000 samples for every number of evaluations, guidance scale and average, which choose the last two;
 - the chosen setting: 10,000 other samples for each number of evaluations, which report its quality, and 1,000 of the
   grid's again in float32;
-- DDIM against DDPM of both variances, 1,000 samples each, without guidance.
+- DDIM against DDPM of both variances, 1,000 samples each, without guidance;
+- the former recipe (configs/sweeps/cifar_small.py), trained as long: 1,000 samples by evaluations and guidance.
 
 All others are drawn in bfloat16, in half the time where processor and jaxlib compute it natively (diffax.devices).
 Writes results.json and quality.png.
@@ -36,6 +37,12 @@ PROTOCOL = (
     "--batch_size=16",
     "--config.model.dtype=bfloat16",
 )
+PARTS = ("grid", "chosen", "ddpm", "former")
+FORMER = (
+    "--config.parameterization=v",
+    "--config.loss.weighting=velocity",
+    "--config.loss.time_density=uniform",
+)
 DDPM = {
     "DDIM": (),
     "DDPM, small variance": ("--config.sampler.name=ddpm", "--config.sampler.variance=small"),
@@ -46,12 +53,11 @@ DDPM = {
 def main() -> None:
     parser = common.make_parser(__doc__)
     parser.add_argument("--photographs", type=pathlib.Path, required=True, help="a folder with train/CLASS, test/CLASS")
-    parser.add_argument("--only", choices=("grid", "chosen", "ddpm"), nargs="*", default=("grid", "chosen", "ddpm"))
+    parser.add_argument("--only", choices=PARTS, nargs="*", default=PARTS, help="measured anew (default all)")
     args = parser.parse_args()
     workdir, path = args.runs / "cifar_small", HERE / "results.json"
-    common.train_if_missing(
-        "cifar_small", workdir, "--config.data.name=folder", f"--config.data.path={args.photographs}"
-    )
+    data = ("--config.data.name=folder", f"--config.data.path={args.photographs}")
+    common.train_if_missing("cifar_small", workdir, *data)
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     if "grid" in args.only:
         found["grid"] = evaluated(
@@ -63,6 +69,9 @@ def main() -> None:
         found["ddpm"] = {
             name: evaluated(workdir, 1_000, EVALUATIONS, "--guidance_scales=1", *flags) for name, flags in DDPM.items()
         }
+    if "former" in args.only:
+        common.train_if_missing("cifar_small", former := args.runs / "cifar_small_former", *data, *FORMER)
+        found["former"] = evaluated(former, 1_000, EVALUATIONS, f"--guidance_scales={listed(SCALES)}", "--averages=long")
     if not args.no_write:
         plots.lines(HERE / "quality.png", panels(found["grid"]), xlabel="evaluations of the network", log="x")
         common.write(path, {name: value for name, value in found.items() if name != "environment"})
