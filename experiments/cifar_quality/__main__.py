@@ -70,8 +70,9 @@ def main() -> None:
             name: evaluated(workdir, 1_000, EVALUATIONS, "--guidance_scales=1", *flags) for name, flags in DDPM.items()
         }
     if "former" in args.only:
-        common.train_if_missing("cifar_small", former := args.runs / "cifar_small_former", *data, *FORMER)
-        found["former"] = evaluated(former, 1_000, EVALUATIONS, f"--guidance_scales={listed(SCALES)}", "--averages=long")
+        former, scales = args.runs / "cifar_small_former", f"--guidance_scales={listed(SCALES)}"
+        common.train_if_missing("cifar_small", former, *data, *FORMER)
+        found["former"] = evaluated(former, 1_000, EVALUATIONS, scales, "--averages=long")
     if not args.no_write:
         plots.lines(HERE / "quality.png", panels(found["grid"]), xlabel="evaluations of the network", log="x")
         common.write(path, {name: value for name, value in found.items() if name != "environment"})
