@@ -73,9 +73,14 @@ def main() -> None:
         former, scales = args.runs / "cifar_small_former", f"--guidance_scales={listed(SCALES)}"
         common.train_if_missing("cifar_small", former, *data, *FORMER)
         found["former"] = evaluated(former, 1_000, EVALUATIONS, scales, "--averages=long")
-    if not args.no_write:
-        plots.lines(HERE / "quality.png", panels(found["grid"]), xlabel="evaluations of the network", log="x")
-        common.write(path, {name: value for name, value in found.items() if name != "environment"})
+    if args.no_write:
+        return
+    common.write(path, {name: value for name, value in found.items() if name != "environment"})
+    if "grid" in found and "former" in found:
+        _, average = best(found["grid"])
+        curves = {"guidance": (found["grid"], average), "former recipe, guidance": (found["former"], "long")}
+        dashed = [f"former recipe, guidance {scale}" for scale in SCALES]
+        plots.lines(HERE / "quality.png", panels(curves), xlabel="evaluations of the network", log="x", dashed=dashed)
 
 
 def evaluated(workdir: pathlib.Path, n: int, evaluations: tuple[int, ...], *flags: str) -> list[dict[str, Any]]:
@@ -92,12 +97,8 @@ def evaluated(workdir: pathlib.Path, n: int, evaluations: tuple[int, ...], *flag
 
 
 def chosen(workdir: pathlib.Path, grid: list[dict[str, Any]]) -> dict[str, Any]:
-    """10,000 samples of another seed by the guidance scale and average that the grid's mean kernel distance chooses."""
-    found: dict[tuple[float, str], list[float]] = {}
-    for row in grid:
-        if row["metric"].startswith(f"{CHOOSE}/"):
-            found.setdefault((row["guidance"], row["average"]), []).append(row["value"])
-    scale, average = min(found, key=lambda setting: sum(found[setting]))
+    """10,000 samples of another seed by the guidance scale and average that the grid chooses."""
+    scale, average = best(grid)
     setting = (f"--guidance_scales={scale:g}", f"--averages={average}")
     return {
         "chosen by": f"the mean {CHOOSE} distance over {listed(EVALUATIONS)} evaluations, 1,000 samples of seed 0",
@@ -108,15 +109,29 @@ def chosen(workdir: pathlib.Path, grid: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def panels(grid: list[dict[str, Any]]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
-    """Kernel and Frechet distance against evaluations, a line for every guidance scale and average."""
+def best(grid: list[dict[str, Any]]) -> tuple[float, str]:
+    """The guidance scale and average of the smallest mean kernel distance over all numbers of evaluations."""
+    found: dict[tuple[float, str], list[float]] = {}
+    for row in grid:
+        if row["metric"].startswith(f"{CHOOSE}/"):
+            found.setdefault((row["guidance"], row["average"]), []).append(row["value"])
+    return min(found, key=lambda setting: sum(found[setting]))
+
+
+def panels(
+    curves: dict[str, tuple[list[dict[str, Any]], str]],
+) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
+    """Kernel and Frechet distance against evaluations, a line for every guidance scale.
+
+    curves: {beginning of the lines' names: (measurements, the average to show)}.
+    """
     shown: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
-    for row in sorted(grid, key=lambda row: row["num_evaluations"]):
-        if row["metric"].partition("/")[0] in ("frechet", "kernel"):
-            lines = shown.setdefault(row["metric"], {})
-            x, y = lines.setdefault(f"guidance {row['guidance']:g}, {row['average']}", ([], []))
-            x.append(row["num_evaluations"])
-            y.append(row["value"])
+    for name, (rows, average) in curves.items():
+        for row in sorted(rows, key=lambda row: row["num_evaluations"]):
+            if row["metric"].partition("/")[0] in ("frechet", "kernel") and row["average"] == average:
+                x, y = shown.setdefault(row["metric"], {}).setdefault(f"{name} {row['guidance']:g}", ([], []))
+                x.append(row["num_evaluations"])
+                y.append(row["value"])
     return shown
 
 
