@@ -104,7 +104,7 @@ def chosen(workdir: pathlib.Path, grid: list[dict[str, Any]]) -> dict[str, Any]:
         "chosen by": f"the mean {CHOOSE} distance over {listed(EVALUATIONS)} evaluations, 1,000 samples of seed 0",
         "guidance": scale,
         "average": average,
-        "float32": evaluated(workdir, 1_000, EVALUATIONS[:2], *setting, "--config.model.dtype=float32"),
+        "float32": evaluated(workdir, 1_000, EVALUATIONS[:1], *setting, "--config.model.dtype=float32"),
         "measurements": evaluated(workdir, 10_000, EVALUATIONS, *setting, "--seeds=1"),
     }
 
