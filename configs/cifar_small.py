@@ -5,9 +5,9 @@
 
 A small UNet with attention at 8x8 predicts EDM's preconditioned output around a Gaussian of the data's mean and
 covariance (parameterization edm_gaussian), under the cosine schedule, with EDM's loss weighting and log-normal noise
-levels, a little wider than EDM's, Muon with cosine decay and three averages of the parameters; sampling by DDIM with 50
-evaluations and a guidance scale of 2. It is the recipe of configs/digits.py but for the noise levels, whose logit-normal
-times left low noise untrained; configs/sweeps/cifar_small.py compares it with others.
+levels a little wider than EDM's, Muon with cosine decay and three averages of the parameters; sampling by DDIM with 50
+evaluations and a guidance scale of 2. It is the recipe of configs/digits.py but for the noise levels: its logit-normal
+times leave low noise untrained. configs/sweeps/cifar_small.py compares it with others.
 
 Cost: 3,500 steps of 32 images, 76 minutes of one CPU core. Score: experiments/cifar_quality.
 """

@@ -50,19 +50,22 @@ class Measurement:
 def check_comparable(measurements: Iterable[Measurement]) -> None:
     """Refuses measurements of one metric that differ in what has to agree.
 
+    None is what is not known, as of samples of another codebase, or has no meaning: it differs from nothing.
+
     Raises:
       ValueError: naming the first difference.
     """
-    first: dict[str, Measurement] = {}
+    known: dict[tuple[str, str], tuple[Any, Any]] = {}
     for one in measurements:
-        other = first.setdefault(one.metric, one)
-        keys = [*other.settings, *(key for key in one.settings if key not in other.settings)]
-        for key in keys:
-            before, after = other.settings.get(key), one.settings.get(key)
-            if before != after:
+        for key, value in one.settings.items():
+            if value is None:
+                continue
+            run = one.subject.get("run")
+            before, of = known.setdefault((one.metric, key), (value, run))
+            if before != value:
                 raise ValueError(
-                    f"two values of {one.metric} cannot be compared: their {key} differ, {before} and {after} (of "
-                    f"{other.subject.get('run')} and {one.subject.get('run')})"
+                    f"two values of {one.metric} cannot be compared: their {key} differ, {before} and {value} (of "
+                    f"{of} and {run})"
                 )
 
 

@@ -53,7 +53,16 @@ def _notes(measurements: Sequence[Measurement], selection: Mapping[str, Any] | N
     notes = [f"Against {settings['reference']}; features {settings['features']} ({settings['preprocessing']})."]
     if not all(one.ranks for one in measurements):
         notes.append(f"A value with ({TRAINED_ON}) says how far training came, not how the model ranks: see others.")
+    notes += [line for name in ("rounding", "labels") for line in _unknown(measurements, name)]
     return notes + ([] if selection is None else [selection["selected_by"]])
+
+
+def _unknown(measurements: Sequence[Measurement], name: str) -> list[str]:
+    """A line that names the samples of which a setting is not known, where it is known of others; [] otherwise."""
+    settings = {str(one.subject.get("run")): one.settings.get(name) for one in measurements}
+    unknown, known = [run for run, value in settings.items() if value is None], set(settings.values()) - {None}
+    is_mixed = bool(unknown and known)
+    return [f"The {name} of {', '.join(unknown)} is not known; others have: {known.pop()}."] if is_mixed else []
 
 
 def _grouped(measurements: Sequence[Measurement]) -> dict[tuple[Any, ...], dict[str, Measurement]]:

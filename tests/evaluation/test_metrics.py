@@ -89,7 +89,7 @@ def test_only_inception_at_50_000_is_called_fid():
 
 
 def record(value=1.0, metric="frechet/pixels@10", **settings):
-    settings = {"reference": "digits", "weights": "", "labels": "equal"} | settings
+    settings = {"reference": "digits", "weights": "", "labels": "equal", "rounding": "rint"} | settings
     return measurement.Measurement(metric, value, 0.1, 10, (0,), settings, {"run": "a", "num_evaluations": 5})
 
 
@@ -99,6 +99,19 @@ def test_values_that_differ_in_what_has_to_agree_are_refused(key):
     measurement.check_comparable([record(), record(2.0), record(metric="kernel/pixels@10", **changed)])
     with pytest.raises(ValueError, match=rf"two values of frechet/pixels@10 cannot be compared: their {key} differ"):
         measurement.check_comparable([record(), record(**changed)])
+
+
+def test_what_is_not_known_of_foreign_samples_is_said_and_differs_from_nothing():
+    settings = {"reference": "r", "features": "pixels", "preprocessing": "p"}
+    rows = [
+        measurement.Measurement("frechet/pixels@10", 1.0, None, 10, (0,), settings | more, {"run": run})
+        for run, more in (("theirs", {"rounding": None}), ("a", {"rounding": "rint"}), ("b", {"rounding": "floor"}))
+    ]
+    measurement.check_comparable(rows[:2])
+    assert "The rounding of theirs is not known; others have: rint." in table.text(rows[:2], None)
+    assert "not known" not in table.text(rows[1:2], None)
+    with pytest.raises(ValueError, match=r"their rounding differ, rint and floor \(of a and b\)"):
+        measurement.check_comparable(rows)
 
 
 def test_over_seeds():
