@@ -7,7 +7,8 @@ yet, and compares its samples with the 10,000 test photographs in the features o
 - the chosen setting: 10,000 other samples for each number of evaluations, which report its quality, and 1,000 of the
   grid's again in float32;
 - DDIM against DDPM of both variances, 1,000 samples each, without guidance;
-- the former recipe (configs/sweeps/cifar_small.py), trained as long: 1,000 samples by evaluations and guidance.
+- the former recipes (configs/sweeps/cifar_small.py), trained as long: 1,000 samples by evaluations and guidance, and
+  the error of x_0 by noise level of all recipes.
 
 All others are drawn in bfloat16, in half the time where processor and jaxlib compute it natively (diffax.devices).
 Writes results.json and quality.png.
@@ -19,9 +20,10 @@ import subprocess
 import sys
 from typing import Any
 
-from diffax import devices
+from diffax import build_data, devices, runs
+from diffax.evaluation import real
 from diffax.reporting import plots
-from experiments import common
+from experiments import common, noise_levels
 
 HERE = pathlib.Path(__file__).parent
 EVALUATIONS, SCALES, AVERAGES = (10, 20, 50), (1, 2, 3), ("short", "medium", "long")
@@ -37,12 +39,22 @@ PROTOCOL = (
     "--batch_size=16",
     "--config.model.dtype=bfloat16",
 )
-PARTS = ("grid", "chosen", "ddpm", "former")
-FORMER = (
-    "--config.parameterization=v",
-    "--config.loss.weighting=velocity",
-    "--config.loss.time_density=uniform",
-)
+PARTS = ("grid", "chosen", "ddpm", "former", "errors")
+RECIPE = "cifar_small"
+# Recipes before this one, by the folder of their run.
+FORMER = {
+    "cifar_small_v": (
+        "--config.parameterization=v",
+        "--config.loss.weighting=velocity",
+        "--config.loss.time_density=uniform",
+    ),
+    "cifar_small_logit_normal": (
+        "--config.loss.time_density=logit_normal",
+        "--config.loss.time_density.mean=-0.6",
+        "--config.loss.time_density.std=1.0",
+    ),
+}
+NUM_EXAMPLES = 256  # of the error of x_0
 DDPM = {
     "DDIM": (),
     "DDPM, small variance": ("--config.sampler.name=ddpm", "--config.sampler.variance=small"),
@@ -55,9 +67,11 @@ def main() -> None:
     parser.add_argument("--photographs", type=pathlib.Path, required=True, help="a folder with train/CLASS, test/CLASS")
     parser.add_argument("--only", choices=PARTS, nargs="*", default=PARTS, help="measured anew (default all)")
     args = parser.parse_args()
-    workdir, path = args.runs / "cifar_small", HERE / "results.json"
+    workdir, path = args.runs / RECIPE, HERE / "results.json"
     data = ("--config.data.name=folder", f"--config.data.path={args.photographs}")
-    common.train_if_missing("cifar_small", workdir, *data)
+    for name, flags in {RECIPE: (), **FORMER}.items():
+        if name == RECIPE or {"former", "errors"}.intersection(args.only):
+            common.train_if_missing(RECIPE, args.runs / name, *data, *flags)
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     if "grid" in args.only:
         found["grid"] = evaluated(
@@ -70,16 +84,16 @@ def main() -> None:
             name: evaluated(workdir, 1_000, EVALUATIONS, "--guidance_scales=1", *flags) for name, flags in DDPM.items()
         }
     if "former" in args.only:
-        former, scales = args.runs / "cifar_small_former", f"--guidance_scales={listed(SCALES)}"
-        common.train_if_missing("cifar_small", former, *data, *FORMER)
-        found["former"] = evaluated(former, 1_000, EVALUATIONS, scales, "--averages=long")
+        setting = (f"--guidance_scales={listed(SCALES)}", "--averages=long")
+        found["former"] = {name: evaluated(args.runs / name, 1_000, EVALUATIONS, *setting) for name in FORMER}
+    if "errors" in args.only:
+        found["error of x_0"] = {name: errors(args.runs / name) for name in (RECIPE, *FORMER)}
     if args.no_write:
         return
     common.write(path, {name: value for name, value in found.items() if name != "environment"})
     if "grid" in found and "former" in found:
-        _, average = best(found["grid"])
-        curves = {"guidance": (found["grid"], average), "former recipe, guidance": (found["former"], "long")}
-        dashed = [f"former recipe, guidance {scale}" for scale in SCALES]
+        curves = {"guidance": found["grid"]} | {f"{name}, guidance": found["former"][name] for name in FORMER}
+        dashed = [f"{name}, guidance {scale}" for name in FORMER for scale in SCALES]
         plots.lines(HERE / "quality.png", panels(curves), xlabel="evaluations of the network", log="x", dashed=dashed)
 
 
@@ -118,17 +132,23 @@ def best(grid: list[dict[str, Any]]) -> tuple[float, str]:
     return min(found, key=lambda setting: sum(found[setting]))
 
 
-def panels(
-    curves: dict[str, tuple[list[dict[str, Any]], str]],
-) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
-    """Kernel and Frechet distance against evaluations, a line for every guidance scale.
+def errors(workdir: pathlib.Path) -> dict[str, float]:
+    """The error of x_0 by noise level, of held-out photographs with their labels."""
+    trained = runs.open(workdir)
+    _, held_out = build_data.splits(trained.config)
+    batch = held_out.batch(real.rows_of(held_out, NUM_EXAMPLES))
+    return noise_levels.errors(trained, held_out.to_network_range(batch["x"]), {"label": batch["label"]}, num_draws=1)
 
-    curves: {beginning of the lines' names: (measurements, the average to show)}.
+
+def panels(curves: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
+    """Kernel and Frechet distance of the long average against evaluations, a line for every guidance scale.
+
+    curves: {beginning of the lines' names: measurements}.
     """
     shown: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
-    for name, (rows, average) in curves.items():
+    for name, rows in curves.items():
         for row in sorted(rows, key=lambda row: row["num_evaluations"]):
-            if row["metric"].partition("/")[0] in ("frechet", "kernel") and row["average"] == average:
+            if row["metric"].partition("/")[0] in ("frechet", "kernel") and row["average"] == "long":
                 x, y = shown.setdefault(row["metric"], {}).setdefault(f"{name} {row['guidance']:g}", ([], []))
                 x.append(row["num_evaluations"])
                 y.append(row["value"])

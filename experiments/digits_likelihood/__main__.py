@@ -12,7 +12,7 @@ from typing import Any
 
 from diffax import devices, runs
 from diffax.reporting import formats, plots, tables
-from experiments import bits_per_dim, common, digit_quality
+from experiments import bits_per_dim, common, digit_quality, noise_levels
 from experiments.digits_likelihood import causes
 
 HERE = pathlib.Path(__file__).parent
@@ -105,7 +105,7 @@ def chains(workdir: pathlib.Path) -> dict[str, dict[str, float]]:
 
 def print_errors(found: dict[str, dict[str, float]]) -> None:
     rows = [[name, *(f"{value:.4f}" for value in of_model.values())] for name, of_model in found.items()]
-    print(tables.markdown(["sigma / alpha", *map(str, causes.NOISE)], rows), flush=True)
+    print(tables.markdown(["sigma / alpha", *map(str, noise_levels.NOISE)], rows), flush=True)
 
 
 def quality(workdirs: dict[str, pathlib.Path]) -> dict[str, dict[str, Any]]:
