@@ -56,9 +56,11 @@ class EdmGaussian(Edm):
         mean, values, vectors, rows = (xp.asarray(leaf, x_t.dtype) for leaf in leaves)
         mean, values = mean.reshape(1, -1), values[None]
         shrunk = _product(xp, flat - alpha * mean, rows) / (alpha**2 * values + sigma**2)
-        # One product for both: at small batches its time is that of reading the eigenvectors.
-        both = _product(xp, xp.concatenate((alpha * values * shrunk, sigma * shrunk)), vectors)
-        x_0, eps = mean + both[: len(flat)], both[len(flat) :]
+        # One product for both: at small batches its time is that of reading the eigenvectors. The two of an example lie
+        # side by side, so that a batch stays on its devices.
+        pairs = xp.stack((alpha * values * shrunk, sigma * shrunk), axis=1)
+        both = _product(xp, pairs.reshape(-1, pairs.shape[-1]), vectors).reshape(pairs.shape)
+        x_0, eps = mean + both[:, 0], both[:, 1]
         return Prediction(x_0.reshape(x_t.shape), eps.reshape(x_t.shape))
 
 
