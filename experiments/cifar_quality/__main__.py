@@ -7,8 +7,8 @@ yet, and compares its samples with the 10,000 test photographs in the features o
 - the chosen setting: 10,000 other samples for each number of evaluations, which report its quality, and 1,000 of the
   grid's again in float32;
 - DDIM against DDPM of both variances, 1,000 samples each, without guidance;
-- the former recipes (configs/sweeps/cifar_small.py), trained as long: 1,000 samples by evaluations and guidance, and
-  the error of x_0 by noise level of all recipes.
+- other recipes trained as long, the former one (v-prediction, uniform times) and log-normal noise levels: 1,000 samples
+  by evaluations and guidance, and the error of x_0 by noise level of all recipes.
 
 All others are drawn in bfloat16, in half the time where processor and jaxlib compute it natively (diffax.devices).
 Writes results.json and quality.png.
@@ -39,19 +39,19 @@ PROTOCOL = (
     "--batch_size=16",
     "--config.model.dtype=bfloat16",
 )
-PARTS = ("grid", "chosen", "ddpm", "former", "errors")
+PARTS = ("grid", "chosen", "ddpm", "others", "errors")
 RECIPE = "cifar_small"
-# Recipes before this one, by the folder of their run.
-FORMER = {
+# Other recipes for the same network, by the folder of their run.
+OTHERS = {
     "cifar_small_v": (
         "--config.parameterization=v",
         "--config.loss.weighting=velocity",
         "--config.loss.time_density=uniform",
     ),
-    "cifar_small_logit_normal": (
-        "--config.loss.time_density=logit_normal",
-        "--config.loss.time_density.mean=-0.6",
-        "--config.loss.time_density.std=1.0",
+    "cifar_small_log_normal": (
+        "--config.loss.time_density=log_normal_sigma",
+        "--config.loss.time_density.mean=-1.0",
+        "--config.loss.time_density.std=1.4",
     ),
 }
 NUM_EXAMPLES = 256  # of the error of x_0
@@ -69,8 +69,8 @@ def main() -> None:
     args = parser.parse_args()
     workdir, path = args.runs / RECIPE, HERE / "results.json"
     data = ("--config.data.name=folder", f"--config.data.path={args.photographs}")
-    for name, flags in {RECIPE: (), **FORMER}.items():
-        if name == RECIPE or {"former", "errors"}.intersection(args.only):
+    for name, flags in {RECIPE: (), **OTHERS}.items():
+        if name == RECIPE or {"others", "errors"}.intersection(args.only):
             common.train_if_missing(RECIPE, args.runs / name, *data, *flags)
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     if "grid" in args.only:
@@ -83,17 +83,17 @@ def main() -> None:
         found["ddpm"] = {
             name: evaluated(workdir, 1_000, EVALUATIONS, "--guidance_scales=1", *flags) for name, flags in DDPM.items()
         }
-    if "former" in args.only:
+    if "others" in args.only:
         setting = (f"--guidance_scales={listed(SCALES)}", "--averages=long")
-        found["former"] = {name: evaluated(args.runs / name, 1_000, EVALUATIONS, *setting) for name in FORMER}
+        found["others"] = {name: evaluated(args.runs / name, 1_000, EVALUATIONS, *setting) for name in OTHERS}
     if "errors" in args.only:
-        found["error of x_0"] = {name: errors(args.runs / name) for name in (RECIPE, *FORMER)}
+        found["error of x_0"] = {name: errors(args.runs / name) for name in (RECIPE, *OTHERS)}
     if args.no_write:
         return
     common.write(path, {name: value for name, value in found.items() if name != "environment"})
-    if "grid" in found and "former" in found:
-        curves = {"guidance": found["grid"]} | {f"{name}, guidance": found["former"][name] for name in FORMER}
-        dashed = [f"{name}, guidance {scale}" for name in FORMER for scale in SCALES]
+    if "grid" in found and "others" in found:
+        curves = {"guidance": found["grid"]} | {f"{name}, guidance": found["others"][name] for name in OTHERS}
+        dashed = [f"{name}, guidance {scale}" for name in OTHERS for scale in SCALES]
         plots.lines(HERE / "quality.png", panels(curves), xlabel="evaluations of the network", log="x", dashed=dashed)
 
 
