@@ -6,7 +6,8 @@
 As in the paper everything but the noise is EDM's: preconditioning, weighting, noise levels (r = sigma sqrt(D)) and
 Heun's method. EDM is the limit of a large D.
 
-Cost: 2,800 steps of 32 images. Score: not measured yet.
+Cost: 2,800 steps of 32 images. Score: pixel Frechet distance of 2,000 samples to all digits 0.177 +- 0.021 with 35
+evaluations, one seed, and 0.182 of digits_edm.py (experiments/poisson_flow).
 """
 
 from ml_collections import ConfigDict
