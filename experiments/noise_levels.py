@@ -38,9 +38,9 @@ def errors(
         prediction = denoiser(processes.diffuse(schedule, clean, eps, t), t)
         return ((prediction.x_0 - clean) ** 2).mean()
 
+    denoiser = plain.denoiser(condition=condition)
     keys, found = jax.random.split(jax.random.key(0), num_draws), dict[str, float]()
     for noise in NOISE:
         log_snr = jnp.float32(-2 * np.log(noise))
-        denoiser = plain.denoiser(condition=condition)
         found[f"{noise:g}"] = float(np.mean([error(denoiser, log_snr, key) for key in keys]))
     return found

@@ -220,6 +220,7 @@ def _request(config: ConfigDict, args: argparse.Namespace) -> dict[str, Any]:
 def _name(config: ConfigDict, args: argparse.Namespace) -> str:
     """A name that differs for all that was asked for: features, number of samples, and a hash."""
     request = _request(config, args) | {"sampler": json.loads(json.dumps(config.sampler.to_dict()))}
+    request |= run_directory.computed_in(config)
     asked = hashlib.sha256(json.dumps(request, sort_keys=True).encode())
     options = config.evaluation
     return f"{options.features.name.replace(':', '-')}_{options.num_samples}_{asked.hexdigest()[:6]}"

@@ -76,6 +76,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, args: argparse.Namespace) -> 
     labels = None if examples.num_classes is None else examples.batch(rows)["label"]
     results = likelihood_results.summarized(how, examples, labels, measured)
     results["run"] = {"step": model.step, "average": model.average_name(args.ema), "seed": args.seed}
+    results["run"] |= run_directory.computed_in(config)
     results["environment"] = devices.describe()
     directory = workdir / FOLDER / likelihood_results.name(results)
     if first:

@@ -63,6 +63,12 @@ def read_config(workdir: pathlib.Path) -> ConfigDict | None:
 WHEN_OPENED = ("train.num_steps", "model.dtype")
 
 
+def computed_in(config: ConfigDict) -> dict[str, str]:
+    """{"dtype": ...} of a network that does not compute in float32, for the names of its results; {} of others."""
+    dtype = config.model.get("dtype", "float32")
+    return {} if dtype == "float32" else {"dtype": dtype}
+
+
 def check_version(workdir: pathlib.Path) -> None:
     """Raises UserError for a run directory that another version of diffax made and this one cannot read."""
     model, environment = _read(workdir / MODEL), _read(workdir / "environment.json")

@@ -98,11 +98,10 @@ def describe(
     as_floats = with_noise or trained.num_levels is None
     pairs = {"noise": "initial, standard normal", "num_classes": trained.num_classes} if with_noise else {}
     told = {} if wanted is None else {"conditions": wanted.record(), "encoders": dict(trained.model.data.encoders)}
-    dtype = trained.config.model.get("dtype", "float32")
-    told |= {} if dtype == "float32" else {"dtype": dtype}
     return (
         told
         | pairs
+        | run_directory.computed_in(trained.config)
         | {
             "format": FORMAT,
             "step": trained.step,

@@ -6,7 +6,6 @@ ratios. The flow's steps have 32 images, as all but those of drifting models and
 guidance folded into training. Writes flow_maps.json.
 """
 
-import importlib
 import pathlib
 import time
 from collections.abc import Callable, Iterable
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterable
 import jax
 import numpy as np
 
-from diffax import build_data, build_training, resolve, runs
+from diffax import build_data, build_training, config_file, resolve, runs
 from experiments import common
 from experiments.few_steps import methods
 
@@ -64,8 +63,7 @@ def summary(values: np.ndarray, plain: np.ndarray) -> dict[str, float]:
 def runner(config_name: str, flags: Iterable[str]) -> Callable[[], None]:
     """A function that takes STEPS training steps."""
     overrides = [flag.removeprefix("--config.").partition("=")[::2] for flag in flags]
-    config = importlib.import_module(f"configs.{config_name}").get_config()
-    config = resolve.resolve(resolve.override(config, overrides))
+    config = resolve.resolve(resolve.override(config_file.load(f"configs/{config_name}.py"), overrides))
     examples = build_data.dataset(config, "train")
     model = runs.Model.build(config, runs.DataDescription.of(config, examples))
     program = runs.Program.build(model, examples, build_training.mesh(config, jax.devices()[:1]))

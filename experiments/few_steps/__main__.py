@@ -5,14 +5,13 @@ digits of each by the number of evaluations, and writes results.json, quality.pn
 trained or measured again: a run directory keeps its cost in cost.json and its measurements in measured.json.
 """
 
-import importlib
 import json
 import pathlib
 
 import matplotlib
 import numpy as np
 
-from diffax import devices, runs
+from diffax import config_file, devices, runs
 from diffax.evaluation import measurement
 from diffax.evaluation.uncertainty import Estimate
 from diffax.reporting import formats, images, plots, tables
@@ -62,7 +61,7 @@ def train(runs_dir: pathlib.Path, name: str, seed: int) -> Cost:
     method, workdir = methods.METHODS[name], methods.folder(runs_dir, name, seed)
     options = [f"--config.seed={seed}", f"--config.train.num_steps={method.num_steps}", *method.settings]
     options.append(f"--config.train.checkpoint_every={method.num_steps}")
-    evaluators = importlib.import_module(f"configs.{method.config}").get_config().evaluators
+    evaluators = config_file.load(f"configs/{method.config}.py").evaluators
     options += [f"--config.evaluators.{evaluator}=None" for evaluator in evaluators]
     before: Cost = {}
     if method.teacher is not None:

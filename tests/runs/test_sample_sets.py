@@ -83,6 +83,14 @@ def test_a_trained_model_is_sampled_in_bfloat16_and_the_set_says_so(command, dig
     assert 0 < np.abs(kept["samples"].astype(int) - other["samples"]).mean() < 3
 
 
+def test_an_evaluation_in_bfloat16_leaves_that_in_float32(command, digits_run):
+    measured = ("--workdir", digits_run, "--mode=evaluate", "--num_samples=4", "--metrics=energy", "--evaluations=2")
+    for more in ((), ("--config.model.dtype=bfloat16",)):
+        code, _, err = command(*measured, "--config.evaluation.reference_size=20", *more)
+        assert code == 0, err
+    assert len(list((digits_run / "evaluations").iterdir())) == 2
+
+
 def test_other_batches_differ_by_one_grey_level_at_most_and_other_seeds_by_more(digits_run, tmp_path):
     model = runs.open(digits_run)
 
