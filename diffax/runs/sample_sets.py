@@ -15,6 +15,7 @@ import hashlib
 import json
 import pathlib
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -37,6 +38,8 @@ FOLDER = "generated"  # of the sample sets of a run
 # Of how the labels of a class-conditional model are chosen; or the number of one class.
 EQUAL, DRAWN = "equal", "drawn"
 _SHARD = 1000  # samples, about
+# Where that takes longer, the samples drawn so far are written, so that a kill loses no more than this.
+_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -196,15 +199,17 @@ def fill(
     with lock.held(directory, what="sample set") if first else contextlib.nullcontext():
         if first:
             run_directory.write_json(directory / shards.DESCRIPTION, description)
-        parts: list[np.ndarray] = []
+        parts, written = list[np.ndarray](), time.monotonic()
         for x in batches:
             parts.append(x if description["rounding"] is None else images.to_uint8(x))
             done = start + sum(map(len, parts))
             report(done)
-            if done - start >= per_shard or done == num_samples:
-                if first:
-                    more = _beside_pairs(trained, np.arange(start, done), seed, told) if with_noise else {}
-                    _write(directory, start, np.concatenate(parts), asked_labels, more)
+            is_full = done - start >= per_shard or done == num_samples
+            if first and (is_full or time.monotonic() - written >= _SECONDS):
+                more = _beside_pairs(trained, np.arange(start, done), seed, told) if with_noise else {}
+                _write(directory, start, np.concatenate(parts), asked_labels, more)
+                written = time.monotonic()
+            if is_full:
                 start, parts = done, []
     distributed.meet("filled")
     return directory

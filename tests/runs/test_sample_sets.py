@@ -71,6 +71,18 @@ def test_killed_twice_and_extended_it_is_the_set_made_in_one_go(digits_run, tmp_
     assert before == {file: file.stat().st_mtime_ns for file in path.iterdir()}
 
 
+def test_a_slow_set_is_written_before_its_shard_is_full(digits_run, tmp_path, monkeypatch):
+    model = runs.open(digits_run)
+    whole = sample_sets.fill(model, tmp_path / "whole", 12, batch_size=4)
+    monkeypatch.setattr(sample_sets, "_SECONDS", 0.0)
+    with pytest.raises(Killed):
+        sample_sets.fill(model, tmp_path / "again", 12, batch_size=4, report=killed_at(12))
+    [path] = (tmp_path / "again").iterdir()
+    assert [(start, stop) for start, stop, _ in shards.found(path)] == [(0, 8)]
+    sample_sets.fill(model, tmp_path / "again", 12, batch_size=4)
+    assert content(path) == content(whole)
+
+
 def test_a_trained_model_is_sampled_in_bfloat16_and_the_set_says_so(command, digits_run):
     sampled = ("--workdir", digits_run, "--mode=sample", "--num_samples=4", "--config.sampler.num_steps=2")
     for more in ((), ("--config.model.dtype=bfloat16",)):
