@@ -185,11 +185,10 @@ def time_density(config: ConfigDict) -> time_sampling.TimeDensity:
 def network(config: ConfigDict, sample_shape: tuple[int, ...], kinds: conditions.Kinds) -> Network:
     """The network, config.model, for samples of a shape and conditions of these kinds.
 
-    Its raw output has twice the channels of a sample where config.loss trains a variance.
+    Its raw output has the channels of a sample, or twice as many where config.loss trains a variance.
     """
-    passed: dict[str, Any] = {"sample_shape": sample_shape, "conditions": dict(kinds)}
-    if build_training.learns_variance(config):
-        passed |= {"out_channels": 2 * sample_shape[-1], "out_dim": 2 * sample_shape[-1]}
+    channels = sample_shape[-1] * (2 if build_training.learns_variance(config) else 1)
+    passed = {"sample_shape": sample_shape, "conditions": dict(kinds), "out_channels": channels, "out_dim": channels}
     made = choices.make("model", config.model, SLOTS["model"], **passed)
     module = networks.as_network(made, config.model.name)
     if dict(module.conditions) != dict(kinds):

@@ -223,6 +223,11 @@ def check_loss(config: ConfigDict, num_levels: int | None, channels: int, out_ch
             f"loss {name!r} trains no variance, and this network has twice the channels of the data for one: use loss "
             "'hybrid' or 'variational_bound'"
         )
+    if out_channels not in (channels, 2 * channels):
+        raise ValueError(
+            f"the network has {out_channels} channels of output for {channels} of the data: give it out_channels, as "
+            "unet has it, which is set to what is needed"
+        )
 
 
 def reference_data(config: ConfigDict, network: Network, examples: Examples) -> np.ndarray | None:

@@ -36,7 +36,7 @@ def raw_network(
 ) -> Callable[..., RawOutput]:
     """A function predict(x_t, t, s=None, *, key=None, told=None) to the raw output of a network, for the training loss.
 
-    It scales x_t by the parameterization's input scale and converts t to the network's time input; a second time s is
+    It makes the network's input of x_t by the parameterization and converts t to the time input; a second time s is
     for networks with the condition `span`, and `told` has values of further conditions. The arguments are those of
     from_network.
     """
@@ -45,11 +45,11 @@ def raw_network(
         x_t: Sample, t: Numeric, s: Numeric | None = None, *, key: Keys | None = None, told: Any = None
     ) -> RawOutput:
         t = jnp.broadcast_to(jnp.asarray(t, x_t.dtype), x_t.shape[:1])
-        scale = arrays.expand_to(parameterization.input_scale(schedule, t), x_t)
         values = condition if told is None else {**(condition or {}), **told}
         if s is not None:
             values = {**(values or {}), conditions.SPAN: t - jnp.asarray(s, t.dtype)}
-        return apply_fn(params, scale * x_t, time_input(schedule, t), values, key=key)
+        x = parameterization.network_input(schedule, x_t, t)
+        return apply_fn(params, x, time_input(schedule, t), values, key=key)
 
     return predict
 

@@ -32,11 +32,21 @@ class EdmGaussian(Edm):
     products with the eigenvectors per prediction.
 
     mean, eigenvalues, eigenvectors: those of processes.Moments; `edm_gaussian` sets them.
+    as_input: whether the network is given the Gaussian's x_0 and eps as further channels. The products are dense, so
+      that a convolutional network cannot tell from x_t what it corrects.
     """
 
     mean: Array
     eigenvalues: Array
     eigenvectors: Array
+    as_input: bool = dataclasses.field(default=False, metadata={"static": True})
+
+    def network_input(self, schedule: Schedule, x_t: Sample, t: Numeric) -> Array:
+        scaled = super().network_input(schedule, x_t, t)
+        if not self.as_input:
+            return scaled
+        known = self._known(schedule, x_t, t)
+        return arrays.namespace(x_t).concatenate([scaled, known.x_0, known.eps], axis=-1)
 
     def target(self, schedule: Schedule, x_0: Sample, eps: Sample, t: Numeric) -> Sample:
         alpha, sigma = (arrays.expand_to(value(t), x_0) for value in (schedule.alpha, schedule.sigma))
@@ -77,14 +87,15 @@ class Moments(NamedTuple):
     eigenvectors: np.ndarray
 
 
-def edm_gaussian(moments: Moments, sigma_data: Numeric = 0.5) -> EdmGaussian:
+def edm_gaussian(moments: Moments, sigma_data: Numeric = 0.5, *, as_input: bool = False) -> EdmGaussian:
     """EDM preconditioning with a Gaussian skip: EdmGaussian with these moments of the data.
 
     Args:
       moments: of the data in the network's range; `processes.moments` computes them.
       sigma_data: the scale of the learned part, as in Edm.
+      as_input: whether the network is given the Gaussian's x_0 and eps beside x_t, as three times its channels.
     """
-    return EdmGaussian(sigma_data, **moments._asdict())
+    return EdmGaussian(sigma_data, **moments._asdict(), as_input=as_input)
 
 
 def moments(data: Float[np.ndarray, "n *dims"]) -> Moments:

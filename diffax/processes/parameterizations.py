@@ -4,7 +4,7 @@ Every parameterization has the same four methods:
 
   target(schedule, x_0, eps, t)           the training target of the raw output
   predict(schedule, net_out, x_t, t)      converts the raw output to Prediction(x_0, eps), each by its own formula
-  input_scale(schedule, t)                the factor of x_t at the network's input (preconditioning)
+  network_input(schedule, x_t, t)         what the network is given: x_t, scaled (preconditioning) or with more channels
   log_error_scale(log_snr, log_norm)      log of |error of eps| / |error of the raw output|, in closed form in terms of
                                           the log-SNR and log sqrt(alpha^2 + sigma^2), finite wherever these are
 
@@ -38,7 +38,7 @@ class Parameterization(Protocol):
 
     def predict(self, schedule: Schedule, net_out: Sample, x_t: Sample, t: Numeric) -> Prediction: ...
 
-    def input_scale(self, schedule: Schedule, t: Numeric) -> Array: ...
+    def network_input(self, schedule: Schedule, x_t: Sample, t: Numeric) -> Array: ...
 
     def log_error_scale(self, log_snr: Array, log_norm: Array) -> Array: ...
 
@@ -48,9 +48,8 @@ class _Plain:
 
     divides_by: ClassVar[str | None] = None
 
-    def input_scale(self, schedule: Schedule, t: Numeric) -> Array:
-        xp, t = arrays.as_float(t)
-        return xp.ones_like(t)
+    def network_input(self, schedule: Schedule, x_t: Sample, t: Numeric) -> Array:
+        return x_t
 
 
 @arrays.register_pytree
@@ -173,22 +172,26 @@ class Edm:
     sigma_data: Numeric = 0.5
     divides_by: ClassVar[str | None] = None
 
-    def input_scale(self, schedule: Schedule, t: Numeric) -> Array:
-        return (schedule.sigma(t) ** 2 + (schedule.alpha(t) * self.sigma_data) ** 2) ** -0.5
+    def network_input(self, schedule: Schedule, x_t: Sample, t: Numeric) -> Array:
+        return self._c_in(schedule, x_t, t) * x_t
 
     def target(self, schedule: Schedule, x_0: Sample, eps: Sample, t: Numeric) -> Sample:
         alpha, sigma = _pair(schedule, x_0, t)
-        c_in = arrays.expand_to(self.input_scale(schedule, t), x_0)
+        c_in = self._c_in(schedule, x_0, t)
         return (sigma / self.sigma_data * x_0 - alpha * self.sigma_data * eps) * c_in
 
     def predict(self, schedule: Schedule, net_out: Sample, x_t: Sample, t: Numeric) -> Prediction:
         alpha, sigma = _pair(schedule, x_t, t)
-        c_in = arrays.expand_to(self.input_scale(schedule, t), x_t)
+        c_in = self._c_in(schedule, x_t, t)
         scaled, output = c_in**2 * x_t, self.sigma_data * c_in * net_out
         return Prediction(alpha * self.sigma_data**2 * scaled + sigma * output, sigma * scaled - alpha * output)
 
     def log_error_scale(self, log_snr: Array, log_norm: Array) -> Array:
         return -jax.nn.softplus(-log_snr - 2 * jnp.log(self.sigma_data)) / 2
+
+    def _c_in(self, schedule: Schedule, x: Sample, t: Numeric) -> Array:
+        alpha, sigma = _pair(schedule, x, t)
+        return (sigma**2 + (alpha * self.sigma_data) ** 2) ** -0.5
 
 
 def refuse_singular(parameterization: Parameterization, schedule: Schedule, times: np.ndarray) -> None:

@@ -208,14 +208,20 @@ class Model:
 
     def init_params(self, key: jax.Array) -> Any:
         """Initial parameters. Run it under jit or eval_shape."""
-        return self.network.init(key, self.data.sample_shape)
+        return self.network.init(key, self.input_shape)
+
+    @functools.cached_property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of what the network is given of one sample."""
+        x, t = (jax.ShapeDtypeStruct(shape, jax.numpy.float32) for shape in ((1, *self.data.sample_shape), (1,)))
+        return jax.eval_shape(lambda x, t: self.parameterization.network_input(self.schedule, x, t), x, t).shape[1:]
 
     @functools.cached_property
     def output_shape(self) -> tuple[int, ...]:
         """The shape of the network's raw output for one sample."""
 
         def output(key: jax.Array) -> jax.Array:
-            x = jax.numpy.zeros((1, *self.data.sample_shape))
+            x = jax.numpy.zeros((1, *self.input_shape))
             return self.network(self.init_params(key), x, jax.numpy.zeros(1), None)
 
         return jax.eval_shape(output, jax.random.key(0)).shape[1:]

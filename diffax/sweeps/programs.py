@@ -52,7 +52,7 @@ def can_share(config: ConfigDict) -> bool:
 def has_convolutions(model: Model) -> bool:
     """Whether the network convolves, found in its traced program."""
     params = jax.eval_shape(model.init_params, jax.random.key(0))
-    x = jax.ShapeDtypeStruct((1, *model.data.sample_shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((1, *model.input_shape), jnp.float32)
     t = jax.ShapeDtypeStruct((1,), jnp.float32)
     traced = jax.make_jaxpr(lambda params, x, t: model.network(params, x, t, None))(params, x, t)
     return "conv_general_dilated" in str(traced)

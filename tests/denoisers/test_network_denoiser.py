@@ -39,8 +39,11 @@ def test_a_denoiser_is_the_network_s_output_read_by_its_parameterization(name, t
     x_0, eps, _ = denoiser(jnp.asarray(X), jnp.asarray(t, jnp.float32))
 
     per_sample = np.broadcast_to(t, (4,))
-    scale = np.broadcast_to(parameterization.input_scale(schedule, per_sample), (4,))[:, None]
-    out = 0.5 * scale * X + 0.25 * 999 * per_sample[:, None] + np.arange(4.0)[:, None]
+    out = (
+        0.5 * parameterization.network_input(schedule, X.astype(float), per_sample)
+        + 0.25 * 999 * per_sample[:, None]
+        + np.arange(4.0)[:, None]
+    )
     expected = parameterization.predict(schedule, out, X.astype(float), per_sample)
     np.testing.assert_allclose(x_0, expected.x_0, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(eps, expected.eps, rtol=1e-4, atol=1e-3)

@@ -42,8 +42,7 @@ def test_the_loss_is_the_papers(name):
     log_sigma = -np.asarray(schedule.log_snr(np.asarray(t, float))) / 2
 
     def predict(x_t, t, *, key):
-        scale = parameterization.input_scale(schedule, t)[:, None]
-        return raw(jnp, scale * x_t, time_input(schedule, t)[:, None])
+        return raw(jnp, parameterization.network_input(schedule, x_t, t), time_input(schedule, t)[:, None])
 
     got = losses.denoising(
         keys,

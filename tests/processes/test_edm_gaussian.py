@@ -142,3 +142,16 @@ def test_data_without_a_covariance_to_invert_are_refused():
         processes.moments(np.ones((5, 2, 2, 1), np.float32))
     with pytest.raises(ValueError, match="at most 4,096 numbers, got 4,800: use edm"):
         processes.moments(np.zeros((2, 40, 40, 3), np.float32))
+
+
+def test_the_network_may_see_the_gaussian_s_estimates():
+    """x_t as EDM scales it, then the posterior means of x_0 and eps, which the oracle has."""
+    schedule, t = schedules.Cosine(), np.linspace(0.05, 0.95, 7).astype(np.float32)
+    flat = oracle(schedule).sample(jax.random.split(jax.random.key(0), 7), t)
+    x_t, exact = flat.reshape(7, 2, 3, 1), oracle(schedule)(flat, t)
+    seeing = processes.edm_gaussian(processes.moments(DATA), 0.6, as_input=True)
+    scaled, x_0, eps = np.moveaxis(np.asarray(seeing.network_input(schedule, x_t, t)), -1, 0)
+    np.testing.assert_allclose(scaled, processes.Edm(0.6).network_input(schedule, x_t, t)[..., 0], rtol=1e-6)
+    np.testing.assert_allclose(x_0.reshape(7, 6), exact.x_0, atol=2e-3)
+    np.testing.assert_allclose(eps.reshape(7, 6), exact.eps, atol=2e-3 * float(np.max(1 / schedule.sigma(t))))
+    assert GAUSSIAN.network_input(schedule, x_t, t).shape == x_t.shape

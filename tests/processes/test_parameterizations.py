@@ -124,7 +124,7 @@ def test_edm_at_alpha_1_has_the_paper_s_coefficients(sigma_data):
     c_out = sigma * sigma_data / np.sqrt(sigma**2 + sigma_data**2)
     c_in = 1 / np.sqrt(sigma**2 + sigma_data**2)
     ones, zeros = np.ones((11, 1)), np.zeros((11, 1))
-    np.testing.assert_allclose(parameterization.input_scale(schedule, t), c_in, rtol=1e-12)
+    np.testing.assert_allclose(parameterization.network_input(schedule, ones, t)[:, 0], c_in, rtol=1e-12)
     np.testing.assert_allclose(parameterization.predict(schedule, zeros, ones, t).x_0[:, 0], c_skip, rtol=1e-12)
     np.testing.assert_allclose(parameterization.predict(schedule, ones, zeros, t).x_0[:, 0], c_out, rtol=1e-12)
 
@@ -135,15 +135,18 @@ def test_edm_s_input_and_target_have_unit_variance(schedule_name):
     schedule, parameterization = SCHEDULES[schedule_name], processes.Edm(0.7)
     t = np.linspace(0.01, 0.99, 5)
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-    np.testing.assert_allclose(parameterization.input_scale(schedule, t) ** 2 * (alpha**2 * 0.49 + sigma**2), 1)
     ones, zeros = np.ones((5, 1)), np.zeros((5, 1))
+    scale = parameterization.network_input(schedule, ones, t)[:, 0]
+    np.testing.assert_allclose(scale**2 * (alpha**2 * 0.49 + sigma**2), 1)
     of_x_0, of_eps = (parameterization.target(schedule, *pair, t) for pair in ((ones, zeros), (zeros, ones)))
     np.testing.assert_allclose(of_x_0**2 * 0.49 + of_eps**2, 1)
 
 
 @pytest.mark.parametrize("name", ["eps", "x_0", "v", "flow", "score"])
 def test_the_others_see_x_t_as_it_is(name):
-    np.testing.assert_array_equal(PARAMETERIZATIONS[name].input_scale(schedules.Cosine(), jnp.linspace(0, 1, 5)), 1)
+    x_t = jnp.arange(10.0).reshape(5, 2)
+    seen = PARAMETERIZATIONS[name].network_input(schedules.Cosine(), x_t, jnp.linspace(0, 1, 5))
+    np.testing.assert_array_equal(seen, x_t)
 
 
 def test_the_only_division_is_refused_where_it_is_by_zero():
@@ -165,7 +168,7 @@ def test_a_parameterization_is_a_pytree_whose_numbers_do_not_retrace():
     @jax.jit
     def scale(parameterization):
         traces.append(1)
-        return parameterization.input_scale(schedules.Flow(), jnp.float32(1))
+        return parameterization.network_input(schedules.Flow(), jnp.ones((1, 1)), jnp.ones(1))[0, 0]
 
     assert [float(scale(processes.Edm(sd))) for sd in (0.5, 0.6)] == [1, 1]
     assert len(traces) == 1

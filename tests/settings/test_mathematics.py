@@ -136,38 +136,39 @@ def test_samplers_that_add_noise_are_refused_where_it_is_not_normal():
 ALPHA, SIGMA = math.cos(math.pi / 2 * T), math.sin(math.pi / 2 * T)  # the default schedule's
 X, OUT = np.array([[0.3, -1.2]], np.float32), np.array([[0.8, 0.1]], np.float32)
 ROOT = math.sqrt(SIGMA**2 + (ALPHA * 0.3) ** 2)
-# Name, options, class, the predicted x_0 of the raw output OUT at X, and the network's input scale.
+MEAN, VARIANCE = np.array([[0.5, -0.2]]), np.array([[0.2, 0.9]])
+RESIDUAL = (X - ALPHA * MEAN) / (ALPHA**2 * VARIANCE + SIGMA**2)
+KNOWN = MEAN + ALPHA * VARIANCE * RESIDUAL
+# Name, options, class, the predicted x_0 of the raw output OUT at X, and the network's input.
 PARAMETERIZATIONS = [
-    ("eps", {}, processes.Eps, (X - SIGMA * OUT) / ALPHA, 1.0),
-    ("x_0", {}, processes.X0, OUT, 1.0),
-    ("v", {}, processes.V, ALPHA * X - SIGMA * OUT, 1.0),
-    ("flow", {}, processes.FlowVelocity, (X - SIGMA * OUT) / (ALPHA + SIGMA), 1.0),
-    ("score", {}, processes.Score, (X + SIGMA**2 * OUT) / ALPHA, 1.0),
-    ("edm", {"sigma_data": 0.3}, processes.Edm, ALPHA * 0.09 * X / ROOT**2 + SIGMA * 0.3 * OUT / ROOT, 1 / ROOT),
+    ("eps", {}, processes.Eps, (X - SIGMA * OUT) / ALPHA, X),
+    ("x_0", {}, processes.X0, OUT, X),
+    ("v", {}, processes.V, ALPHA * X - SIGMA * OUT, X),
+    ("flow", {}, processes.FlowVelocity, (X - SIGMA * OUT) / (ALPHA + SIGMA), X),
+    ("score", {}, processes.Score, (X + SIGMA**2 * OUT) / ALPHA, X),
+    ("edm", {"sigma_data": 0.3}, processes.Edm, ALPHA * 0.09 * X / ROOT**2 + SIGMA * 0.3 * OUT / ROOT, X / ROOT),
+    ("edm_gaussian", {"sigma_data": 0.3}, processes.EdmGaussian, KNOWN + SIGMA * 0.3 * OUT / ROOT, X / ROOT),
     (
         "edm_gaussian",
-        {"sigma_data": 0.3},
+        {"sigma_data": 0.3, "as_input": True},
         processes.EdmGaussian,
-        [[0.5, -0.2]]
-        + ALPHA * np.array([[0.2, 0.9]]) * (X - ALPHA * np.array([[0.5, -0.2]]))
-        / (ALPHA**2 * np.array([[0.2, 0.9]]) + SIGMA**2)
-        + SIGMA * 0.3 * OUT / ROOT,
-        1 / ROOT,
+        KNOWN + SIGMA * 0.3 * OUT / ROOT,
+        np.concatenate([X / ROOT, KNOWN, SIGMA * RESIDUAL], axis=1),
     ),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "options", "kind", "expected", "input_scale"), PARAMETERIZATIONS)
-def test_parameterization(name, options, kind, expected, input_scale):
+@pytest.mark.parametrize(("name", "options", "kind", "expected", "network_input"), PARAMETERIZATIONS)
+def test_parameterization(name, options, kind, expected, network_input):
     config = chosen("parameterization", name, options)
-    moments = processes.Moments(np.array([0.5, -0.2]), np.array([0.2, 0.9]), np.eye(2))
-    parameterization = build.parameterization(config, moments)
+    parameterization = build.parameterization(config, processes.Moments(MEAN[0], VARIANCE[0], np.eye(2)))
     assert type(parameterization) is kind
     schedule, t = schedules.Cosine(), jnp.full(1, T)
     x_0, eps, _ = parameterization.predict(schedule, jnp.asarray(OUT), jnp.asarray(X), t)
     np.testing.assert_allclose(x_0, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ALPHA * x_0 + SIGMA * eps, X, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(parameterization.input_scale(schedule, t), input_scale, rtol=1e-6)
+    seen = parameterization.network_input(schedule, jnp.asarray(X), t)
+    np.testing.assert_allclose(seen, network_input, rtol=1e-5)
 
 
 SNR, DENSITY = np.array([0.04, 1.0, 30.0]), np.array([0.2, 0.4, 0.1])

@@ -31,15 +31,19 @@ NETWORKS = [
     (
         "unet",
         UNET | {"time_features": "fourier", "time_features.std": 16},
-        networks.UNet(**UNET, time_features=FOURIER),
+        networks.UNet(**UNET, time_features=FOURIER, out_channels=1),
     ),
     (
         "unet",
         {"head_channels": 8, "attention_resolutions": (8,), "time_features.max_period": 500},
-        networks.UNet(head_channels=8, attention_resolutions=(8,), time_features=SLOW),
+        networks.UNet(head_channels=8, attention_resolutions=(8,), time_features=SLOW, out_channels=1),
     ),
-    ("mlp", MLP | {"time_features": "fourier", "time_features.std": 16}, networks.MLP(**MLP, time_features=FOURIER)),
-    ("mlp", {"time_features.max_period": 500}, networks.MLP(time_features=SLOW)),
+    (
+        "mlp",
+        MLP | {"time_features": "fourier", "time_features.std": 16},
+        networks.MLP(**MLP, time_features=FOURIER, out_dim=1),
+    ),
+    ("mlp", {"time_features.max_period": 500}, networks.MLP(time_features=SLOW, out_dim=1)),
 ]
 
 

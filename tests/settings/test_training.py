@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from diffax import build, build_data, build_training, data, losses, training
+from diffax import build, build_data, build_training, data, losses, processes, training
 from diffax.conditions import GUIDANCE, Classes, Number, Vector
 from diffax.runs import DataDescription, Model
 from tests import tiny
@@ -267,6 +267,8 @@ def assert_is_loss(model, function, options, condition, null=None, dropped=None)
     np.testing.assert_allclose(found, expected(loss_keys, t), rtol=1e-4)
 
 
+MOMENTS = processes.Moments(np.array([0.5, -0.2]), np.array([0.2, 0.9]), np.eye(2))
+SEEING = {"parameterization": "edm_gaussian", "parameterization.as_input": True}
 REFUSED_LOSSES = [
     (
         {"loss": "hybrid"},
@@ -313,6 +315,11 @@ REFUSED_LOSSES = [
         "loss.teacher and loss.stable_targets are both the regression target",
     ),
     ({"model": "tests.settings.test_training:Twice"}, {}, "loss 'denoising' trains no variance, and this network has"),
+    (
+        {"model": "tests.settings.test_training:Twice"} | SEEING,
+        {"moments": MOMENTS},
+        "the network has 12 channels of output for 2 of the data: give it out_channels",
+    ),
 ]
 
 
@@ -327,6 +334,15 @@ class Twice(tiny.Network):
 def test_losses_that_do_not_go_with_data_or_network(overrides, described, message):
     with pytest.raises(ValueError, match=message):
         Model.build(changed({"model": "mlp"} | overrides), DataDescription("two_moons", (2,), **described))
+
+
+def test_a_network_that_sees_the_gaussian_s_estimates_has_three_times_the_input():
+    model = Model.build(changed({"model": "mlp"} | SEEING), DataDescription("two_moons", (2,), moments=MOMENTS))
+    params, x_t = model.init_params(jax.random.key(0)), jnp.ones((4, 2))
+    assert model.input_shape == (6,) and model.output_shape == (2,)
+    exact = model.parameterization.predict(model.schedule, jnp.zeros((4, 2)), x_t, jnp.full(4, 0.5))
+    # The last layer of a new network is 0, so that it samples the Gaussian.
+    np.testing.assert_allclose(model.denoiser(params)(x_t, 0.5).x_0, exact.x_0, rtol=1e-6)
 
 
 AUGMENTATIONS = [("none", {}), ("flip", {}), ("geometric", {"probability": 0.5})]
