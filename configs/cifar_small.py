@@ -10,7 +10,8 @@ by DDIM with 50 evaluations and a guidance scale of 2. configs/sweeps/cifar_smal
 compare the recipe with others.
 
 Cost: 3,500 steps of 32 images, 27 minutes of one core of an Intel Xeon with AMX in bfloat16
-(--config.model.dtype=bfloat16, jaxlib 0.12.0.1), about 40 in float32. Score: experiments/cifar_quality.
+(--config.model.dtype=bfloat16, jaxlib 0.12.0.1), about 40 in float32. Score: frechet/efficientnet_lite0@10000 of
+30.5 against the test photographs, by 50 evaluations, guidance 3 and the short average (experiments/cifar_quality).
 """
 
 from ml_collections import ConfigDict

@@ -4,13 +4,12 @@ Trains configs/cifar_small.py on the photographs in DIR (train/CLASS/*, test/CLA
 yet, and compares its samples with the 10,000 test photographs in the features of EfficientNet-Lite0 (extra `features`):
 
 - the grid: 1,000 samples for every number of evaluations, guidance scale and average, which choose the last two;
-- the chosen setting: 10,000 other samples for each number of evaluations, which report its quality, and 1,000 of the
-  grid's again in float32;
+- the chosen setting: 10,000 other samples for each number of evaluations, which report its quality;
 - DDIM against DDPM of both variances, 1,000 samples each, without guidance;
 - other recipes trained as long: 1,000 samples by evaluations and guidance, and the error of x_0 by noise level.
 
-All others are drawn in bfloat16, in half the time where processor and jaxlib compute it natively (diffax.devices).
-Writes results.json, quality.png and samples.png, 100 samples of the chosen setting.
+Samples are drawn in bfloat16, in half the time where processor and jaxlib compute it natively (diffax.devices).
+Writes results.json, quality.png and samples.png, 80 samples of the chosen setting.
 """
 
 import json
@@ -18,6 +17,8 @@ import pathlib
 import subprocess
 import sys
 from typing import Any
+
+import numpy as np
 
 from diffax import build_data, devices, runs
 from diffax.evaluation import real
@@ -122,16 +123,24 @@ def chosen(workdir: pathlib.Path, grid: list[dict[str, Any]]) -> dict[str, Any]:
         "chosen by": f"the mean {CHOOSE} distance over {listed(EVALUATIONS)} evaluations, 1,000 samples of seed 0",
         "guidance": scale,
         "average": average,
-        "float32": evaluated(workdir, 1_000, EVALUATIONS[:1], *setting, "--config.model.dtype=float32"),
         "measurements": evaluated(workdir, 10_000, EVALUATIONS, *setting, "--seeds=1"),
     }
 
 
 def draw_samples(workdir: pathlib.Path, setting: dict[str, Any]) -> None:
-    """Writes samples.png: 100 samples of seed 1 by the chosen setting, a class in each column."""
-    trained = runs.open(workdir).with_sampler(num_steps=EVALUATIONS[-1], guidance_scale=setting["guidance"])
-    drawn = trained.draw(100, seed=1, batch_size=20, average=setting["average"])
-    images.save_png(HERE / "samples.png", images.grid(drawn, 10), scale=2)
+    """Writes samples.png: the first 80 samples of the chosen setting, a class in each column."""
+    chosen = (
+        f"--num_steps={EVALUATIONS[-1]}",
+        f"--guidance_scale={setting['guidance']}",
+        f"--ema={setting['average']}",
+    )
+    command = [sys.executable, "launch.py", "--workdir", str(workdir), "--mode=sample", "--num_samples=80", *chosen]
+    more = ("--seed=1", "--batch_size=32", "--config.model.dtype=bfloat16")
+    done = subprocess.run([*command, *more], check=True, text=True, stdout=subprocess.PIPE)
+    preview = pathlib.Path(done.stdout.strip().splitlines()[-1].strip())  # in the directory of the set
+    examples = runs.sample_set(preview.parent).examples
+    first = examples.to_network_range(examples.batch(np.arange(80))["x"])
+    images.save_png(HERE / "samples.png", images.grid(first, 10), scale=2)
 
 
 def best(grid: list[dict[str, Any]]) -> tuple[float, str]:
