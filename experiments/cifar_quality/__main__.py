@@ -129,14 +129,16 @@ def chosen(workdir: pathlib.Path, grid: list[dict[str, Any]]) -> dict[str, Any]:
 
 def draw_samples(workdir: pathlib.Path, setting: dict[str, Any]) -> None:
     """Writes samples.png: the first 80 samples of the chosen setting, a class in each column."""
-    chosen = (
+    flags = (
         f"--num_steps={EVALUATIONS[-1]}",
         f"--guidance_scale={setting['guidance']}",
         f"--ema={setting['average']}",
+        "--seed=1",
+        "--batch_size=32",
+        "--config.model.dtype=bfloat16",
     )
-    command = [sys.executable, "launch.py", "--workdir", str(workdir), "--mode=sample", "--num_samples=80", *chosen]
-    more = ("--seed=1", "--batch_size=32", "--config.model.dtype=bfloat16")
-    done = subprocess.run([*command, *more], check=True, text=True, stdout=subprocess.PIPE)
+    command = [sys.executable, "launch.py", "--workdir", str(workdir), "--mode=sample", "--num_samples=80"]
+    done = subprocess.run([*command, *flags], check=True, text=True, stdout=subprocess.PIPE)
     preview = pathlib.Path(done.stdout.strip().splitlines()[-1].strip())  # in the directory of the set
     examples = runs.sample_set(preview.parent).examples
     first = examples.to_network_range(examples.batch(np.arange(80))["x"])
