@@ -30,15 +30,15 @@ EVALUATIONS, SCALES, AVERAGES = (10, 20, 50), (1, 2, 3), ("short", "medium", "lo
 OTHER_SCALES = (1, 2)
 METRICS = ("frechet", "frechet_ratio", "kernel", "precision_recall")
 CHOOSE = "kernel"
-# Smaller batches than usual: on a CPU their activations stay in the cache.
+# Of all samples. Batches are smaller than usual: on a CPU their activations stay in the cache.
+DRAWN = ("--batch_size=32", "--config.model.dtype=bfloat16")
 PROTOCOL = (
     "--mode=evaluate",
     "--features=efficientnet_lite0",
     f"--config.evaluation.metrics={METRICS!r}",
     "--config.evaluation.reference=held_out",
     "--config.evaluation.reference_size=10000",
-    "--batch_size=32",
-    "--config.model.dtype=bfloat16",
+    *DRAWN,
 )
 PARTS = ("grid", "chosen", "samples", "ddpm", "others", "errors")
 RECIPE = "cifar_small"
@@ -134,8 +134,7 @@ def draw_samples(workdir: pathlib.Path, setting: dict[str, Any]) -> None:
         f"--guidance_scale={setting['guidance']}",
         f"--ema={setting['average']}",
         "--seed=1",
-        "--batch_size=32",
-        "--config.model.dtype=bfloat16",
+        *DRAWN,
     )
     command = [sys.executable, "launch.py", "--workdir", str(workdir), "--mode=sample", "--num_samples=80"]
     done = subprocess.run([*command, *flags], check=True, text=True, stdout=subprocess.PIPE)
