@@ -5,7 +5,7 @@ import json
 import pathlib
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from diffax import data, runs
@@ -77,10 +77,21 @@ def distances(found: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
     return {name: panel for name, panel in panels(found).items() if name.startswith(("frechet", "kernel"))}
 
 
-def table(found: dict[str, dict[str, dict[str, Any]]], label: str) -> str:
-    """A table in Markdown of {name: {evaluations: {metric: pair}}}; label: the heading of the names."""
+def table(
+    found: dict[str, dict[str, dict[str, Any]]], label: str, trained_on: Mapping[str, Collection[str]] | None = None
+) -> str:
+    """A table in Markdown of {name: {evaluations: {metric: pair}}}.
+
+    label: the heading of the names. trained_on: {name: features that its loss was computed in}, whose metrics get a †.
+    """
+
+    def cell(name: str, metric: str, pair: tuple[float, float | None]) -> str:
+        # Wavelets are linear in the pixels.
+        features = "pixels" if metric.startswith("frechet_wavelet") else metric.partition("/")[2].partition("@")[0]
+        return formats.with_error(*pair) + " †" * (features in (trained_on or {}).get(name, ()))
+
     rows = [
-        [name, number, *(formats.with_error(*pair) for pair in values.values())]
+        [name, number, *(cell(name, metric, pair) for metric, pair in values.items())]
         for name, curve in found.items()
         for number, values in curve.items()
     ]

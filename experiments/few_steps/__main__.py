@@ -19,7 +19,7 @@ from experiments import common, digit_quality
 from experiments.few_steps import methods
 
 HERE = pathlib.Path(__file__).parent
-# FD-loss and drifting are trained in the features of a classifier; nothing is in pixels and wavelets.
+# FD-loss and drifting are trained on pixels, of which wavelets are a linear function; nothing is on the classifier.
 NAMES = digit_quality.METRICS | {"pixels": ("frechet", "frechet_wavelet")}
 Pair = tuple[float, float | None]  # a mean over seeds and its standard error
 Cost = dict[str, float]
@@ -33,19 +33,21 @@ def main() -> None:
     args = parser.parse_args()
     devices.enable_compilation_cache()
     judge, found = digit_quality.Judge(NAMES), dict[str, dict[str, dict[str, list[Estimate]]]]()
-    costs = dict[str, list[Cost]]()
+    costs, trained_on = dict[str, list[Cost]](), dict[str, tuple[str, ...]]()
     for seed in args.seeds:
         for name in args.only or names:
             costs.setdefault(name, []).append(train(args.runs, name, seed))
             workdir = methods.folder(args.runs, name, seed)
             samplers = {number: {"num_steps": number} for number in methods.METHODS[name].evaluations}
-            curve = judge.curve(runs.open(workdir), samplers, workdir / "measured.json", seed)
+            trained = runs.open(workdir)
+            trained_on[name] = trained.trained_on
+            curve = judge.curve(trained, samplers, workdir / "measured.json", seed)
             for evaluations, measured in curve.items():
                 values = found.setdefault(name, {}).setdefault(evaluations, {})
                 for metric, estimate in measured.items():
                     values.setdefault(metric, []).append(estimate)
     averaged = {name: {number: over_seeds(values) for number, values in rows.items()} for name, rows in found.items()}
-    print(digit_quality.table(averaged, "method") + "\n\n" + cost_table(costs), flush=True)
+    print(digit_quality.table(averaged, "method", trained_on) + "\n\n" + cost_table(costs), flush=True)
     if not args.no_write and not args.only:
         shown = digit_quality.distances(averaged)
         plots.lines(HERE / "quality.png", shown, xlabel="evaluations of the network", log="xy")

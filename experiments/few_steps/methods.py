@@ -81,18 +81,18 @@ METHODS = {
         pairs=True,
         evaluations=(1,),
     ),
-    "MeanFlow": Method("digits_original_meanflow", cost=1.2),
-    "improved MeanFlow": Method("digits_meanflow", cost=1.46),
-    "alpha-Flow": Method("digits_alpha_flow", cost=1.23),
-    "shortcut": Method("digits_shortcut", cost=1.4),
-    "terminal velocity": Method("digits_terminal_velocity", cost=2.79),
-    "consistency": Method("digits_consistency", cost=1.17),
+    "MeanFlow": Method("digits_original_meanflow", cost=1.22),
+    "improved MeanFlow": Method("digits_meanflow", cost=1.42),
+    "alpha-Flow": Method("digits_alpha_flow", cost=1.24),
+    "shortcut": Method("digits_shortcut", cost=1.41),
+    "terminal velocity": Method("digits_terminal_velocity", cost=3.15),
+    "consistency": Method("digits_consistency", cost=1.22),
     "continuous consistency": Method(
-        "digits_continuous_consistency", cost=1.19, teacher="v, smooth time, half the steps"
+        "digits_continuous_consistency", cost=1.2, teacher="v, smooth time, half the steps"
     ),
-    "drifting": Method("digits_drifting", cost=3.46, evaluations=(1,)),
+    "drifting": Method("digits_drifting", cost=3.83, evaluations=(1,)),
     "FD-loss": Method(
-        "digits_frechet_distance", cost=3.45, teacher="1-rectified flow, half the steps", evaluations=(1,)
+        "digits_frechet_distance", cost=3.86, teacher="1-rectified flow, half the steps", evaluations=(1,)
     ),
 }
 # The ODE solver that makes pairs: with 10 evaluations as close to the exact ODE as 20 steps of the Euler method.
