@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from diffax import processes
-from diffax.losses._loss import PerSample, Predict, Sample
+from diffax.losses import _one_step
+from diffax.losses._loss import PerSample, Predict, Sample, tells
 from diffax.losses._one_step import Representation, Values, generated, one_step
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
@@ -50,6 +51,7 @@ def drifting_field(
 
 
 @one_step()
+@tells(_one_step.told)
 def drifting(
     keys: Keys,
     predict: Predict,
@@ -66,6 +68,7 @@ def drifting(
     temperatures: Sequence[float] = (0.02, 0.05, 0.2),
     normalised: bool = True,
     guidance: float = 1.0,
+    two_times: bool = False,
 ) -> PerSample:
     """The drifting loss (arXiv:2602.04770, eq. 6) of a generator of one evaluation: |x - sg(x + V)|^2 in features.
 
@@ -82,6 +85,7 @@ def drifting(
         The loss then shows no progress; without it, it is the mean square of V, which vanishes in equilibrium.
       guidance: the scale of classifier-free guidance that is trained in, 1 for none: all data of the batch are
         negatives too, weighted so that they are a share 1 - 1 / guidance of these (appendix A.7).
+      two_times: the generator is a network of two times, such as MeanFlow trains, from 1 to 0.
 
     Returns:
       (batch,), in squared units of the scaled coordinates.
@@ -94,7 +98,7 @@ def drifting(
         raise ValueError(f"loss.guidance = {guidance:g} needs {needs}")
     if not temperatures or min(temperatures) <= 0:
         raise ValueError(f"loss.temperatures must be numbers > 0, got {tuple(temperatures)}")
-    samples = generated(keys, predict, schedule, parameterization, x_0, eps)
+    samples = generated(keys, predict, schedule, parameterization, x_0, eps, two_times=two_times)
     to_features = _flat if representation is None else representation.features
     x, data = to_features(samples), jax.lax.stop_gradient(to_features(x_0.astype(samples.dtype)))
     unit, drift = jax.lax.stop_gradient(_drift(x, data, labels, tuple(temperatures), normalised, guidance))

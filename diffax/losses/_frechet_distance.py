@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from diffax import processes
-from diffax.losses._loss import PerSample, Predict, Sample
+from diffax.losses import _one_step
+from diffax.losses._loss import PerSample, Predict, Sample, tells
 from diffax.losses._one_step import Population, Representation, generated, one_step
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
@@ -42,6 +43,7 @@ def gaussian_frechet_distance(
 
 
 @one_step(moments=True)
+@tells(_one_step.told)
 def frechet_distance(
     keys: Keys,
     predict: Predict,
@@ -55,6 +57,7 @@ def frechet_distance(
     t: PerSample | None = None,
     representation: Representation | None = None,
     decay: float = 0.999,
+    two_times: bool = False,
 ) -> PerSample | tuple[PerSample, Population]:
     """The Frechet distance of generated samples from the data in a feature space (FD-loss, arXiv:2604.28190).
 
@@ -67,6 +70,7 @@ def frechet_distance(
         distance is that of the batch by itself, which is far too large for batches smaller than the features' number.
       decay: of the moving averages; the population has about 2 / (1 - decay) batches. The paper's is 0.999 for batches
         of 1,024.
+      two_times: the generator is a network of two times, such as MeanFlow trains, from 1 to 0.
 
     Returns:
       (batch,), in squared units of the features; with it the next population, where there is one.
@@ -80,7 +84,8 @@ def frechet_distance(
         raise ValueError(f"loss.decay must be from 0 to below 1, got {decay:g}")
     if len(x_0) < 2:
         raise ValueError("loss 'frechet_distance' needs batches of 2 examples at least, got 1")
-    values = representation.features(generated(keys, predict, schedule, parameterization, x_0, eps))
+    samples = generated(keys, predict, schedule, parameterization, x_0, eps, two_times=two_times)
+    values = representation.features(samples)
     before = representation.population
     start: Any = representation.init_population() if before is None else before
     population = start.updated(values, decay)

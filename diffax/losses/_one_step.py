@@ -1,7 +1,7 @@
 """Generators of one evaluation, and the features in which losses compare what they generate with data."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from diffax import arrays, processes
+from diffax.conditions import SPAN, Kind, Number
 from diffax.losses._loss import Predict, Sample
 from diffax.typing import Array, Keys, Schedule
 
@@ -23,11 +24,15 @@ def generated(
     parameterization: processes.Parameterization,
     x_0: Sample,
     eps: Sample | None = None,
+    *,
+    two_times: bool = False,
 ) -> Sample:
     """One sample per key, of x_0's shape: the x_0 that the network predicts of pure noise, sigma(1) eps at t = 1.
 
     Under the flow schedule with the flow parameterization it is eps - net_out. DDIM and Euler's method from t = 1 to 0
-    in one step draw the same. eps: the noise, drawn by the keys unless given.
+    in one step draw the same; for a network of two times, told s = 0, the sampler flow_map.
+
+    eps: the noise, drawn by the keys unless given.
     """
     arrays.check_keys(keys, x_0.shape[:1])
     x_0 = arrays.at_least_float32(x_0)
@@ -35,7 +40,8 @@ def generated(
     eps = arrays.normal_like(noise_keys, x_0) if eps is None else eps.astype(x_0.dtype)
     t = jnp.ones(len(x_0), x_0.dtype)
     x_1 = arrays.expand_to(schedule.sigma(t), eps) * eps
-    net_out = predict(x_1, t, key=network_keys)
+    times = (t, jnp.zeros_like(t)) if two_times else (t,)
+    net_out = predict(x_1, *times, key=network_keys)
     return parameterization.predict(schedule, net_out, x_1, t).x_0.astype(x_0.dtype)
 
 
@@ -50,6 +56,11 @@ def one_step(*, moments: bool = False) -> Callable[[_Function], _Function]:
         return loss
 
     return marked
+
+
+def told(two_times: bool = False, **_: Any) -> Mapping[str, Kind]:
+    """What such a loss tells the network, as a function of its options."""
+    return {SPAN: Number()} if two_times else {}
 
 
 def is_one_step(loss: Callable[..., Any]) -> bool:

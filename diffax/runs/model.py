@@ -177,6 +177,12 @@ class Model:
                 f"loss {self.config.loss.name!r} trains a generator of one evaluation, at t = 1: set "
                 f"sampler.num_steps=1 with a sampler of one evaluation, such as ddim, got {table.num_evaluations}"
             )
+        of_two_times = conditions.SPAN in self.network.conditions
+        if build_training.is_one_step(self.config) and of_two_times and table.targets is None:
+            raise ValueError(
+                f"loss {self.config.loss.name!r} with two_times trains a network of two times: set "
+                f"sampler.name=flow_map, got {self.config.sampler.name!r}"
+            )
         # Traces the network, whose own checks of shapes speak here.
         out, channels = self.output_shape, self.data.sample_shape[-1]
         if table.c_large is not None and out[-1] != 2 * channels:

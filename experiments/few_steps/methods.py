@@ -13,6 +13,7 @@ BUDGET = 1400
 # costs as much as about 150 evaluations of the network on one image (measured), so that the pairs count for 200 steps.
 TEACHER_STEPS, NUM_PAIRS, PAIR_EVALUATIONS = 700, 3000, 10
 PAIR_STEPS = 200
+MEAN_FLOW = 1.42  # the cost of a training step of improved MeanFlow
 FEW, MANY = (1, 2, 4), (1, 2, 4, 5, 10, 50)
 
 
@@ -64,11 +65,20 @@ V_COSINE = (
 V_SMOOTH = (*V_COSINE, "--config.model.time_input.name=unscaled")
 # The exact denoiser of the training set is no target for pairs.
 ON_PAIRS = ("--config.loss.stable_targets=False",)
+# A generator of one evaluation that is a flow map.
+TWO_TIMES = (
+    "--config.loss.two_times=True",
+    "--config.model.time_input.name=unscaled",
+    "--config.sampler.name=flow_map",
+)
 METHODS = {
     "v, cosine": Method(settings=V_COSINE, evaluations=MANY),
     "1-rectified flow": Method(evaluations=MANY),
     "1-rectified flow, half the steps": Method(steps=TEACHER_STEPS, evaluations=()),
     "v, smooth time, half the steps": Method(settings=V_SMOOTH, steps=TEACHER_STEPS, evaluations=()),
+    "improved MeanFlow, half the steps": Method(
+        "digits_meanflow", cost=MEAN_FLOW, steps=int(TEACHER_STEPS / MEAN_FLOW), evaluations=()
+    ),
     "2-rectified flow": Method(
         settings=(*ON_PAIRS, "--config.loss.time_density.name=uniform"),
         teacher="1-rectified flow, half the steps",
@@ -82,7 +92,7 @@ METHODS = {
         evaluations=(1,),
     ),
     "MeanFlow": Method("digits_original_meanflow", cost=1.22),
-    "improved MeanFlow": Method("digits_meanflow", cost=1.42),
+    "improved MeanFlow": Method("digits_meanflow", cost=MEAN_FLOW),
     "alpha-Flow": Method("digits_alpha_flow", cost=1.24),
     "shortcut": Method("digits_shortcut", cost=1.41),
     "terminal velocity": Method("digits_terminal_velocity", cost=3.15),
@@ -93,6 +103,13 @@ METHODS = {
     "drifting": Method("digits_drifting", cost=3.83, evaluations=(1,)),
     "FD-loss": Method(
         "digits_frechet_distance", cost=3.86, teacher="1-rectified flow, half the steps", evaluations=(1,)
+    ),
+    "improved MeanFlow, then FD-loss": Method(
+        "digits_frechet_distance",
+        settings=TWO_TIMES,
+        cost=3.86,
+        teacher="improved MeanFlow, half the steps",
+        evaluations=(1,),
     ),
 }
 # The ODE solver that makes pairs: with 10 evaluations as close to the exact ODE as 20 steps of the Euler method.

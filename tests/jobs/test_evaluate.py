@@ -150,3 +150,9 @@ def test_metrics_in_features_that_were_trained_on_are_marked(command, tmp_path):
     assert "(trained on these features)" in out
     code, _, err = command("--workdir", run, "--mode=sample", "--num_samples=2", "--config.sampler.num_steps=2")
     assert code == 2 and "trains a generator of one evaluation, at t = 1: set sampler.num_steps=1" in err
+    # A flow map becomes such a generator too; its second time is not left out at sampling.
+    two_times = (*POINTS, *loss, *more, "--config.loss.two_times=True", "--workdir", tmp_path / "two_times")
+    code, _, err = command("--config", config("spiral"), *two_times)
+    assert code == 2 and "with two_times trains a network of two times: set sampler.name=flow_map, got 'ddim'" in err
+    code, _, err = command("--config", config("spiral"), *two_times, "--config.sampler.name=flow_map")
+    assert code == 0, err

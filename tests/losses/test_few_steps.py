@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.stats
 
 from diffax import denoisers, losses, processes, schedules
-from diffax.losses import _alpha_flow, _consistency, _flow_map, weighting
+from diffax.losses import _alpha_flow, _consistency, _flow_map, _one_step, weighting
 from diffax.processes import time_sampling
 from tests.losses.test_flow_map import CASES, COVARIANCE, DENSITY, KEYS, MEAN, bump, exact_output
 
@@ -50,6 +51,32 @@ def test_the_minimum_is_at_the_exact_flow_map(name, case, x64):
     loss, options = EXACT[name]
     assert derivative(loss, case, **options) < 1e-12
     assert derivative(loss, case, 0.1, **options) > 1e-2
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_generator_of_two_times_goes_from_noise_to_data(case, x64):
+    """One evaluation of the exact flow map of a Gaussian, which is affine, from t = 1 to 0, as DDIM steps."""
+    schedule, parameterization = CASES[case]
+    mixture = denoisers.gaussian_mixture(schedule, [1.0], MEAN[None], COVARIANCE[None])
+    exact = exact_output(schedule, parameterization, mixture)
+
+    def predict(x_t, t, s=None, *, key=None):
+        return exact(x_t, t, s)
+
+    eps = np.random.default_rng(2).standard_normal(X_0.shape)
+    x_0 = _one_step.generated(
+        KEYS, predict, schedule, parameterization, jnp.asarray(X_0), jnp.asarray(eps), two_times=True
+    )
+    (alpha, last_alpha), (sigma, last_sigma) = (
+        [float(of(time)) for time in (1.0, 0.0)] for of in (schedule.alpha, schedule.sigma)
+    )
+    root, last_root = (
+        scipy.linalg.sqrtm(a**2 * COVARIANCE + s**2 * np.eye(len(MEAN)))
+        for a, s in ((alpha, sigma), (last_alpha, last_sigma))
+    )
+    expected = last_alpha * MEAN + (sigma * eps - alpha * MEAN) @ np.linalg.inv(root) @ last_root
+    ddim = last_alpha * x_0 + last_sigma * (sigma * eps - alpha * x_0) / sigma
+    np.testing.assert_allclose(ddim, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", CASES)
