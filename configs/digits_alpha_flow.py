@@ -7,7 +7,8 @@ matching of the whole way between them and in the end by its derivative along th
 (arXiv:2510.20771), with the paper's sigmoid curriculum over the whole training and its share of samples with two times,
 1/2. Sampling in one step by its flow map; ddim samples it as a flow model.
 
-Cost: 2,800 steps of 32 images. Score: not measured yet.
+Cost: 2,800 steps of 32 images. Score after 1,129 of them: Frechet distance in a classifier's features
+64.3, 18.4 and 10.1 by 1, 2 and 4 evaluations; 6.3 by 50 of a flow of equal cost (experiments/few_steps).
 """
 
 from ml_collections import ConfigDict

@@ -8,7 +8,8 @@ loss is that of arXiv:2310.14189: pseudo-Huber distance, 10 to 1,280 intervals o
 average of the parameters in the target. Distillation of a run with this schedule, such as one of configs/digits_edm.py:
 --config.loss.teacher=RUN --config.loss.solver=heun.
 
-Cost: 2,800 steps of 32 images. Score: not measured yet.
+Cost: 2,800 steps of 32 images. Score after 1,147 of them: Frechet distance in a classifier's features
+28.7, 21.1 and 18.4 by 1, 2 and 4 evaluations; 6.3 by 50 of a flow of equal cost (experiments/few_steps).
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,8 @@ the data of the batch and repel each other, by a kernel in features (arXiv:2602.
 fewer than those of digits_flow. The third command does the same for points: on two moons a smaller network came to 0.99
 times the sliced Wasserstein distance of held-out points (tests/training/test_drifting.py).
 
-Cost: 700 steps of 128 images, as many images as configs/digits_flow.py. Score: not measured yet.
+Cost: 700 steps of 128 images, as many images as configs/digits_flow.py. Score after 365 of them:
+Frechet distance in a classifier's features 39.6; 6.3 by 50 evaluations of a flow of equal cost (experiments/few_steps).
 """
 
 from ml_collections import ConfigDict

@@ -8,7 +8,8 @@ twenty batches or so. Frechet distances of pixels, and all other metrics there, 
 them, and --features=classifier measures it in others. With --config.loss.features=classifier it is trained in those;
 experiments/few_steps compares the two, and learning rates.
 
-Cost: 700 steps of 128 images after configs/digits_flow.py. Score: not measured yet.
+Cost: 700 steps of 128 images after configs/digits_flow.py. Score after 181 of them, and 700 of the flow:
+Frechet distance in a classifier's features 59.8; 6.3 by 50 evaluations of a flow of equal cost (experiments/few_steps).
 """
 
 from ml_collections import ConfigDict

@@ -9,7 +9,8 @@ of each pair of noise and data (MeanFlow, arXiv:2505.13447; configs/digits_origi
 have two times, from logit-normal draws of mean -0.4; the adaptive weight has power 1, so that the loss is near 1 and
 tells nothing of quality. Sampling in one step by its flow map; ddim and euler sample it as a flow model.
 
-Cost: 2,800 steps of 32 images. Score: not measured yet.
+Cost: 2,800 steps of 32 images. Score after 985 of them: Frechet distance in a classifier's features
+34.6, 19.1 and 15.8 by 1, 2 and 4 evaluations; 6.3 by 50 of a flow of equal cost (experiments/few_steps).
 """
 
 from ml_collections import ConfigDict

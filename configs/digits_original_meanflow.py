@@ -8,7 +8,8 @@ improved loss. A quarter of the samples have two times, from logit-normal draws 
 power 1, so that the loss is near 1 and tells nothing of quality. Sampling in one step by its flow map; ddim and euler
 sample it as a flow model.
 
-Cost: 2,800 steps of 32 images. Score: not measured yet.
+Cost: 2,800 steps of 32 images. Score after 1,147 of them: Frechet distance in a classifier's features
+76.2, 23.1 and 10.4 by 1, 2 and 4 evaluations; 6.3 by 50 of a flow of equal cost (experiments/few_steps).
 """
 
 from ml_collections import ConfigDict

@@ -6,7 +6,8 @@ The UNet of configs/digits_flow.py with a second time learns steps of the sizes 
 the size by the network itself (arXiv:2410.12557). As in the paper one sample in four has a step, the others are those
 of flow matching, and times are uniform. Sampling in one step by its flow map; ddim samples it as a flow model.
 
-Cost: 2,800 steps of 32 images. Score: not measured yet.
+Cost: 2,800 steps of 32 images. Score after 992 of them: Frechet distance in a classifier's features
+52.2, 27.0 and 14.9 by 1, 2 and 4 evaluations; 6.3 by 50 of a flow of equal cost (experiments/few_steps).
 """
 
 from ml_collections import ConfigDict

@@ -7,7 +7,8 @@ the time that it leads to, where it moves at the network's own velocity, beside 
 Logit-normal times of mean -0.4, as the paper has for the second time. Sampling in one step by its flow map; ddim and
 euler sample it as a flow model.
 
-Cost: 2,800 steps of 32 images. Score: not measured yet.
+Cost: 2,800 steps of 32 images. Score after 444 of them: Frechet distance in a classifier's features
+44.4, 23.0 and 14.0 by 1, 2 and 4 evaluations; 6.3 by 50 of a flow of equal cost (experiments/few_steps).
 """
 
 from ml_collections import ConfigDict

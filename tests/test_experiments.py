@@ -13,8 +13,9 @@ from experiments.few_steps import methods
 ROOT = pathlib.Path(__file__).parents[1]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
-    for pattern in ("*/__main__.py", "benchmarks/*/__main__.py", "benchmarks/[!_]*.py")
+    for pattern in ("*/__main__.py", "benchmarks/*/__main__.py", "*/[!_]*.py")
     for path in ROOT.glob(f"experiments/{pattern}")
+    if "__name__ == " in path.read_text()
 )
 
 

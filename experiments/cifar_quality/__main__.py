@@ -23,23 +23,13 @@ import numpy as np
 from diffax import build_data, devices, runs
 from diffax.evaluation import real
 from diffax.reporting import images, plots
-from experiments import common, noise_levels
+from experiments import common, noise_levels, photographs
+from experiments.photographs import DRAWN, evaluated, listed
 
 HERE = pathlib.Path(__file__).parent
 EVALUATIONS, SCALES, AVERAGES = (10, 20, 50), (1, 2, 3), ("short", "medium", "long")
 OTHER_SCALES = (1, 2)
-METRICS = ("frechet", "frechet_ratio", "kernel", "precision_recall")
 CHOOSE = "kernel"
-# Of all samples. Batches are smaller than usual: on a CPU their activations stay in the cache.
-DRAWN = ("--batch_size=32", "--config.model.dtype=bfloat16")
-PROTOCOL = (
-    "--mode=evaluate",
-    "--features=efficientnet_lite0",
-    f"--config.evaluation.metrics={METRICS!r}",
-    "--config.evaluation.reference=held_out",
-    "--config.evaluation.reference_size=10000",
-    *DRAWN,
-)
 PARTS = ("grid", "chosen", "samples", "ddpm", "others", "errors")
 RECIPE = "cifar_small"
 LOGIT_NORMAL = (
@@ -71,7 +61,7 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, nargs="*", default=PARTS, help="measured anew (default all)")
     args = parser.parse_args()
     workdir, path = args.runs / RECIPE, HERE / "results.json"
-    data = ("--config.data.name=folder", f"--config.data.path={args.photographs}")
+    data = photographs.flags(args.photographs)
     for name, flags in {RECIPE: (), **OTHERS}.items():
         if name == RECIPE or {"others", "errors"}.intersection(args.only):
             common.train_if_missing(RECIPE, args.runs / name, *data, *flags)
@@ -100,19 +90,6 @@ def main() -> None:
         curves = {"guidance": found["grid"]} | {f"{name}, guidance": found["others"][name] for name in OTHERS}
         dashed = [f"{name}, guidance {scale}" for name in OTHERS for scale in OTHER_SCALES]
         plots.lines(HERE / "quality.png", panels(curves), xlabel="evaluations of the network", log="x", dashed=dashed)
-
-
-def evaluated(workdir: pathlib.Path, n: int, evaluations: tuple[int, ...], *flags: str) -> list[dict[str, Any]]:
-    """The measurements of --mode evaluate, one row for each metric of each setting."""
-    command = [sys.executable, "launch.py", "--workdir", str(workdir), *PROTOCOL, f"--num_samples={n}", *flags]
-    done = subprocess.run(
-        [*command, f"--evaluations={listed(evaluations)}"], check=True, text=True, stdout=subprocess.PIPE
-    )
-    print(done.stdout, flush=True)
-    directory = done.stdout.rpartition("written to ")[2].strip()
-    rows = json.loads((pathlib.Path(directory) / "results.json").read_text())["measurements"]
-    kept = ("metric", "value", "standard_error", "seeds", "sampler", "num_evaluations", "guidance", "average")
-    return [{name: row[name] for name in kept} for row in rows]
 
 
 def chosen(workdir: pathlib.Path, grid: list[dict[str, Any]]) -> dict[str, Any]:
@@ -174,10 +151,6 @@ def panels(curves: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, tuple
                 x.append(row["num_evaluations"])
                 y.append(row["value"])
     return shown
-
-
-def listed(values: tuple[Any, ...]) -> str:
-    return ",".join(f"{value}" for value in values)
 
 
 if __name__ == "__main__":

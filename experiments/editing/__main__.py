@@ -20,7 +20,8 @@ import numpy as np
 from diffax import build_data, data, devices, runs
 from diffax.evaluation.features.classifier import classifier
 from diffax.reporting import images, plots
-from diffax.runs import Trained
+from diffax.runs import Trained, opening
+from diffax.runs import directory as run_directory
 from experiments import common
 from experiments.context.captions import measured
 from experiments.editing import study
@@ -42,7 +43,7 @@ def main() -> None:
     args = parser.parse_args()
     devices.enable_compilation_cache()
     if args.photographs:
-        models = {pathlib.Path(path).name: runs.open(path) for path in args.photographs}
+        models = {pathlib.Path(path).name: in_float32(pathlib.Path(path)) for path in args.photographs}
         compare(models, photographs(next(iter(models.values())), args.num), args, "photographs")
     else:
         compare(digit_models(args.runs), digits(args.num), args, "digits")
@@ -54,6 +55,15 @@ def digit_models(directory: pathlib.Path) -> dict[str, Trained]:
     for name, path in paths.items():
         common.train_if_missing("digits_conditional", path, *(FLOW if name == "flow" else ()))
     return {name: runs.open(path) for name, path in paths.items()}
+
+
+def in_float32(directory: pathlib.Path) -> Trained:
+    """The trained model of a run, also of one in bfloat16, whose rounding would be part of a reconstruction's error."""
+    config = run_directory.read_config(directory)
+    if config is None:
+        raise SystemExit(f"{directory} is no run's directory")
+    config.model.dtype = "float32"
+    return opening.open_with(directory.absolute(), config)
 
 
 def digits(num: int) -> Study:
