@@ -12,7 +12,8 @@ a diffusion model of the same schedule and network, by --init_from RUN, and dist
     python launch.py --config configs/digits_continuous_consistency.py --init_from runs/digits_v
 
 Cost: 2,800 steps of 32 images. Score after 583 of them, from a v-prediction model: Frechet distance in a
-classifier's features 32.9, 28.6 and 27.0 by 1, 2 and 4 evaluations; 6.3 by 50 of a flow of equal cost (experiments/few_steps).
+classifier's features 32.9, 28.6 and 27.0 by 1, 2 and 4 evaluations; 6.3 by 50 of a flow of equal cost
+(experiments/few_steps).
 """
 
 from ml_collections import ConfigDict
