@@ -9,7 +9,9 @@ them at sampling, at the price of one evaluation. Half of the samples have two t
 -0.4; the adaptive weight has power 1, so that the loss is near 1 and tells nothing of quality. Sampling in one step by
 its flow map, with a guidance scale of 2; euler samples it as a flow model.
 
-Cost: 3,500 steps of 32 images. FID: not measured yet.
+Cost: 3,500 steps of 32 images. Score after 2,130 of them, 24 minutes of one core of an Intel Xeon with AMX in bfloat16:
+frechet/efficientnet_lite0@1000 of 149, 88 and 89 against the test photographs by 1, 2 and 4 evaluations, where a flow
+of equal cost has 53 by 50 (experiments/few_steps).
 """
 
 from ml_collections import ConfigDict
