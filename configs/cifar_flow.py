@@ -7,8 +7,9 @@ A small UNet with attention at 8x8 predicts the velocity eps - x_0 of the straig
 (arXiv:2209.03003), with weight 1 on its error and stratified logit-normal times (arXiv:2403.03206). Muon with cosine
 decay and three averages; sampling by Euler's method with 50 evaluations and a guidance scale of 2.
 
-Cost: 3,500 steps of 32 images, 28 minutes of one core of an Intel Xeon with AMX in bfloat16, about 40 in float32. Score:
-frechet/efficientnet_lite0@1000 of 53 against the test photographs by 50 evaluations, 48 by 10 (experiments/few_steps).
+Cost: 3,500 steps of 32 images, 28 minutes of one core of an Intel Xeon with AMX in bfloat16, about 40 in float32.
+Score: frechet/efficientnet_lite0@1000 of 53 against the test photographs by 50 evaluations, 48 by 10
+(experiments/few_steps).
 """
 
 from ml_collections import ConfigDict
