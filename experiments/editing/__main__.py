@@ -7,7 +7,7 @@ reconstruction, how often a classifier reads the new label, and how much of slan
 Writes results.json, digits.png, strengths.png, curves.png and three.png.
 
 With --photographs RUN [RUN ...] instead: the same of run directories of class-conditional models of images, on held-out
-images of their data. Writes photographs.json, photographs.png and photographs_strengths.png.
+images of their data. Writes photographs.json and photographs_strengths.png.
 """
 
 import argparse
@@ -124,17 +124,18 @@ def compare(models: dict[str, Trained], images_of: Study, args: argparse.Namespa
     for name, model in models.items():
         results[name], edits = study.measure(model, images_of, STRENGTHS)
         study.report(name, results[name])
-        grids.append(study.every_target(model, images_of.x, images_of.labels, SHOWN))
+        if kind == "digits":
+            grids.append(study.every_target(model, images_of.x, images_of.labels, SHOWN))
         shown = np.stack([images_of.x[:10], *(edits[strength][:10] for strength in STRENGTHS)], axis=1)
         rows.append(shown.reshape(-1, *shown.shape[2:]))
     if args.no_write:
         return
     is_digits, scale = kind == "digits", 5 if kind == "digits" else 2
-    columns = 1 + int(next(iter(models.values())).num_classes or 0)
-    images.save_png(HERE / f"{kind}.png", study.side_by_side(grids, columns), scale=scale)
     strengths = "strengths.png" if is_digits else f"{kind}_strengths.png"
     images.save_png(HERE / strengths, study.side_by_side(rows, 1 + len(STRENGTHS)), scale=scale)
     if is_digits:
+        columns = 1 + int(next(iter(models.values())).num_classes or 0)
+        images.save_png(HERE / "digits.png", study.side_by_side(grids, columns), scale=scale)
         draw_curves(results, images_of.styles)
         # A digit in a file of its own, to try --mode edit with.
         three = images_of.x[np.flatnonzero(images_of.labels == 3)[0]]

@@ -146,6 +146,18 @@ def test_features_are_followed_to_the_samples():
     np.testing.assert_allclose(gradient, 3 * x**2 * gradient_of_cubes, rtol=1e-9)
 
 
+def test_a_network_of_two_times_is_told_to_go_to_0():
+    told = []
+
+    def predict(x_t, t, s=None, *, key=None):
+        told.append((t, s))
+        return x_t
+
+    losses.drifting(KEYS, predict, *FLOW, jnp.zeros((12, 2)), **RULES, two_times=True)
+    [(t, s)] = told
+    assert np.array_equal(t, np.ones(12)) and np.array_equal(s, np.zeros(12))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

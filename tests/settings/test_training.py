@@ -204,8 +204,8 @@ GUIDED_LOSSES = [
 ]
 # With options of their own, and tested where they are.
 OTHER_LOSSES = [
-    ("drifting", {"temperatures": (0.1,), "normalised": False, "guidance": 2.0}),
-    ("frechet_distance", {"decay": 0.9}),
+    ("drifting", {"temperatures": (0.1,), "normalised": False, "guidance": 2.0, "two_times": True}),
+    ("frechet_distance", {"decay": 0.9, "two_times": True}),
 ]
 
 
