@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from diffax import processes
-from diffax.losses import _one_step
 from diffax.losses._loss import PerSample, Predict, Sample, tells
-from diffax.losses._one_step import Representation, Values, generated, one_step
+from diffax.losses._one_step import Representation, Values, generated, one_step, span_told
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
 from diffax.typing import Keys, Schedule
@@ -51,7 +50,7 @@ def drifting_field(
 
 
 @one_step()
-@tells(_one_step.told)
+@tells(span_told)
 def drifting(
     keys: Keys,
     predict: Predict,

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from diffax import processes
-from diffax.losses import _one_step
 from diffax.losses._loss import PerSample, Predict, Sample, tells
-from diffax.losses._one_step import Population, Representation, generated, one_step
+from diffax.losses._one_step import Population, Representation, generated, one_step, span_told
 from diffax.losses.weighting import Weighting
 from diffax.processes.time_sampling import TimeDensity
 from diffax.typing import Keys, Schedule
@@ -43,7 +42,7 @@ def gaussian_frechet_distance(
 
 
 @one_step(moments=True)
-@tells(_one_step.told)
+@tells(span_told)
 def frechet_distance(
     keys: Keys,
     predict: Predict,

@@ -58,7 +58,7 @@ def one_step(*, moments: bool = False) -> Callable[[_Function], _Function]:
     return marked
 
 
-def told(two_times: bool = False, **_: Any) -> Mapping[str, Kind]:
+def span_told(two_times: bool = False, **_: Any) -> Mapping[str, Kind]:
     """What such a loss tells the network, as a function of its options."""
     return {SPAN: Number()} if two_times else {}
 

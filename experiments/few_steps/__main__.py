@@ -16,7 +16,7 @@ from diffax.evaluation import measurement
 from diffax.evaluation.uncertainty import Estimate
 from diffax.reporting import formats, images, plots, tables
 from experiments import common, digit_quality
-from experiments.few_steps import methods
+from experiments.few_steps import methods, pairs
 
 HERE = pathlib.Path(__file__).parent
 # FD-loss and drifting are trained on pixels, of which wavelets are a linear function; nothing is on the classifier.
@@ -71,22 +71,14 @@ def train(runs_dir: pathlib.Path, name: str, seed: int) -> Cost:
         before = {"teacher": train(runs_dir, method.teacher, seed)["total"]}
         options += ["--init_from", str(teacher)]
         if method.pairs:
-            before["pairs"] = make_pairs(teacher)
-            [pairs] = (teacher / "pairs").glob("*/")
-            options += ["--config.data.name=pairs", f"--config.data.path={pairs}"]
+            before["pairs"] = pairs.make(
+                teacher, f"--num_samples={methods.NUM_PAIRS}", "--batch_size=500", *methods.PAIR_SAMPLER
+            )
+            options += pairs.flags(teacher)
     if not (workdir / "cost.json").exists():
         common.train(method.config, workdir, *options)
     own = json.loads((workdir / "cost.json").read_text())["cpu_seconds"]
     return {**before, "own": own, "total": sum(before.values()) + own}
-
-
-def make_pairs(teacher: pathlib.Path) -> float:
-    """Pairs of noise and sample of a run, unless they are there; returns the CPU seconds that they took."""
-    path = teacher / "pairs_cost.json"
-    if not path.exists():
-        flags = ("--mode=reflow", f"--num_samples={methods.NUM_PAIRS}", "--batch_size=500", *methods.PAIR_SAMPLER)
-        path.write_text(json.dumps(common.launch("--workdir", str(teacher), *flags)))
-    return json.loads(path.read_text())["cpu_seconds"]
 
 
 def over_seeds(values: dict[str, list[Estimate]]) -> dict[str, Pair]:

@@ -18,6 +18,7 @@ import numpy as np
 from diffax import devices, runs
 from diffax.reporting import images, plots
 from experiments import common, digit_quality, photographs
+from experiments.few_steps import pairs
 
 HERE = pathlib.Path(__file__).parent
 NUM_SAMPLES = 1_000
@@ -32,7 +33,7 @@ TRAINED = (
     "--config.evaluators.samples=None",
     "--config.evaluators.held_out_loss=None",
 )
-PAIRS = ("--mode=reflow", f"--num_samples={NUM_PAIRS}", "--batch_size=32", "--sampler=unipc", "--num_steps=10")
+PAIRS = (f"--num_samples={NUM_PAIRS}", "--batch_size=32", "--sampler=unipc", "--num_steps=10")
 GUIDED = ("--guidance_scales=2", "--averages=medium")
 
 
@@ -97,12 +98,8 @@ def train(directory: pathlib.Path, name: str, data: tuple[str, ...]) -> dict[str
         teacher = directory / TEACHER
         steps = f"--config.train.num_steps={TEACHER_STEPS}"
         before = {"teacher": cost(model.config, teacher, *TRAINED, *data, steps)}
-        if not (teacher / "pairs_cost.json").exists():
-            (teacher / "pairs_cost.json").write_text(json.dumps(common.launch("--workdir", str(teacher), *PAIRS)))
-        before["pairs"] = json.loads((teacher / "pairs_cost.json").read_text())["cpu_seconds"]
-        [pairs] = (teacher / "pairs").glob("*/")
-        on_pairs = ("--init_from", str(teacher), "--config.data.name=pairs", f"--config.data.path={pairs}")
-        options = (*TRAINED, *on_pairs, *model.settings)
+        before["pairs"] = pairs.make(teacher, *PAIRS)
+        options = (*TRAINED, "--init_from", str(teacher), *pairs.flags(teacher), *model.settings)
     return {**before, "own": cost(model.config, workdir, *options)}
 
 
