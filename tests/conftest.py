@@ -12,6 +12,7 @@ import jax
 import pytest
 
 from diffax import devices
+from diffax.runs import kept
 from tests import checking, compilation
 
 # Arrays of different rank or dtype meet only where the code says so.
@@ -51,6 +52,14 @@ def hub_offline(tmp_path_factory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
         patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_kept() -> Iterator[None]:
+    """Every test traces anew: some replace parts of diffax, of which a kept program would know nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kept, "_folder", lambda: None)
         yield
 
 

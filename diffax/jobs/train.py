@@ -284,9 +284,9 @@ def _fit(
     ):
         batches = build_data.batches(config, examples, start or 0, program.mesh)
         batch = next(batches)
-        flops, ceiling = program.compile(state, batch), program.ceiling()
+        (compiled, flops), ceiling = program.compile(state, batch), program.ceiling()
         state, recent = training.fit(
-            program.step,
+            compiled,
             state,
             itertools.chain([batch], batches),
             num_steps=config.train.num_steps,

@@ -33,6 +33,7 @@ from diffax.data import dataset
 from diffax.data.examples import Examples
 from diffax.data.fingerprint import fingerprint
 from diffax.reporting import atomic
+from diffax.runs import kept
 from diffax.runs.errors import UserError, for_people
 from diffax.typing import Denoiser, Network, Schedule
 
@@ -230,7 +231,8 @@ class Model:
             x = jax.numpy.zeros((1, *self.input_shape))
             return self.network(self.init_params(key), x, jax.numpy.zeros(1), None)
 
-        return jax.eval_shape(output, jax.random.key(0)).shape[1:]
+        traced = lambda: jax.eval_shape(output, jax.random.key(0)).shape[1:]  # noqa: E731
+        return kept.value(("output shape", self.config, self.data), traced)
 
     def with_config(self, config: ConfigDict) -> "Model":
         """This model under a configuration that differs in its sampler alone."""

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from diffax import build_data, build_training, sharding, training
 from diffax.data.examples import Examples
 from diffax.reporting import throughput
-from diffax.runs import packing, representation, teachers
+from diffax.runs import kept, packing, representation, teachers
 from diffax.runs.model import Model
 
 _HEAD_START = 0.3  # seconds
@@ -28,6 +28,7 @@ class Program:
     step: jitted, (state, batch) -> (state, metrics), with the state donated; a batch is what build_data.batches gives.
     state: the shapes of the state, and where every array of it is.
     init: hyperparameters to the initial state.
+    asked: what step and state depend on (see `kept`).
     """
 
     model: Model
@@ -36,6 +37,7 @@ class Program:
     state: training.TrainState
     step: jax.stages.Wrapped
     init: Callable[[training.Hyperparameters], training.TrainState]
+    asked: tuple[Any, ...]
 
     @classmethod
     def build(cls, model: Model, examples: Examples, mesh: Mesh) -> "Program":
@@ -59,14 +61,15 @@ class Program:
         init = functools.partial(
             training.init_state, config.seed, lambda key: packing.pack(model.init_params(key)), optimizer
         )
-        shapes = jax.eval_shape(init, hyperparameters)
+        asked = (model.config, model.data, kept.shapes(hyperparameters), [device.id for device in mesh.devices.flat])
+        shapes = kept.value(("state", *asked), lambda: jax.eval_shape(init, hyperparameters))
         everywhere = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.replicated(mesh)),
             shapes.hyperparameters,
         )
         state = dataclasses.replace(sharding.placed(mesh, shapes), hyperparameters=everywhere)
         jitted = jax.jit(step, donate_argnums=0, out_shardings=(_shardings(state), sharding.replicated(mesh)))
-        return cls(model, mesh, hyperparameters, state, jitted, init)
+        return cls(model, mesh, hyperparameters, state, jitted, init, asked)
 
     @property
     def num_params(self) -> int:
@@ -78,9 +81,10 @@ class Program:
         # Drawn once: optimizing the program that draws parameters takes longer than training's first hundred steps.
         # Drawn where it stays: a sharded state need not fit on one device, and one that moved would have the step
         # compiled twice.
-        options = {"xla_backend_optimization_level": 0}
-        init = jax.jit(self.init, out_shardings=_shardings(self.state), compiler_options=options)
-        return init(self._placed_hyperparameters())
+        options: dict[str, Any] = {"xla_backend_optimization_level": 0}
+        init, given = jax.jit(self.init, out_shardings=_shardings(self.state)), self._placed_hyperparameters()
+        compiled, _ = kept.program(("init", *self.asked), lambda: (init.lower(given).compile(options), None))
+        return compiled(given)
 
     def started_from(self, params: Any) -> training.TrainState:
         """The state before training with other initial parameters, a plain tree, in parameters and averages."""
@@ -92,16 +96,19 @@ class Program:
         """The state of a checkpoint, on the devices of the mesh, with the hyperparameters of the configuration."""
         return dataclasses.replace(self.state.with_saved(saved), hyperparameters=self._placed_hyperparameters())
 
-    def compile(self, state: training.TrainState, batch: Any) -> float | None:
-        """Compiles the step for such a state and batch, as its first call would, and counts its `flops`."""
+    def compile(self, state: training.TrainState, batch: Any) -> tuple[jax.stages.Compiled, float | None]:
+        """The step compiled for such a state and batch, by a former start if there was one, and its `flops`."""
+        parts = ("step", *self.asked, kept.shapes((state, batch)))
+        return kept.program(parts, lambda: self._compile(state, batch))
+
+    def _compile(self, state: training.TrainState, batch: Any) -> tuple[jax.stages.Compiled, float | None]:
         lowered = self.step.lower(state, batch)
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
             compiling = thread.submit(lowered.compile)
             # Counting holds Python's lock for a second; the compiler first has to be where it needs none.
             concurrent.futures.wait([compiling], timeout=_HEAD_START)
             flops = self.flops(lowered)
-            compiling.result()
-        return flops
+            return compiling.result(), flops
 
     def flops(self, lowered: Any) -> float | None:
         """Operations of one step on all devices, as in `throughput.flops`; lowered: the step."""

@@ -8,17 +8,21 @@ neighbouring calls to diffax's. The ceilings of the machine (matrix product, con
 
     --only train_step_float32,forward_float32    some rows (--list names them)
     --rounds 9                                   calls of each cell; those that take minutes are called less often
+    --sample_batch 16                            images of the rows of samples; 64 by default
     --quick                                      tiny sizes, in minutes: shows that everything runs
 
-Needs '.[benchmarks]'; `make benchmark-peers` runs it in an environment of its own. Writes peers.json.
+Needs '.[benchmarks]'; `make benchmark-peers` runs it in an environment of its own. Every row is written to peers.json
+once it is measured, and replaces the former one of its name.
 """
 
 import dataclasses
 import json
 import os
 import pathlib
+import time
 from typing import Any
 
+from diffax import devices
 from diffax.sweeps import workers
 from experiments import common
 from experiments.benchmarks.peers import table, turns
@@ -34,6 +38,7 @@ def main() -> None:
     parser.add_argument("--columns", default="", help="columns, separated by commas; all by default")
     parser.add_argument("--rounds", type=int, default=9, help="calls of each cell")
     parser.add_argument("--batch", type=int, help="images of a training step; 16 by default, 128 on a GPU")
+    parser.add_argument("--sample_batch", type=int, help="images of the rows of samples; 64 by default")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, only to see that everything runs")
     parser.add_argument("--list", action="store_true", help="list the rows")
     args = parser.parse_args()
@@ -46,25 +51,28 @@ def main() -> None:
     sizes = Sizes.quick() if args.quick else Sizes()
     if batch := args.batch or (128 if workers.gpus() and not args.quick else None):
         sizes = dataclasses.replace(sizes, batch=batch)
-    results: dict[str, Any] = {
-        "sizes": dataclasses.asdict(sizes),
-        "load average before": os.getloadavg(),
-        "not compared": NOT_COMPARED,
-        "rows": {},
-    }
+    if args.sample_batch:
+        sizes = dataclasses.replace(sizes, sample_batch=args.sample_batch)
+    path = pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / "peers-quick.json" if args.quick else HERE / "peers.json"
     for name in names:
         row = ROWS[name]
         columns = [column for column in row.columns if not args.columns or column in args.columns.split(",")]
         rounds = 1 if args.quick and row.once else min(args.rounds, row.rounds)
-        found = results["rows"][name] = turns.measure(row, columns, sizes, rounds)
+        before = os.getloadavg()
+        found = turns.measure(row, columns, sizes, rounds)
         print(table.of_row(row.what, found), flush=True)
-    results["load average after"] = os.getloadavg()
-    print(f"load average {results['load average before'][0]:.1f} before, {results['load average after'][0]:.1f} after")
+        if not args.no_write:
+            load = {"before": before, "after": os.getloadavg()}
+            conditions = {"sizes": dataclasses.asdict(sizes), "load average": load, "environment": devices.describe()}
+            _store(path, name, {"columns": found} | conditions)
     print(*(f"{library}: {reason}" for library, reason in NOT_COMPARED.items()), sep="\n")
-    if not args.no_write and not args.quick:
-        common.write(HERE / "peers.json", results)
-    elif args.quick:
-        (pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / "peers-quick.json").write_text(json.dumps(results, indent=1))
+
+
+def _store(path: pathlib.Path, name: str, row: dict[str, Any]) -> None:
+    """Writes a row to the file, where the others stay; each tells when it was measured and on what."""
+    rows = json.loads(path.read_text())["rows"] if path.exists() else {}
+    row |= {"measured": time.strftime("%Y-%m-%d %H:%M")}
+    path.write_text(json.dumps({"not compared": NOT_COMPARED, "rows": rows | {name: row}}, indent=1) + "\n")
 
 
 NOT_COMPARED = {

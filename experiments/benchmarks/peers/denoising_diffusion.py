@@ -47,8 +47,11 @@ def forward(sizes: Sizes, dtype: str = "float32") -> Work:
 
 def ddim(sizes: Sizes) -> Work:
     """Samples by its DDIM."""
-    diffusion = _diffusion(sizes, sizes.steps_few)
-    return pytorch.without_gradient(lambda: diffusion.sample(batch_size=sizes.sample_batch).cpu())
+    diffusion, in_one_step = _diffusion(sizes, sizes.steps_few), _diffusion(sizes, 1)
+    return pytorch.without_gradient(
+        lambda: diffusion.sample(batch_size=sizes.sample_batch).cpu(),
+        lambda: in_one_step.sample(batch_size=sizes.sample_batch),
+    )
 
 
 def loader(sizes: Sizes) -> Work:

@@ -60,8 +60,10 @@ def checkpoint(sizes: Sizes, restore: bool = False) -> Work:
 def _sampling(sizes: Sizes, pipeline: type, scheduler: type, num_steps: int) -> Work:
     sampler = pipeline(unet=_network(sizes), scheduler=scheduler(num_train_timesteps=1000)).to(DEVICE)
     sampler.set_progress_bar_config(disable=True)
-    options = {"batch_size": sizes.sample_batch, "num_inference_steps": num_steps, "output_type": "np"}
-    return pytorch.without_gradient(lambda: sampler(**options))
+    options = {"batch_size": sizes.sample_batch, "output_type": "np"}
+    return pytorch.without_gradient(
+        lambda: sampler(num_inference_steps=num_steps, **options), lambda: sampler(num_inference_steps=1, **options)
+    )
 
 
 def _network(sizes: Sizes, channels_last: bool = False) -> torch.nn.Module:

@@ -1,10 +1,12 @@
 """The rows of diffax, all through its public functions, as launch.py uses them."""
 
 import contextlib
+import dataclasses
 import itertools
 import pathlib
 import tempfile
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from typing import Any
 from unittest import mock
 
@@ -15,6 +17,7 @@ from ml_collections import ConfigDict
 
 from configs import cifar_ddpm
 from diffax import build_data, build_training, devices, resolve, runs, samplers
+from diffax.data.examples import Examples
 from diffax.evaluation import Moments, moments
 from diffax.evaluation import frechet as frechet_distance
 from diffax.networks import upsampling
@@ -43,33 +46,42 @@ def train_step(sizes: Sizes, dtype: str = "float32") -> Work:
 
     Its operations are counted for the plain network, which convolves up-sampled images.
     """
-    config, examples, model = _model(sizes, dtype)
-    mesh = build_training.mesh(config, jax.devices()[:1])
-    program, plain = (runs.Program.build(model, examples, mesh) for _ in range(2))
-    batch = next(build_data.batches(config, examples, 0, mesh))
+    config, examples, model = _model(sizes, {"model.dtype": dtype})
+    plain = runs.Program.build(model, examples, build_training.mesh(config, jax.devices()[:1]))
+    batch = next(build_data.batches(config, examples, 0, plain.mesh))
     with mock.patch.object(upsampling, "upsampled_conv3x3", _plain_upsampled_conv3x3):
         flops = throughput.flops(plain.step.lower(plain.state, batch))
-    state = program.init_state()
+    return dataclasses.replace(_step(config, examples, model), amount=flops, unit="FLOP/s")
 
-    def step() -> None:
-        nonlocal state
-        state, _ = program.step(state, batch)
-        jax.block_until_ready(state)
 
-    return Work(step, flops, "FLOP/s", parameters=program.num_params)
+def flow_step(sizes: Sizes, loss: str | None = None) -> Work:
+    """A training step of that network as a rectified flow, or as an average velocity by MeanFlow's losses."""
+    options = {
+        "schedule": "flow",
+        "parameterization": "flow",
+        "loss.weighting": "flow",
+        "loss.time_density": "logit_normal",
+        "model.time_input": "unscaled",
+        "sampler": "euler" if loss is None else "flow_map",
+        "sampler.num_steps": 1,
+    }
+    return _step(*_model(sizes, options if loss is None else {"loss.name": loss, **options}))
 
 
 def forward(sizes: Sizes, dtype: str = "float32") -> Work:
     """The network's prediction for a batch."""
-    _, _, model = _model(sizes, dtype)
+    _, _, model = _model(sizes, {"model.dtype": dtype})
     network, params = jax.jit(model.network), jax.jit(model.init_params)(jax.random.key(0))
     x, t = jnp.ones((sizes.batch, 32, 32, 3)), jnp.full(sizes.batch, 500.0)
     return Work(lambda: jax.block_until_ready(network(params, x, t)))
 
 
-def ddim(sizes: Sizes) -> Work:
-    """Samples by DDIM."""
-    return _sampling(sizes, sizes.steps_few, samplers.ddim)
+def ddim(sizes: Sizes, alone: bool = False) -> Work:
+    """Samples by DDIM; alone: the evaluations of the network that this takes, and nothing else."""
+    if not alone:
+        return _sampling(sizes, sizes.steps_few, samplers.ddim)
+    once = forward(dataclasses.replace(sizes, batch=sizes.sample_batch))
+    return Work(lambda: [once.call() for _ in range(sizes.steps_few)], prepare=once.call)
 
 
 def ddpm(sizes: Sizes) -> Work:
@@ -172,11 +184,27 @@ def _sampling(sizes: Sizes, num_steps: int, method: Callable[..., samplers.Sampl
     keys = jax.random.split(jax.random.key(0), sizes.sample_batch)
     x = jax.random.normal(jax.random.key(1), (sizes.sample_batch, *model.data.sample_shape))
     sample = jax.jit(lambda params, table, x, keys: samplers.run(keys, model.denoiser(params), table, x))
-    return Work(lambda: np.asarray(sample(params, table, x, keys)))
+    compiled = sample.lower(params, table, x, keys).compile()
+    return Work(lambda: np.asarray(compiled(params, table, x, keys)), prepare=lambda: None)
 
 
-def _model(sizes: Sizes, dtype: str = "float32") -> tuple[ConfigDict, Any, runs.Model]:
-    """configs/cifar_ddpm.py on random images, of these sizes and without dropout."""
+def _step(config: ConfigDict, examples: Examples, model: runs.Model) -> Work:
+    """A training step on one device."""
+    program = runs.Program.build(model, examples, build_training.mesh(config, jax.devices()[:1]))
+    batch, state = next(build_data.batches(config, examples, 0, program.mesh)), program.init_state()
+
+    def step() -> None:
+        nonlocal state
+        state, _ = program.step(state, batch)
+        jax.block_until_ready(state)
+
+    return Work(step, parameters=program.num_params)
+
+
+def _model(
+    sizes: Sizes, further: Mapping[str, Any] = types.MappingProxyType({})
+) -> tuple[ConfigDict, Examples, runs.Model]:
+    """configs/cifar_ddpm.py on random images, of these sizes, without dropout and with further settings."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "images.npy"
         np.save(path, np.random.default_rng(0).integers(0, 256, (256, 32, 32, 3), np.uint8))
@@ -188,17 +216,16 @@ def _model(sizes: Sizes, dtype: str = "float32") -> tuple[ConfigDict, Any, runs.
             "model.channel_multipliers": sizes.multipliers,
             "model.num_res_blocks": sizes.blocks,
             "model.dropout": 0.0,
-            "model.dtype": dtype,
         }
-        overrides = [(name, str(value)) for name, value in options.items()]
+        overrides = [(name, str(value)) for name, value in (options | further).items()]
         config = resolve.resolve(resolve.override(cifar_ddpm.get_config(), overrides))
         examples = build_data.dataset(config, "train")
         return config, examples, runs.Model.build(config, runs.DataDescription.of(config, examples))
 
 
-# A row of MeanFlow's step goes beside the training step.
 ROWS: dict[str, Callable[..., Work]] = {
     "train_step": train_step,
+    "flow_step": flow_step,
     "forward": forward,
     "ddim": ddim,
     "ddpm": ddpm,

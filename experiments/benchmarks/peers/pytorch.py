@@ -53,15 +53,15 @@ def optimized(
     return Work(step, parameters=sum(parameter.numel() for parameter in network.parameters()))
 
 
-def without_gradient(call: Callable[[], Any]) -> Work:
-    """A call under no_grad."""
+def without_gradient(call: Callable[[], Any], prepare: Callable[[], Any] | None = None) -> Work:
+    """A call under no_grad, and what comes before it."""
 
-    def run() -> None:
+    def run(what: Callable[[], Any]) -> None:
         with torch.no_grad():
-            call()
+            what()
         finished()
 
-    return Work(run)
+    return Work(lambda: run(call), prepare=prepare and (lambda: run(prepare)))
 
 
 def checkpoint(network: torch.nn.Module, restore: bool) -> Work:

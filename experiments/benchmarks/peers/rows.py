@@ -7,6 +7,7 @@ from typing import Any
 DIFFAX, DIFFUSERS, LAST, COMPILED = "diffax", "diffusers", "diffusers, channels last", "diffusers, torch.compile"
 OTHER, PYTORCH = "denoising-diffusion-pytorch", "PyTorch"
 PLAIN, TUNED = "diffax, malloc as it is", "diffusers, malloc of diffax"
+ALONE, MEAN_FLOW, IMPROVED = "diffax, its network alone", "diffax, MeanFlow", "diffax, improved MeanFlow"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Row:
     """A row of the table; the first column is what the others are compared with.
 
     rounds: at most so many calls of each cell.
+    busy: whether another process keeps one core busy meanwhile.
     start_up: what is timed is not a call but the time from the command to the end of the first call, with empty caches
       of compiled programs and with those that the last start left.
     """
@@ -34,6 +36,7 @@ class Row:
     what: str
     columns: Mapping[str, Cell]
     rounds: int = 100
+    busy: bool = False
     start_up: bool = False
 
     @property
@@ -63,6 +66,11 @@ def _allocators() -> dict[str, Cell]:
     }
 
 
+def _losses() -> dict[str, Cell]:
+    columns = {DIFFAX: None, MEAN_FLOW: "mean_flow", IMPROVED: "improved_mean_flow"}
+    return {column: Cell("ours", "flow_step", {"loss": loss}, tuned=True) for column, loss in columns.items()}
+
+
 def _each(row: str, **options: Any) -> dict[str, Cell]:
     return {
         DIFFAX: Cell("ours", row, options, tuned=True),
@@ -79,18 +87,26 @@ def _ceilings(row: str, **options: Any) -> dict[str, Cell]:
     return {DIFFAX: Cell("ours", row, options, tuned=True), PYTORCH: Cell("huggingface", row, options)}
 
 
-# A row of MeanFlow's step, diffax alone beside its plain step, goes after the training steps.
 ROWS: dict[str, Row] = {
     "train_step_float32": Row("training step, float32", _network("train_step", "float32")),
     "train_step_bfloat16": Row("training step, bfloat16", _network("train_step", "bfloat16")),
     "allocators": Row("training step, float32, by allocator", _allocators()),
+    "busy": Row(
+        "training step, float32, beside a busy loop on one core",
+        _only(_network("train_step", "float32"), DIFFAX, DIFFUSERS, COMPILED),
+        busy=True,
+    ),
+    "mean_flow": Row("training step of a flow, float32, by loss", _losses()),
     "forward_float32": Row("forward, float32", _network("forward", "float32")),
     "forward_bfloat16": Row("forward, bfloat16", _network("forward", "bfloat16")),
-    "ddim": Row("DDIM, 50 steps, 64 images", _each("ddim"), rounds=3),
-    "ddpm": Row("DDPM, 1,000 steps, 64 images", _only(_each("ddpm"), DIFFAX, DIFFUSERS), rounds=1),
+    "ddim": Row("DDIM, 50 steps", _each("ddim") | {ALONE: Cell("ours", "ddim", {"alone": True}, tuned=True)}, rounds=3),
+    "ddpm": Row("DDPM, 1,000 steps", _only(_each("ddpm"), DIFFAX, DIFFUSERS), rounds=1),
     "demo": Row("digits demo from nothing", _only(_each("demo"), DIFFAX), rounds=1),
     "start_up": Row(
-        "start to first training step", _only(_network("train_step", "float32"), DIFFAX, DIFFUSERS), 2, True
+        "start to first training step",
+        _only(_network("train_step", "float32"), DIFFAX, DIFFUSERS),
+        rounds=2,
+        start_up=True,
     ),
     "checkpoint_save": Row("checkpoint, save", _only(_each("checkpoint"), DIFFAX, DIFFUSERS)),
     "checkpoint_restore": Row("checkpoint, restore", _only(_each("checkpoint", restore=True), DIFFAX, DIFFUSERS)),

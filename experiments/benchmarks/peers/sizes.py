@@ -51,11 +51,13 @@ class Sizes:
 class Work:
     """Something to be timed: a call that returns when its result is there.
 
+    prepare: called once before, and not timed; by default `call`. For calls that take minutes.
     amount: how much is done by one call, in `unit` (FLOP, bytes, images); None where seconds are what counts.
     close: called at the end.
     """
 
     call: Any
+    prepare: Any = None
     amount: float | None = None
     unit: str = ""
     close: Any = None

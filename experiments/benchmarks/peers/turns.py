@@ -35,11 +35,12 @@ def measure(row: Row, columns: Iterable[str], sizes: Sizes, rounds: int) -> dict
             with _errors_kept(found[column]):
                 children[column] = stack.enter_context(started(row.columns[column], sizes))
                 found[column] |= children[column].ready()
-        for _ in range(rounds):
-            for column, child in children.items():
-                if "error" not in found[column]:
-                    with _errors_kept(found[column]):
-                        found[column]["calls"].append(child.call())
+        with _busy_loop() if row.busy else contextlib.nullcontext():
+            for _ in range(rounds):
+                for column, child in children.items():
+                    if "error" not in found[column]:
+                        with _errors_kept(found[column]):
+                            found[column]["calls"].append(child.call())
         for column, child in children.items():
             if "error" not in found[column]:
                 with _errors_kept(found[column]):
@@ -107,6 +108,16 @@ def started(cell: Cell, sizes: Sizes, **environment: str) -> Iterator[_Child]:
                     process.stdin.close()
                 if process.poll() is None:
                     process.terminate()
+
+
+@contextlib.contextmanager
+def _busy_loop() -> Iterator[None]:
+    """Another process that computes on one core during the block."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 def _start_up(cell: Cell, sizes: Sizes, rounds: int) -> dict[str, Any]:

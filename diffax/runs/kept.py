@@ -1,0 +1,157 @@
+"""What tracing and compiling a run gave, kept on disk, so that a second start does neither.
+
+JAX's persistent cache of compiled programs is looked up by the traced program, and tracing a UNet takes longer than
+reading it compiled. Here programs, and shapes that only a trace tells, are looked up by all that a trace depends on:
+what the caller names (configuration, shapes, mesh), the contents of every source file of diffax and of modules outside
+the standard library and site-packages, the names and versions of installed packages, the settings of JAX and XLA, the
+processor and the devices. If one of them changes, the program is traced and compiled anew.
+
+Nothing is kept unless JAX's persistent cache is on and in a local folder (devices.enable_compilation_cache), nor by a
+run of several processes. The files are pickles in the user's own cache directory; the newest are kept, up to 1 GB.
+"""
+
+import functools
+import hashlib
+import importlib
+import os
+import pathlib
+import pickle
+import sys
+import sysconfig
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import jax
+from jax.experimental import serialize_executable
+
+from diffax.reporting import atomic
+
+_LARGEST = 1_000_000_000  # bytes of all files
+_VARIABLES = ("JAX_", "XLA_", "LIBTPU_", "TF_")
+# Where files are does not matter to what is traced.
+_PLACES = ("jax_compilation_cache_dir", "jax_dump_ir_to", "jax_pprint_use_color")
+Value = TypeVar("Value")
+
+
+def value(parts: Iterable[Any], make: Callable[[], Value]) -> Value:
+    """make(), or what it gave when all of this was the same; it is pickled.
+
+    parts: what the value depends on, told by str.
+    """
+    return _kept(parts, make, pickle.dumps, pickle.loads)
+
+
+def program(
+    parts: Iterable[Any], compiled: Callable[[], tuple[jax.stages.Compiled, Value]]
+) -> tuple[jax.stages.Compiled, Value]:
+    """compiled(), a program and what else is known of it, or what that gave when all of this was the same."""
+    return _kept(parts, compiled, _dumped, _loaded)
+
+
+def shapes(tree: Any) -> str:
+    """Structure, shapes and dtypes of a tree of arrays, and where they are: a part of a key."""
+    leaves = [(jax.typeof(leaf), getattr(leaf, "sharding", None)) for leaf in jax.tree.leaves(tree)]
+    return f"{jax.tree.structure(tree)} {leaves}"
+
+
+def _kept(
+    parts: Iterable[Any], make: Callable[[], Any], dumped: Callable[[Any], bytes], loaded: Callable[[bytes], Any]
+) -> Any:
+    folder = _folder()
+    if folder is None:
+        return make()
+    path = folder / _digest([*_surroundings(), *map(str, parts)])
+    if path.exists():
+        try:
+            sources, contents = pickle.loads(path.read_bytes())
+            if sources == {source: _contents(source) for source in sources}:
+                os.utime(path)
+                return loaded(contents)
+        except Exception as error:  # whatever a damaged pickle raises
+            warnings.warn(f"{path} cannot be read ({error}): compiled anew", stacklevel=3)
+    made = make()
+    # Tracing may have imported further modules.
+    sources = {source: _contents(source) for source in _sources()}
+    _store(path, pickle.dumps((sources, dumped(made))))
+    return made
+
+
+def _folder() -> pathlib.Path | None:
+    directory: Any = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    is_on = jax.config.jax_enable_compilation_cache and jax.process_count() == 1  # type: ignore[attr-defined]
+    return pathlib.Path(directory) / "diffax" if is_on and directory and "://" not in directory else None
+
+
+def _dumped(made: tuple[jax.stages.Compiled, Any]) -> bytes:
+    compiled, known = made
+    return pickle.dumps((serialize_executable.serialize(compiled), known))
+
+
+def _loaded(text: bytes) -> tuple[jax.stages.Compiled, Any]:
+    parts, known = pickle.loads(text)
+    return serialize_executable.deserialize_and_load(*parts), known
+
+
+def _store(path: pathlib.Path, contents: bytes) -> None:
+    """Writes a file and removes the oldest ones; a folder that cannot be written stays as it is."""
+    try:
+        with atomic.replacing(path) as file:
+            file.write(contents)
+        newest = sorted(path.parent.iterdir(), key=lambda one: one.stat().st_mtime, reverse=True)
+        total = 0
+        for one in newest:
+            total += one.stat().st_size
+            if total > _LARGEST:
+                one.unlink()
+    except OSError as error:
+        warnings.warn(f"compiled programs are not kept: {error}", stacklevel=4)
+
+
+def _surroundings() -> Iterator[str]:
+    """All that a trace and a compilation depend on, beside what the caller names."""
+    yield from map(str, map(_contents, _sources()))
+    yield from _packages()
+    yield from (f"{name}={text}" for name, text in sorted(os.environ.items()) if name.startswith(_VARIABLES))
+    yield from (
+        f"{name}={getattr(jax.config, name, None)}" for name in sorted(jax.config.values) if name not in _PLACES
+    )
+    yield f"{sys.version} {jax.default_backend()} {jax.devices()[0].client.platform_version}"
+    yield f"{[(device.id, device.device_kind) for device in jax.devices()]} {_processor()}"
+
+
+def _sources() -> list[str]:
+    """The files of diffax, and of every imported module that no installation brought."""
+    installed = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    own = {file for file in files if file and file.endswith(".py") and not file.startswith(installed)}
+    diffax = pathlib.Path(importlib.import_module("diffax").__file__ or "").parent
+    return sorted(own.union(map(str, diffax.rglob("*.py"))))
+
+
+def _contents(path: str) -> str | None:
+    """A digest of a file; None without one."""
+    return _digest_of(path, os.stat(path).st_mtime_ns) if os.path.exists(path) else None
+
+
+@functools.cache
+def _digest_of(path: str, modified: int) -> str:
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+@functools.cache
+def _packages() -> tuple[str, ...]:
+    """Names and versions of installed packages, as their folders have them."""
+    folders = {pathlib.Path(path) for path in sys.path if os.path.isdir(path)}
+    return tuple(sorted(path.name for folder in folders for path in folder.glob("*.*-info")))
+
+
+@functools.cache
+def _processor() -> str:
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return " ".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -1,0 +1,131 @@
+"""What a second start finds, and what makes it start anew."""
+
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffax.reporting import metrics
+from diffax.runs import kept
+
+ROOT = pathlib.Path(__file__).parents[2]
+NETWORK = """
+import sys
+from tests import tiny
+
+class Network(tiny.Network):
+    def __call__(self, *arguments, **named):
+        print("traced", file=sys.stderr)
+        return FACTOR * super().__call__(*arguments, **named)
+"""
+COMMAND = (
+    "--config=configs/spiral.py",
+    "--config.model.name=net:Network",
+    "--config.train.batch_size=4",
+    "--config.train.num_steps=2",
+    "--config.train.log_every=1",
+    "--config.optimizer.warmup_steps=0",
+    "--config.evaluators.samples=None",
+    "--config.evaluators.held_out_loss=None",
+)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder of what is kept in this test."""
+    monkeypatch.setattr(kept, "_folder", lambda: tmp_path / "kept")
+    return tmp_path / "kept"
+
+
+def start(tmp_path, name, *flags):
+    """(how often a run of launch.py traced its network before the report, the losses and norms of its steps)."""
+    settings = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    command = [sys.executable, ROOT / "launch.py", *COMMAND, *flags, "--workdir", tmp_path / name]
+    done = subprocess.run(
+        list(map(str, command)), cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    values = [(line["loss"], line["grad_norm"]) for line in metrics.read(tmp_path / name) if "loss" in line]
+    assert len(values) == 2
+    return done.stderr.count("traced"), values
+
+
+def test_a_second_start_traces_nothing_until_something_changes(tmp_path):
+    network = tmp_path / "net.py"
+    network.write_text(f"FACTOR = 1.0\n{NETWORK}")
+    first, expected = start(tmp_path, "first")
+    second, same = start(tmp_path, "second")
+    # The report draws samples, whose program is not kept: what is left is its trace.
+    again, _ = start(tmp_path, "off", "--no-compilation_cache")
+    assert first == again > second
+    assert same == expected
+    network.write_text(f"FACTOR = 2.0\n{NETWORK}")
+    changed, others = start(tmp_path, "changed")
+    assert changed == first and others != expected
+    slower, _ = start(tmp_path, "slower", "--config.seed=1")
+    assert slower == first
+
+
+def test_programs_and_values_are_found_again(folder):
+    calls = []
+
+    def make(scale):
+        calls.append(scale)
+        return jax.jit(lambda x: scale * x).lower(jnp.ones(3)).compile(), {"scale": scale}
+
+    for _ in range(2):
+        for scale in (2.0, 3.0):
+            program, known = kept.program(("double", scale), lambda scale=scale: make(scale))
+            np.testing.assert_array_equal(program(jnp.arange(3.0)), scale * np.arange(3.0))
+            assert known == {"scale": scale}
+    assert calls == [2.0, 3.0]
+    assert [kept.value(["one"], lambda: 1), kept.value(["one"], lambda: 2)] == [1, 1]
+
+
+def test_what_is_damaged_is_made_anew(folder):
+    kept.value(["one"], lambda: 1)
+    [path] = folder.iterdir()
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.warns(UserWarning, match="cannot be read"):
+        assert kept.value(["one"], lambda: 2) == 2
+    assert kept.value(["one"], lambda: 3) == 2
+
+
+def test_a_module_that_tracing_imported_counts_too(folder, tmp_path):
+    helper = tmp_path / "helper.py"
+    helper.write_text("scale = 1\n")
+    kept.value(["one"], lambda: 1)
+    [path] = folder.iterdir()
+    sources, contents = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps((sources | {str(helper): kept._contents(str(helper))}, contents)))
+    assert kept.value(["one"], lambda: 2) == 1
+    helper.write_text("scale = 10\n")
+    assert kept.value(["one"], lambda: 2) == 2
+
+
+def test_the_oldest_make_room(folder, monkeypatch):
+    kept.value(["old"], lambda: bytes(1000))
+    [path] = folder.iterdir()
+    os.utime(path, (0, 0))
+    monkeypatch.setattr(kept, "_LARGEST", 2 * path.stat().st_size - 1)
+    kept.value(["new"], lambda: bytes(1000))
+    assert len(list(folder.iterdir())) == 1 and not path.exists()
+
+
+def test_nothing_is_kept_without_a_cache_and_where_nothing_can_be_written(tmp_path, monkeypatch):
+    assert [kept.value(["one"], lambda value=value: value) for value in (1, 2)] == [1, 2]
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(kept, "_folder", lambda: tmp_path / "file" / "kept")
+    with pytest.warns(UserWarning, match="are not kept"):
+        assert kept.value(["one"], lambda: 1) == 1
+
+
+def test_shapes_tell_arrays_apart_by_shape_and_dtype_and_not_by_value():
+    same = [kept.shapes({"a": jnp.full(3, value)}) for value in (1.0, 2.0)]
+    assert same[0] == same[1] != kept.shapes({"a": jnp.ones(4)}) != kept.shapes({"a": jnp.ones(4, jnp.int32)})
