@@ -64,6 +64,7 @@ def flow_step(sizes: Sizes, loss: str | None = None) -> Work:
         "model.time_input": "unscaled",
         "sampler": "euler" if loss is None else "flow_map",
         "sampler.num_steps": 1,
+        "sampler.grid": "uniform",
     }
     return _step(*_model(sizes, options if loss is None else {"loss.name": loss, **options}))
 
