@@ -7,7 +7,8 @@ the standard library and site-packages, the names and versions of installed pack
 processor and the devices. If one of them changes, the program is traced and compiled anew.
 
 Nothing is kept unless JAX's persistent cache is on and in a local folder (devices.enable_compilation_cache), nor by a
-run of several processes. The files are pickles in the user's own cache directory; the newest are kept, up to 1 GB.
+run of several processes, nor what cannot be pickled or is told by its address in memory, such as a function of the
+user's own. The files are pickles in the user's own cache directory; the newest are kept, up to 1 GB.
 """
 
 import functools
@@ -58,10 +59,10 @@ def shapes(tree: Any) -> str:
 def _kept(
     parts: Iterable[Any], make: Callable[[], Any], dumped: Callable[[Any], bytes], loaded: Callable[[bytes], Any]
 ) -> Any:
-    folder = _folder()
-    if folder is None:
+    folder, told = _folder(), list(map(str, parts))
+    if folder is None or any(" at 0x" in part for part in told):
         return make()
-    path = folder / _digest([*_surroundings(), *map(str, parts)])
+    path = folder / _digest([*_surroundings(), *told])
     if path.exists():
         try:
             sources, contents = pickle.loads(path.read_bytes())
@@ -71,16 +72,22 @@ def _kept(
         except Exception as error:  # whatever a damaged pickle raises
             warnings.warn(f"{path} cannot be read ({error}): compiled anew", stacklevel=3)
     made = make()
+    try:
+        contents = dumped(made)
+    except Exception:  # what pickle and XLA raise for functions of Python, in a tree or called by a program
+        return made
     # Tracing may have imported further modules.
     sources = {source: _contents(source) for source in _sources()}
-    _store(path, pickle.dumps((sources, dumped(made))))
+    _store(path, pickle.dumps((sources, contents)))
     return made
 
 
 def _folder() -> pathlib.Path | None:
-    directory: Any = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
-    is_on = jax.config.jax_enable_compilation_cache and jax.process_count() == 1  # type: ignore[attr-defined]
-    return pathlib.Path(directory) / "diffax" if is_on and directory and "://" not in directory else None
+    settings: Any = jax.config
+    directory = settings.jax_compilation_cache_dir
+    is_local = settings.jax_enable_compilation_cache and directory and "://" not in directory
+    # Asked last, since it starts JAX.
+    return pathlib.Path(directory) / "diffax" if is_local and jax.process_count() == 1 else None
 
 
 def _dumped(made: tuple[jax.stages.Compiled, Any]) -> bytes:

@@ -231,7 +231,9 @@ class Model:
             x = jax.numpy.zeros((1, *self.input_shape))
             return self.network(self.init_params(key), x, jax.numpy.zeros(1), None)
 
-        traced = lambda: jax.eval_shape(output, jax.random.key(0)).shape[1:]  # noqa: E731
+        def traced() -> tuple[int, ...]:
+            return jax.eval_shape(output, jax.random.key(0)).shape[1:]
+
         return kept.value(("output shape", self.config, self.data), traced)
 
     def with_config(self, config: ConfigDict) -> "Model":

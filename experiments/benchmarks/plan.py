@@ -5,7 +5,7 @@ the speed of matrix products that this run measured, `--mode plan` extrapolates 
 batches, larger images and several CPU devices, which share the cores of this machine. Then a step of each is measured:
 the median of the seconds, and the growth of the memory of the process from before the training state is made.
 
-    --only 1,64,4x64      some sizes: BATCH, BATCHxSIDE, BATCHxSIDE@DEVICES
+    --only 64x32@1,16x32@2      some sizes: BATCHxSIDE@DEVICES
 
 Writes plan.json.
 """

@@ -109,6 +109,13 @@ def test_a_module_that_tracing_imported_counts_too(folder, tmp_path):
     assert kept.value(["one"], lambda: 2) == 2
 
 
+def test_what_cannot_be_pickled_or_has_an_address_is_made_every_time(folder):
+    function = kept.value(["function"], lambda: lambda: 1)
+    assert function() == 1
+    assert [kept.value([object()], lambda value=value: value) for value in (1, 2)] == [1, 2]
+    assert not folder.exists()
+
+
 def test_the_oldest_make_room(folder, monkeypatch):
     kept.value(["old"], lambda: bytes(1000))
     [path] = folder.iterdir()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from diffax import allocator
@@ -36,11 +36,7 @@ def measure(row: Row, columns: Iterable[str], sizes: Sizes, rounds: int) -> dict
                 children[column] = stack.enter_context(started(row.columns[column], sizes))
                 found[column] |= children[column].ready()
         with _busy_loop() if row.busy else contextlib.nullcontext():
-            for _ in range(rounds):
-                for column, child in children.items():
-                    if "error" not in found[column]:
-                        with _errors_kept(found[column]):
-                            found[column]["calls"].append(child.call())
+            _take_turns(children, found, rounds)
         for column, child in children.items():
             if "error" not in found[column]:
                 with _errors_kept(found[column]):
@@ -108,6 +104,15 @@ def started(cell: Cell, sizes: Sizes, **environment: str) -> Iterator[_Child]:
                     process.stdin.close()
                 if process.poll() is None:
                     process.terminate()
+
+
+def _take_turns(children: Mapping[str, _Child], found: dict[str, dict[str, Any]], rounds: int) -> None:
+    """Calls all children once in every round; one that has failed is left out."""
+    for _ in range(rounds):
+        for column, child in children.items():
+            if "error" not in found[column]:
+                with _errors_kept(found[column]):
+                    found[column]["calls"].append(child.call())
 
 
 @contextlib.contextmanager
