@@ -11,6 +11,7 @@ run of several processes, nor what cannot be pickled or is told by its address i
 user's own. The files are pickles in the user's own cache directory; the newest are kept, up to 1 GB.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -25,6 +26,7 @@ from typing import Any, TypeVar
 
 import jax
 from jax.experimental import serialize_executable
+from jax.experimental.compilation_cache import compilation_cache
 
 from diffax.reporting import atomic
 
@@ -47,7 +49,12 @@ def program(
     parts: Iterable[Any], compiled: Callable[[], tuple[jax.stages.Compiled, Value]]
 ) -> tuple[jax.stages.Compiled, Value]:
     """compiled(), a program and what else is known of it, or what that gave when all of this was the same."""
-    return _kept(parts, compiled, _dumped, _loaded)
+
+    def anew() -> tuple[jax.stages.Compiled, Value]:
+        with _without_cache():
+            return compiled()
+
+    return _kept(parts, anew if _folder() else compiled, _dumped, _loaded)
 
 
 def shapes(tree: Any) -> str:
@@ -88,6 +95,21 @@ def _folder() -> pathlib.Path | None:
     is_local = settings.jax_enable_compilation_cache and directory and "://" not in directory
     # Asked last, since it starts JAX.
     return pathlib.Path(directory) / "diffax" if is_local and jax.process_count() == 1 else None
+
+
+@contextlib.contextmanager
+def _without_cache() -> Iterator[None]:
+    """Has JAX compile rather than read from its cache: XLA's CPU client writes a program that it has read without its
+    code, so that calling it fails at the next start ("Function ... not found", jaxlib 0.10.2)."""
+    settings: Any = jax.config
+    directory = settings.jax_compilation_cache_dir
+    settings.update("jax_compilation_cache_dir", None)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        settings.update("jax_compilation_cache_dir", directory)
+        compilation_cache.reset_cache()
 
 
 def _dumped(made: tuple[jax.stages.Compiled, Any]) -> bytes:

@@ -88,6 +88,20 @@ def test_programs_and_values_are_found_again(folder):
     assert [kept.value(["one"], lambda: 1), kept.value(["one"], lambda: 2)] == [1, 1]
 
 
+def test_a_program_of_jaxs_cache_is_compiled_anew(folder):
+    """XLA's CPU client would write it without its code."""
+    x = jnp.arange(300.0).reshape(3, 100)
+
+    def make():
+        jax.clear_caches()
+        return jax.jit(lambda x: jnp.sin(x) * x.sum() + jnp.tanh(x @ x.T).sum()).lower(x).compile(), None
+
+    expected = make()[0](x)  # and JAX's cache has it
+    for _ in range(2):
+        program, _ = kept.program(["sine"], make)
+        np.testing.assert_array_equal(program(x), expected)
+
+
 def test_what_is_damaged_is_made_anew(folder):
     kept.value(["one"], lambda: 1)
     [path] = folder.iterdir()
