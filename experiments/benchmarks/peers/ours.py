@@ -77,12 +77,12 @@ def forward(sizes: Sizes, dtype: str = "float32") -> Work:
     return Work(lambda: jax.block_until_ready(network(params, x, t)))
 
 
-def ddim(sizes: Sizes, alone: bool = False) -> Work:
-    """Samples by DDIM; alone: the evaluations of the network that this takes, and nothing else."""
-    if not alone:
-        return _sampling(sizes, sizes.steps_few, samplers.ddim)
-    once = forward(dataclasses.replace(sizes, batch=sizes.sample_batch))
-    return Work(lambda: [once.call() for _ in range(sizes.steps_few)], prepare=once.call)
+def ddim(sizes: Sizes, part: str = "all") -> Work:
+    """Samples by DDIM; or the evaluations of the network that this takes ("network"), or all but these ("rest")."""
+    if part == "network":
+        once = forward(dataclasses.replace(sizes, batch=sizes.sample_batch))
+        return Work(lambda: [once.call() for _ in range(sizes.steps_few)], prepare=once.call)
+    return _sampling(sizes, sizes.steps_few, samplers.ddim, without_network=part == "rest")
 
 
 def ddpm(sizes: Sizes) -> Work:
@@ -178,9 +178,14 @@ def _conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def _sampling(sizes: Sizes, num_steps: int, method: Callable[..., samplers.SamplerTable]) -> Work:
+def _sampling(
+    sizes: Sizes, num_steps: int, method: Callable[..., samplers.SamplerTable], without_network: bool = False
+) -> Work:
+    """Samples in one compiled call; without_network: by a network that returns its input."""
     _, _, model = _model(sizes)
     params = jax.jit(model.init_params)(jax.random.key(0))
+    if without_network:
+        model = dataclasses.replace(model, network=lambda params, x, *rest, **options: x)
     table = method(model.schedule, samplers.grids.discrete(1000, num_steps, spacing="leading"))
     keys = jax.random.split(jax.random.key(0), sizes.sample_batch)
     x = jax.random.normal(jax.random.key(1), (sizes.sample_batch, *model.data.sample_shape))

@@ -7,7 +7,9 @@ from typing import Any
 DIFFAX, DIFFUSERS, LAST, COMPILED = "diffax", "diffusers", "diffusers, channels last", "diffusers, torch.compile"
 OTHER, PYTORCH = "denoising-diffusion-pytorch", "PyTorch"
 PLAIN, TUNED = "diffax, malloc as it is", "diffusers, malloc of diffax"
-ALONE, MEAN_FLOW, IMPROVED = "diffax, its network alone", "diffax, MeanFlow", "diffax, improved MeanFlow"
+ALONE, REST = "diffax, its network alone", "diffax, all but its network"
+MEAN_FLOW, IMPROVED = "diffax, MeanFlow", "diffax, improved MeanFlow"
+_PARTS = {ALONE: "network", REST: "rest"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,12 @@ def _losses() -> dict[str, Cell]:
     return {column: Cell("ours", "flow_step", {"loss": loss}, tuned=True) for column, loss in columns.items()}
 
 
+def _parts() -> dict[str, Cell]:
+    """DDIM whole, in parts, and by others."""
+    parts = {column: Cell("ours", "ddim", {"part": part}, tuned=True) for column, part in _PARTS.items()}
+    return _each("ddim") | parts
+
+
 def _each(row: str, **options: Any) -> dict[str, Cell]:
     return {
         DIFFAX: Cell("ours", row, options, tuned=True),
@@ -99,7 +107,7 @@ ROWS: dict[str, Row] = {
     "mean_flow": Row("training step of a flow, float32, by loss", _losses()),
     "forward_float32": Row("forward, float32", _network("forward", "float32")),
     "forward_bfloat16": Row("forward, bfloat16", _network("forward", "bfloat16")),
-    "ddim": Row("DDIM, 50 steps", _each("ddim") | {ALONE: Cell("ours", "ddim", {"alone": True}, tuned=True)}, rounds=3),
+    "ddim": Row("DDIM, 50 steps", _parts(), rounds=3),
     "ddpm": Row("DDPM, 1,000 steps", _only(_each("ddpm"), DIFFAX, DIFFUSERS), rounds=1),
     "demo": Row("digits demo from nothing", _only(_each("demo"), DIFFAX), rounds=1),
     "start_up": Row(
