@@ -53,9 +53,12 @@ def after(total: Any, part: Any) -> Any:
     """The part itself, its numbers not there before all of `total` is.
 
     Else a loop that is written out holds the activations of all parts at once. It is no optimization barrier, which
-    XLA's CPU compiler forgets before it puts operations in order; and 0 times a float is not nothing to it.
+    XLA's CPU compiler forgets before it puts operations in order; and 0 times a float is not nothing to it. The zero is
+    a reduction, which XLA computes once. A chain of additions is cheap enough for it to repeat in every operation that
+    reads the zero: 115,000 of the 157,000 instructions of the step of configs/cifar_ddpm.py were such.
     """
-    nothing = 0 * sum(leaf.reshape(-1)[0].astype(jnp.float32) for leaf in jax.tree.leaves(total) if leaf.size)
+    firsts = [leaf.reshape(-1)[0].astype(jnp.float32) for leaf in jax.tree.leaves(total) if leaf.size]
+    nothing = (0 * jnp.stack(firsts)).sum()
     return jax.tree.map(
         lambda leaf: leaf + jnp.asarray(nothing, leaf.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, part
     )

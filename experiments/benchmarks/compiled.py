@@ -1,8 +1,9 @@
 """The cost of compiled programs, counted and not timed: python -m experiments.benchmarks.compiled
 
-Floating-point operations, bytes accessed, temporary memory and number of kernels of the training step and of a sampler,
-as XLA's CPU compiler counts them for a small version of configs/cifar_ddpm.py. They depend on the versions of the
-packages alone, not on the load of the machine. A test compares them with compiled.json, which this command writes: run
+Floating-point operations, bytes accessed, temporary memory, number of kernels and of instructions of the training step
+and of a sampler, as XLA's CPU compiler counts them for a small version of configs/cifar_ddpm.py. Compiling and loading
+a program take as long as it has instructions. The counts depend on the versions of the packages alone, not on the load
+of the machine. A test compares them with compiled.json, which this command writes: run
 it to accept a program that costs more, and say why in the commit.
 """
 
@@ -38,6 +39,8 @@ _SMALLER = {
     "model.attention_resolutions": (),
     "train.batch_size": BATCH,
 }
+# A line of a program in XLA's text form that is one; the name of its operation.
+_INSTRUCTION = r" = .*?\s([a-z][\w-]*)\("
 # Instructions that compute nothing.
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
 
@@ -72,12 +75,14 @@ def costs(lowered: jax.stages.Lowered) -> dict[str, float]:
     """What XLA counts in a program."""
     compiled = lowered.compile(_OPTIONS)
     analysis, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    text = compiled.as_text()
     assert memory is not None
     return {
         "FLOP": analysis["flops"],
         "bytes accessed": analysis["bytes accessed"],
         "temporary bytes": float(memory.temp_size_in_bytes),
-        "kernels": float(num_kernels(compiled.as_text())),
+        "kernels": float(num_kernels(text)),
+        "instructions": float(len(re.findall(_INSTRUCTION, text))),
     }
 
 
@@ -88,7 +93,7 @@ def num_kernels(text: str) -> int:
     for line in text.splitlines():
         if opened := re.match(r"(?:ENTRY )?%?([\w.-]+) .*\{$", line):
             counted = opened[1] not in inside
-        elif counted and (found := re.search(r" = .*?\s([a-z][\w-]*)\(", line)):
+        elif counted and (found := re.search(_INSTRUCTION, line)):
             count += found[1] not in _FREE
     return count
 
