@@ -3,16 +3,13 @@
 import gc
 import importlib.util
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 
 import jax
 import pytest
 
 from diffax import devices
-from diffax.runs import kept
 from tests import checking, compilation
 
 # Arrays of different rank or dtype meet only where the code says so.
@@ -27,9 +24,7 @@ collect_ignore = [] if importlib.util.find_spec("torch") else ["peers"]
 def pytest_configure(config: pytest.Config) -> None:
     """Compiler flags and the directory of compiled programs, which pytest-xdist's workers inherit."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        directory = tempfile.mkdtemp(prefix="diffax-compiled-")
-        config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
-        compilation.configure(config, directory)
+        compilation.configure(config)
     devices.configure()
 
 
@@ -52,14 +47,6 @@ def hub_offline(tmp_path_factory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
         patch.setenv("HF_HUB_OFFLINE", "1")
-        yield
-
-
-@pytest.fixture(autouse=True, scope="session")
-def nothing_kept() -> Iterator[None]:
-    """Every test traces anew: some replace parts of diffax, of which a kept program would know nothing."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kept, "_folder", lambda: None)
         yield
 
 

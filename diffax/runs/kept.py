@@ -4,7 +4,8 @@ JAX's persistent cache of compiled programs is looked up by the traced program, 
 reading it compiled. Here programs, and shapes that only a trace tells, are looked up by all that a trace depends on:
 what the caller names (configuration, shapes, mesh), the contents of every source file of diffax and of modules outside
 the standard library and site-packages, the names and versions of installed packages, the settings of JAX and XLA, the
-processor and the devices. If one of them changes, the program is traced and compiled anew.
+processor and the devices. If one of them changes, the program is traced anew, and compiled anew if the trace is another
+one: a changed seed, learning rate or comment gives the same.
 
 Nothing is kept unless JAX's persistent cache is on and in a local folder (devices.enable_compilation_cache), nor by a
 run of several processes, nor what cannot be pickled or is told by its address in memory, such as a function of the
@@ -21,7 +22,7 @@ import pickle
 import sys
 import sysconfig
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -42,19 +43,50 @@ def value(parts: Iterable[Any], make: Callable[[], Value]) -> Value:
 
     parts: what the value depends on, told by str.
     """
-    return _kept(parts, make, pickle.dumps, pickle.loads)
+    folder, told = _folder(), list(map(str, parts))
+    if folder is None or _has_address(told):
+        return make()
+    path = folder / _digest([*_settings(), *map(str, map(_contents, _sources())), *told])
+    found = _read(path, pickle.loads)
+    if found is not None and found[0] == {source: _contents(source) for source in found[0]}:
+        return found[1]
+    made = make()
+    # Tracing may have imported further modules.
+    _write(path, ({source: _contents(source) for source in _sources()}, made), pickle.dumps)
+    return made
 
 
 def program(
-    parts: Iterable[Any], compiled: Callable[[], tuple[jax.stages.Compiled, Value]]
+    parts: Iterable[Any],
+    devices: Sequence[jax.Device],
+    lower: Callable[[], jax.stages.Lowered],
+    compiled: Callable[[jax.stages.Lowered], tuple[jax.stages.Compiled, Value]],
 ) -> tuple[jax.stages.Compiled, Value]:
-    """compiled(), a program and what else is known of it, or what that gave when all of this was the same."""
+    """compiled(lower()), a program and what else is known of it, or what that gave for the same lowered program.
 
-    def anew() -> tuple[jax.stages.Compiled, Value]:
-        with _without_cache():
-            return compiled()
+    parts: what the lowered program depends on, told by str; first what it is, which settles how it is compiled.
+    devices: those that it runs on, in order.
+    """
+    parts, once, ids = list(parts), functools.cache(lower), [device.id for device in devices]
+    folder = _folder()
+    if folder is None:
+        return compiled(once())
 
-    return _kept(parts, anew if _folder() else compiled, _dumped, _loaded)
+    def named() -> str:
+        lowered = once()
+        told = [*map(str, (parts[0], ids, lowered.in_tree, lowered.out_tree)), lowered.as_text()]
+        return "" if _has_address(told) else _digest([*_settings(), *told])
+
+    name = value([*parts, ids], named)
+    if not name:
+        return compiled(once())
+    path = folder / name
+    if (found := _read(path, functools.partial(_loaded, devices))) is not None:
+        return found
+    with _without_cache():
+        made = compiled(once())
+    _write(path, made, _dumped)
+    return made
 
 
 def shapes(tree: Any) -> str:
@@ -63,30 +95,43 @@ def shapes(tree: Any) -> str:
     return f"{jax.tree.structure(tree)} {leaves}"
 
 
-def _kept(
-    parts: Iterable[Any], make: Callable[[], Any], dumped: Callable[[Any], bytes], loaded: Callable[[bytes], Any]
-) -> Any:
-    folder, told = _folder(), list(map(str, parts))
-    if folder is None or any(" at 0x" in part for part in told):
-        return make()
-    path = folder / _digest([*_surroundings(), *told])
-    if path.exists():
-        try:
-            sources, contents = pickle.loads(path.read_bytes())
-            if sources == {source: _contents(source) for source in sources}:
-                os.utime(path)
-                return loaded(contents)
-        except Exception as error:  # whatever a damaged pickle raises
-            warnings.warn(f"{path} cannot be read ({error}): compiled anew", stacklevel=3)
-    made = make()
+def _read(path: pathlib.Path, loaded: Callable[[bytes], Value]) -> Value | None:
+    """What a file has; None without one."""
+    try:
+        found = loaded(path.read_bytes())
+        os.utime(path)
+        return found
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except Exception as error:  # whatever a damaged pickle raises
+        warnings.warn(f"{path} cannot be read ({error}): made anew", stacklevel=4)
+        return None
+
+
+def _write(path: pathlib.Path, made: Value, dumped: Callable[[Value], bytes]) -> None:
+    """Writes a file and removes the oldest ones; nothing of what cannot be pickled or where nothing can be written."""
     try:
         contents = dumped(made)
     except Exception:  # what pickle and XLA raise for functions of Python, in a tree or called by a program
-        return made
-    # Tracing may have imported further modules.
-    sources = {source: _contents(source) for source in _sources()}
-    _store(path, pickle.dumps((sources, contents)))
-    return made
+        return
+    try:
+        with atomic.replacing(path) as file:
+            file.write(contents)
+        _make_room(path.parent)
+    except OSError as error:
+        warnings.warn(f"compiled programs are not kept: {error}", stacklevel=4)
+
+
+def _make_room(folder: pathlib.Path) -> None:
+    found = []
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process has renamed or removed it
+            found.append((path, path.stat()))
+    total = 0
+    for path, stat in sorted(found, key=lambda one: one[1].st_mtime, reverse=True):
+        total += stat.st_size
+        if total > _LARGEST:
+            path.unlink(missing_ok=True)
 
 
 def _folder() -> pathlib.Path | None:
@@ -117,29 +162,14 @@ def _dumped(made: tuple[jax.stages.Compiled, Any]) -> bytes:
     return pickle.dumps((serialize_executable.serialize(compiled), known))
 
 
-def _loaded(text: bytes) -> tuple[jax.stages.Compiled, Any]:
-    parts, known = pickle.loads(text)
-    return serialize_executable.deserialize_and_load(*parts), known
+def _loaded(devices: Sequence[jax.Device], text: bytes) -> tuple[jax.stages.Compiled, Any]:
+    (program, in_tree, out_tree), known = pickle.loads(text)
+    compiled = serialize_executable.deserialize_and_load(program, in_tree, out_tree, execution_devices=devices)
+    return compiled, known
 
 
-def _store(path: pathlib.Path, contents: bytes) -> None:
-    """Writes a file and removes the oldest ones; a folder that cannot be written stays as it is."""
-    try:
-        with atomic.replacing(path) as file:
-            file.write(contents)
-        newest = sorted(path.parent.iterdir(), key=lambda one: one.stat().st_mtime, reverse=True)
-        total = 0
-        for one in newest:
-            total += one.stat().st_size
-            if total > _LARGEST:
-                one.unlink()
-    except OSError as error:
-        warnings.warn(f"compiled programs are not kept: {error}", stacklevel=4)
-
-
-def _surroundings() -> Iterator[str]:
-    """All that a trace and a compilation depend on, beside what the caller names."""
-    yield from map(str, map(_contents, _sources()))
+def _settings() -> Iterator[str]:
+    """What a trace and a compilation depend on, beside sources and what the caller names."""
     yield from _packages()
     yield from (f"{name}={text}" for name, text in sorted(os.environ.items()) if name.startswith(_VARIABLES))
     yield from (
@@ -180,6 +210,11 @@ def _processor() -> str:
     info = pathlib.Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return " ".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+
+
+def _has_address(told: Iterable[str]) -> bool:
+    """Whether something is told by its address in memory."""
+    return any(" at 0x" in part for part in told)
 
 
 def _digest(parts: Iterable[str]) -> str:

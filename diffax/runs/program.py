@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +26,8 @@ class Program:
 
     step: jitted, (state, batch) -> (state, metrics), with the state donated; a batch is what build_data.batches gives.
     state: the shapes of the state, and where every array of it is.
-    init: hyperparameters to the initial state.
-    asked: what step and state depend on (see `kept`).
+    init: (seed, hyperparameters) to the initial state.
+    asked: what step and state depend on, beside the devices (see `kept`).
     """
 
     model: Model
@@ -36,7 +35,7 @@ class Program:
     hyperparameters: training.Hyperparameters
     state: training.TrainState
     step: jax.stages.Wrapped
-    init: Callable[[training.Hyperparameters], training.TrainState]
+    init: Callable[[Any, training.Hyperparameters], training.TrainState]
     asked: tuple[Any, ...]
 
     @classmethod
@@ -58,11 +57,14 @@ class Program:
             accumulate=config.train.accumulate,
             num_steps=config.train.num_steps,
         )
-        init = functools.partial(
-            training.init_state, config.seed, lambda key: packing.pack(model.init_params(key)), optimizer
-        )
-        asked = (model.config, model.data, kept.shapes(hyperparameters), [device.id for device in mesh.devices.flat])
-        shapes = kept.value(("state", *asked), lambda: jax.eval_shape(init, hyperparameters))
+
+        def init(seed: Any, hyperparameters: training.Hyperparameters) -> training.TrainState:
+            return training.init_state(
+                seed, lambda key: packing.pack(model.init_params(key)), optimizer, hyperparameters
+            )
+
+        asked = (model.config, model.data, kept.shapes(hyperparameters))
+        shapes = kept.value(("state", *asked), lambda: jax.eval_shape(init, np.int32(0), hyperparameters))
         everywhere = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding.replicated(mesh)),
             shapes.hyperparameters,
@@ -82,9 +84,16 @@ class Program:
         # Drawn where it stays: a sharded state need not fit on one device, and one that moved would have the step
         # compiled twice.
         options: dict[str, Any] = {"xla_backend_optimization_level": 0}
-        init, given = jax.jit(self.init, out_shardings=_shardings(self.state)), self._placed_hyperparameters()
-        compiled, _ = kept.program(("init", *self.asked), lambda: (init.lower(given).compile(options), None))
-        return compiled(given)
+        init = jax.jit(self.init, out_shardings=_shardings(self.state))
+        # An argument, so that other seeds compile nothing.
+        given = np.int64(self.model.config.seed), self._placed_hyperparameters()
+        compiled, _ = kept.program(
+            ("init", *self.asked),
+            self._devices,
+            lambda: init.lower(*given),
+            lambda lowered: (lowered.compile(options), None),
+        )
+        return compiled(*given)
 
     def started_from(self, params: Any) -> training.TrainState:
         """The state before training with other initial parameters, a plain tree, in parameters and averages."""
@@ -98,11 +107,10 @@ class Program:
 
     def compile(self, state: training.TrainState, batch: Any) -> tuple[jax.stages.Compiled, float | None]:
         """The step compiled for such a state and batch, by a former start if there was one, and its `flops`."""
-        parts = ("step", *self.asked, kept.shapes((state, batch)))
-        return kept.program(parts, lambda: self._compile(state, batch))
+        parts = ("step", kept.shapes((state, batch)), *self.asked)
+        return kept.program(parts, self._devices, lambda: self.step.lower(state, batch), self._compiled)
 
-    def _compile(self, state: training.TrainState, batch: Any) -> tuple[jax.stages.Compiled, float | None]:
-        lowered = self.step.lower(state, batch)
+    def _compiled(self, lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, float | None]:
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
             compiling = thread.submit(lowered.compile)
             # Counting holds Python's lock for a second; the compiler first has to be where it needs none.
@@ -120,6 +128,10 @@ class Program:
     def ceiling(self) -> float:
         """Operations per second of matrix products on all devices, in the network's dtype."""
         return self.mesh.size * throughput.matmul_flops(self.model.config.model.get("dtype", "float32"))
+
+    @property
+    def _devices(self) -> list[jax.Device]:
+        return list(self.mesh.devices.flat)
 
     def _placed_hyperparameters(self) -> training.Hyperparameters:
         def place(number: Any, like: jax.ShapeDtypeStruct) -> jax.Array:

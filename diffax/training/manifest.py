@@ -1,5 +1,6 @@
 """Manifest of a checkpoint: sizes and CRC-32 checksums of its files, by which damage is noticed."""
 
+import concurrent.futures
 import json
 import pathlib
 import zlib
@@ -59,7 +60,11 @@ def damage(directory: pathlib.Path) -> str | None:
 def _files(directory: pathlib.Path) -> dict[str, list[int]]:
     # Without what a write that was interrupted left.
     paths = sorted(path for path in directory.rglob("*") if path.suffix != ".partial" and path.is_file())
-    return {path.relative_to(directory).as_posix(): _summary(path) for path in paths if path != directory / FILENAME}
+    paths = [path for path in paths if path != directory / FILENAME]
+    # Reading and summing up hold no lock of Python's.
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        summaries = threads.map(_summary, paths)
+        return {path.relative_to(directory).as_posix(): found for path, found in zip(paths, summaries, strict=True)}
 
 
 def _summary(path: pathlib.Path) -> list[int]:

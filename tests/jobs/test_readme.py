@@ -26,16 +26,17 @@ SHORT = [
     "--config.optimizer.warmup_steps=0",
     "--config.sampler.num_steps=2",
 ]
+UNET = [
+    "--config.model.channels=8",
+    "--config.model.groups=4",
+    "--config.model.channel_multipliers=(1,)",
+    "--config.model.num_res_blocks=1",
+    "--config.model.attention_resolutions=()",
+    "--config.train.batch_size=4",
+    *SHORT,
+]
 SMALL = {
-    "train": [
-        "--config.model.channels=8",
-        "--config.model.groups=4",
-        "--config.model.channel_multipliers=(1,)",
-        "--config.model.num_res_blocks=1",
-        "--config.model.attention_resolutions=()",
-        "--config.train.batch_size=4",
-        *SHORT,
-    ],
+    "train": UNET,
     "digits": [*MATRIX, *SHORT],
     "own_parts": ["--config.train.num_steps=2", "--config.sampler.num_steps=2"],
     "flow": [*MATRIX, *SHORT],
@@ -49,7 +50,7 @@ SMALL = {
         "--config.likelihood.num_draws=2",
         "--config.likelihood.tolerance=0.1",
     ],
-    "context": ["--config.model.channels=8", "--config.model.groups=4", "--config.train.batch_size=4", *SHORT],
+    "context": UNET,
     "plan": MATRIX,
     "show": [],
     "inspect_data": [],

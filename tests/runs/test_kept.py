@@ -73,18 +73,25 @@ def test_a_second_start_traces_nothing_until_something_changes(tmp_path):
 
 
 def test_programs_and_values_are_found_again(folder):
-    calls = []
+    traced, compiled = [], []
 
-    def make(scale):
-        calls.append(scale)
-        return jax.jit(lambda x: scale * x).lower(jnp.ones(3)).compile(), {"scale": scale}
+    def lower(scale):
+        traced.append(scale)
+        return jax.jit(lambda x: scale * x).lower(jnp.ones(3))
+
+    def compile(lowered):
+        compiled.append(len(compiled))
+        return lowered.compile(), {"number": compiled[-1]}
 
     for _ in range(2):
-        for scale in (2.0, 3.0):
-            program, known = kept.program(("double", scale), lambda scale=scale: make(scale))
+        for number, scale in enumerate((2.0, 3.0)):
+            program, known = kept.program(("times", scale), jax.devices(), lambda scale=scale: lower(scale), compile)
             np.testing.assert_array_equal(program(jnp.arange(3.0)), scale * np.arange(3.0))
-            assert known == {"scale": scale}
-    assert calls == [2.0, 3.0]
+            assert known == {"number": number}
+    assert traced == [2.0, 3.0] and compiled == [0, 1]
+    # Traced for another reason, and the same program.
+    assert kept.program(("times", "another"), jax.devices(), lambda: lower(3.0), compile)[1] == {"number": 1}
+    assert traced == [2.0, 3.0, 3.0]
     assert [kept.value(["one"], lambda: 1), kept.value(["one"], lambda: 2)] == [1, 1]
 
 
@@ -92,14 +99,41 @@ def test_a_program_of_jaxs_cache_is_compiled_anew(folder):
     """XLA's CPU client would write it without its code."""
     x = jnp.arange(300.0).reshape(3, 100)
 
-    def make():
+    def lower():
         jax.clear_caches()
-        return jax.jit(lambda x: jnp.sin(x) * x.sum() + jnp.tanh(x @ x.T).sum()).lower(x).compile(), None
+        return jax.jit(lambda x: jnp.sin(x) * x.sum() + jnp.tanh(x @ x.T).sum()).lower(x)
 
-    expected = make()[0](x)  # and JAX's cache has it
+    expected = lower().compile()(x)  # and JAX's cache has it
     for _ in range(2):
-        program, _ = kept.program(["sine"], make)
+        program, _ = kept.program(["sine"], jax.devices(), lower, lambda lowered: (lowered.compile(), None))
         np.testing.assert_array_equal(program(x), expected)
+
+
+ON_TWO_OF_FOUR = """
+import sys
+import jax
+import jax.numpy as jnp
+import numpy as np
+jax.config.update("jax_num_cpu_devices", 4)
+from diffax import devices
+from diffax.runs import kept
+devices.enable_compilation_cache()
+for some in (jax.devices()[1:3], jax.devices()[:1], jax.devices()):
+    mesh = jax.sharding.Mesh(np.array(some), "x")
+    x = jax.device_put(jnp.arange(4.0), jax.sharding.NamedSharding(mesh, jax.P("x")))
+    lower = lambda: print("traced") or jax.jit(lambda x: 2 * x).lower(x)
+    program, _ = kept.program(["two"], some, lower, lambda lowered: (lowered.compile(), None))
+    result = program(x)
+    assert result.tolist() == [0, 2, 4, 6] and sorted(map(str, result.devices())) == sorted(map(str, some))
+"""
+
+
+def test_a_program_runs_on_the_devices_it_is_for(tmp_path):
+    settings = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    for traced in (3, 0):
+        command = [sys.executable, "-c", ON_TWO_OF_FOUR]
+        done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout.count("traced") == traced, done.stderr
 
 
 def test_what_is_damaged_is_made_anew(folder):
@@ -140,6 +174,7 @@ def test_the_oldest_make_room(folder, monkeypatch):
 
 
 def test_nothing_is_kept_without_a_cache_and_where_nothing_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "_folder", lambda: None)
     assert [kept.value(["one"], lambda value=value: value) for value in (1, 2)] == [1, 2]
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(kept, "_folder", lambda: tmp_path / "file" / "kept")

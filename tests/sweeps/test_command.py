@@ -21,7 +21,6 @@ def children(monkeypatch, tmp_path):
     """What child processes need to run like this one."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
     monkeypatch.setattr(sys, "argv", [str(ROOT / "launch.py")])
 
 

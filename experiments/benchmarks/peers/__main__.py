@@ -35,7 +35,7 @@ HERE = pathlib.Path(__file__).parent
 def main() -> None:
     parser = common.make_parser(__doc__, with_runs=False)
     parser.add_argument("--only", default=",".join(ROWS), help="rows, separated by commas")
-    parser.add_argument("--columns", default="", help="columns, separated by commas; all by default")
+    parser.add_argument("--columns", default="", help="columns, separated by semicolons; all by default")
     parser.add_argument("--rounds", type=int, default=9, help="calls of each cell")
     parser.add_argument("--batch", type=int, help="images of a training step; 16 by default, 128 on a GPU")
     parser.add_argument("--sample_batch", type=int, help="images of the rows of samples; 64 by default")
@@ -56,7 +56,7 @@ def main() -> None:
     path = pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / "peers-quick.json" if args.quick else HERE / "peers.json"
     for name in names:
         row = ROWS[name]
-        columns = [column for column in row.columns if not args.columns or column in args.columns.split(",")]
+        columns = [column for column in row.columns if not args.columns or column in args.columns.split(";")]
         rounds = 1 if args.quick and row.once else min(args.rounds, row.rounds)
         before = os.getloadavg()
         found = turns.measure(row, columns, sizes, rounds)
