@@ -173,7 +173,8 @@ def make_train_step(
         fraction = jnp.asarray(shape(state.step), jnp.float32)
         learning_rate = state.hyperparameters.learning_rate * fraction
         grad_norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
+        # A reduction, which XLA computes once and not in every operation that writes a part of the state.
+        finite = jnp.isfinite(jnp.stack([value, grad_norm])).all()
         if state.learned:
             finite &= jnp.isfinite(optax.tree.norm(learned_grads))
         # Chosen before the averages read them: else XLA computes the new ones twice, and copies the old ones for it.
