@@ -8,6 +8,9 @@ time. It takes 0.86 (0.83, 0.88) with glibc's malloc told to keep its memory, th
 installed; 0.91 with jemalloc that keeps it; and 1.37 with huge pages by glibc's tunable in addition, where the system
 spends the time compacting memory.
 
+What is kept stays resident: DDPM's CIFAR UNet (its step loaded twice) takes 3.6 GB, and with MIMALLOC_PURGE_DELAY=1000
+in the environment 2.9 GB for 1.08 of the time (1.04, 1.15; seven calls each, on two AMD cores).
+
 An allocator is chosen when a process starts, hence the restart, which keeps the process ID. Importing this module
 changes nothing, and a program that uses diffax as a library is not restarted.
 """

@@ -30,7 +30,7 @@ UNET = [
     "--config.model.channels=8",
     "--config.model.groups=4",
     "--config.model.channel_multipliers=(1,)",
-    "--config.model.num_res_blocks=1",
+    "--config.model.num_res_blocks=0",
     "--config.model.attention_resolutions=()",
     "--config.train.batch_size=4",
     *SHORT,

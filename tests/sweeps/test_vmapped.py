@@ -104,7 +104,7 @@ def test_stopped_together_they_go_on(made, alone, tmp_path, monkeypatch):
 def test_on_a_cpu_convolutions_are_trained_one_after_another(tmp_path, monkeypatch, capsys):
     base = small.get_config()
     base.data.name = "tests.tiny:planes"
-    base.model = settings.choice("unet", channels=4, channel_multipliers=(1,), num_res_blocks=1, groups=2)
+    base.model = settings.choice("unet", channels=4, channel_multipliers=(1,), num_res_blocks=0, groups=2)
     base.model.attention_resolutions = ()
     trained = []
     monkeypatch.setattr(sequential, "run", lambda workdir, points, **options: trained.extend(points))
