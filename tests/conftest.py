@@ -36,7 +36,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def caches_emptied() -> Iterator[None]:
-    """JAX keeps every program and its MLIR context, and XLA looks through all contexts whenever it makes one to compile.
+    """JAX keeps every program and its MLIR context, and XLA looks through all contexts whenever it compiles.
 
     After three quarters of the tests that took 17% of the time, and a worker 5 GB.
     """
