@@ -8,8 +8,9 @@ processor and the devices. If one of them changes, the program is traced anew, a
 one: a changed seed, learning rate or comment gives the same.
 
 Nothing is kept unless JAX's persistent cache is on and in a local folder (devices.enable_compilation_cache), nor by a
-run of several processes, nor what cannot be pickled or is told by its address in memory, such as a function of the
-user's own. The files are pickles in the user's own cache directory; the newest are kept, up to 1 GB.
+run of several processes, nor what cannot be pickled. What is told by its address in memory, such as a function of the
+user's own, is traced at every start. The files are pickles in the user's own cache directory; the newest are kept, up
+to 1 GB.
 """
 
 import contextlib

@@ -57,12 +57,7 @@ class Program:
             accumulate=config.train.accumulate,
             num_steps=config.train.num_steps,
         )
-
-        def init(seed: Any, hyperparameters: training.Hyperparameters) -> training.TrainState:
-            return training.init_state(
-                seed, lambda key: packing.pack(model.init_params(key)), optimizer, hyperparameters
-            )
-
+        init = initializer(model)
         asked = (model.config, model.data, kept.shapes(hyperparameters))
         shapes = kept.value(("state", *asked), lambda: jax.eval_shape(init, np.int32(0), hyperparameters))
         everywhere = jax.tree.map(
@@ -138,6 +133,16 @@ class Program:
             return sharding.from_copies(like.sharding, np.asarray(number, like.dtype))
 
         return jax.tree.map(place, self.hyperparameters, self.state.hyperparameters)
+
+
+def initializer(model: Model) -> Callable[[Any, training.Hyperparameters], training.TrainState]:
+    """(seed, hyperparameters) to the state before training, with packed parameters."""
+    optimizer = build_training.optimizer(model.config)
+
+    def init(seed: Any, hyperparameters: training.Hyperparameters) -> training.TrainState:
+        return training.init_state(seed, lambda key: packing.pack(model.init_params(key)), optimizer, hyperparameters)
+
+    return init
 
 
 def _unpacking(loss: training.BatchLoss, mesh: Mesh) -> training.BatchLoss:

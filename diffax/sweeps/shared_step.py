@@ -7,7 +7,7 @@ stay in the cache, and eight steps of an MLP take 0.8 of the processor time that
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ from diffax.data.device_dataset import DeviceDataset
 from diffax.data.examples import Examples
 from diffax.runs import packing
 from diffax.runs.model import Model
+from diffax.runs.program import initializer
 
 _POINTS = "points"
 
@@ -142,10 +143,9 @@ class SharedStep:
     def _split(self) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec(_POINTS))
 
-    def _init(self, seed: jax.Array, hyperparameters: training.Hyperparameters) -> training.TrainState:
-        model = self.models[0]
-        optimizer = build_training.optimizer(model.config)
-        return training.init_state(seed, lambda key: packing.pack(model.init_params(key)), optimizer, hyperparameters)
+    @functools.cached_property
+    def _init(self) -> Callable[[Any, training.Hyperparameters], training.TrainState]:
+        return initializer(self.models[0])
 
     def _seeds(self) -> np.ndarray:
         return np.asarray([model.config.seed for model in self.padded], np.int32)

@@ -110,7 +110,6 @@ def test_a_program_of_jaxs_cache_is_compiled_anew(folder):
 
 
 ON_TWO_OF_FOUR = """
-import sys
 import jax
 import jax.numpy as jnp
 import numpy as np

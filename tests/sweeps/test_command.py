@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
-def children(monkeypatch, tmp_path):
+def children(monkeypatch):
     """What child processes need to run like this one."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
