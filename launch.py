@@ -148,7 +148,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
         "--tune_malloc",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="restart with an allocator that keeps freed memory, which makes runs on the CPU faster (Linux)",
+        help="restart with settings of malloc that keep freed memory, which makes runs on the CPU faster (Linux)",
     )
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, where JAX knows no cluster")
     parser.add_argument("--num_processes", type=int, help="of the run; 1 for this one alone on any cluster")

@@ -1,21 +1,22 @@
-"""The memory allocator of launch.py: it restarts itself once with one that keeps freed memory.
+"""The settings of malloc for launch.py, which restarts itself once with them: freed memory is kept.
 
-XLA's CPU client allocates the intermediates of every training step anew, 1.1 GB for DDPM's CIFAR UNet with batches of
+XLA's CPU client allocates the intermediates of every training step anew, 1.0 GB for DDPM's CIFAR UNet with batches of
 16. glibc's malloc returns them to the system after every step and maps them again, and every first access to a page of
-4 kB is a page fault: 271,000 a step. mimalloc keeps them. On two cores, beside other work, a training step of a 4M UNet
-(batch 16) then takes 0.80 of the processor time (quartiles 0.79 and 0.82): 0.89 of the user and 0.08 of the system
-time. It takes 0.86 (0.83, 0.88) with glibc's malloc told to keep its memory, the fallback where mimalloc is not
-installed; 0.91 with jemalloc that keeps it; and 1.37 with huge pages by glibc's tunable in addition, where the system
-spends the time compacting memory.
+4 kB is a page fault: 73,000 in a step of a 2.2M UNet and 132,000 of an 8.9M one, which take 1.23 (quartiles 1.14 and
+1.28) and 1.15 (1.10, 1.22) of the time with an allocator that keeps freed memory (41 steps in turns, batch 16, two AMD
+cores).
 
-What is kept stays resident: DDPM's CIFAR UNet (its step loaded twice) takes 3.6 GB, and with MIMALLOC_PURGE_DELAY=1000
-in the environment 2.9 GB for 1.08 of the time (1.04, 1.15; seven calls each, on two AMD cores).
+Other allocators are no faster. Kept by glibc, steps of both networks take 0.99 of the time with mimalloc (1.00 and 1.02
+beside a busy loop on one core), and so do those of DDPM's CIFAR UNet; but mimalloc has the intermediates in ever new
+places and keeps them all, which makes 2.6 to 4.8 GB in the first 15 steps against 2.3. jemalloc was slower than both.
+Huge pages (glibc.malloc.hugetlb=1) change nothing measurable here, and on a machine short of free memory in one piece
+they made steps slower.
 
-An allocator is chosen when a process starts, hence the restart, which keeps the process ID. Importing this module
+The settings are read when a process starts, hence the restart, which keeps the process ID. Importing this module
 changes nothing, and a program that uses diffax as a library is not restarted.
 """
 
-import importlib.metadata
+import ctypes
 import os
 import platform
 import sys
@@ -24,25 +25,20 @@ from collections.abc import Mapping, Sequence
 # The option of launch.py that leaves malloc as it is.
 OFF = "--no-tune_malloc"
 # The environment variables that change malloc.
-VARIABLES = ("LD_PRELOAD", "MIMALLOC_PURGE_DELAY", "GLIBC_TUNABLES")
-_PACKAGE, _LIBRARY = "cmeel-mimalloc", "cmeel.prefix/lib/libmimalloc.so"
+VARIABLES = ("LD_PRELOAD", "GLIBC_TUNABLES")
 # No allocation is a mapping of its own, the heap never shrinks, and there is one heap, since that of a thread would.
 _KEEP = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776:glibc.malloc.arena_max=1"
 
 
 def variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment variables that a process in `environment` lacks for an allocator that keeps freed memory.
+    """The environment variables that a process in `environment` lacks for a malloc that keeps freed memory.
 
     None ({}) off Linux, with another C library than glibc, and where the user has chosen an allocator or its settings:
     where LD_PRELOAD or a tunable of malloc is set.
     """
     tunables = environment.get("GLIBC_TUNABLES", "")
-    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc":
+    if not _has_glibc() or "LD_PRELOAD" in environment or "glibc.malloc." in tunables:
         return {}
-    if "LD_PRELOAD" in environment or "glibc.malloc." in tunables:
-        return {}
-    if library := _mimalloc():
-        return {"LD_PRELOAD": library, "MIMALLOC_PURGE_DELAY": environment.get("MIMALLOC_PURGE_DELAY", "-1")}
     return {"GLIBC_TUNABLES": f"{tunables}:{_KEEP}".lstrip(":")}
 
 
@@ -60,6 +56,12 @@ def restart(argv: Sequence[str]) -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | missing)
 
 
+def give_back() -> None:
+    """Returns free memory to the system, where malloc keeps it: what compiling took, 0.1 to 0.5 GB for a UNet."""
+    if _KEEP in os.environ.get("GLIBC_TUNABLES", "") and _has_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def describe() -> dict[str, str]:
     """The settings of malloc in this process, as JSON-ready values; {} for the C library's own.
 
@@ -71,11 +73,5 @@ def describe() -> dict[str, str]:
     return settings
 
 
-def _mimalloc() -> str | None:
-    """The path of the installed mimalloc; None without one."""
-    try:
-        path = str(importlib.metadata.distribution(_PACKAGE).locate_file(_LIBRARY))
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    # LD_PRELOAD takes spaces and colons as separators.
-    return path if os.path.exists(path) and not {" ", ":"}.intersection(path) else None
+def _has_glibc() -> bool:
+    return platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"

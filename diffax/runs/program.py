@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from diffax import build_data, build_training, sharding, training
+from diffax import allocator, build_data, build_training, sharding, training
 from diffax.data.examples import Examples
 from diffax.reporting import throughput
 from diffax.runs import kept, packing, representation, teachers
@@ -103,7 +103,9 @@ class Program:
     def compile(self, state: training.TrainState, batch: Any) -> tuple[jax.stages.Compiled, float | None]:
         """The step compiled for such a state and batch, by a former start if there was one, and its `flops`."""
         parts = ("step", kept.shapes((state, batch)), *self.asked)
-        return kept.program(parts, self._devices, lambda: self.step.lower(state, batch), self._compiled)
+        compiled = kept.program(parts, self._devices, lambda: self.step.lower(state, batch), self._compiled)
+        allocator.give_back()
+        return compiled
 
     def _compiled(self, lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, float | None]:
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
