@@ -8,7 +8,7 @@ cores).
 
 Other allocators are no faster. Kept by glibc, steps of both networks take 0.99 of the time with mimalloc (1.00 and 1.02
 beside a busy loop on one core), and so do those of DDPM's CIFAR UNet; but mimalloc has the intermediates in ever new
-places and keeps them all, which makes 2.6 to 4.8 GB in the first 15 steps against 2.3. jemalloc was slower than both.
+places and keeps them all: 2.6 to 4.8 GB after 15 steps one at a time, against 2.3. jemalloc was slower than both.
 Huge pages (glibc.malloc.hugetlb=1) change nothing measurable here, and on a machine short of free memory in one piece
 they made steps slower.
 

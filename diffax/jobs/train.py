@@ -286,7 +286,7 @@ def _fit(
         batch = next(batches)
         (compiled, flops), ceiling = program.compile(state, batch), program.ceiling()
         state, recent = training.fit(
-            compiled,
+            program.paced(compiled),
             state,
             itertools.chain([batch], batches),
             num_steps=config.train.num_steps,

@@ -3,6 +3,13 @@
 import pathlib
 import subprocess
 import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from diffax.runs import program
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = """
@@ -47,3 +54,20 @@ def test_the_step_is_compiled_once_and_sends_nothing_around_one_at_a_time():
     process = subprocess.run([sys.executable, "-c", STEPS], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stderr
     assert int(process.stdout) == 0
+
+
+@pytest.mark.parametrize(("threshold", "waits"), [(1, True), (10**9, False)])
+def test_a_step_with_large_temporaries_is_done_when_it_returns(monkeypatch, threshold, waits):
+    """The next one would allocate its own beside them."""
+    monkeypatch.setattr(program, "_LARGE", threshold)
+    state, batch = jnp.zeros(()), 2 * jnp.eye(400)
+    compiled = jax.jit(lambda state, batch: (state + 1, jnp.linalg.inv(batch).sum())).lower(state, batch).compile()
+    assert 1 < compiled.memory_analysis().temp_size_in_bytes < 10**9
+    on_cpu = types.SimpleNamespace(_devices=jax.devices("cpu"))
+    step = program.Program.paced(on_cpu, compiled)
+    state, metric = step(state, batch)
+    assert (step is not compiled) == waits
+    assert metric.is_ready() or not waits
+    assert float(state) == 1 and float(metric) == 200
+    on_gpu = types.SimpleNamespace(_devices=[types.SimpleNamespace(platform="gpu")])
+    assert program.Program.paced(on_gpu, compiled) is compiled

@@ -198,10 +198,11 @@ def _step(config: ConfigDict, examples: Examples, model: runs.Model) -> Work:
     """A training step on one device."""
     program = runs.Program.build(model, examples, build_training.mesh(config, jax.devices()[:1]))
     batch, state = next(build_data.batches(config, examples, 0, program.mesh)), program.init_state()
+    compiled, _ = program.compile(state, batch)
 
     def step() -> None:
         nonlocal state
-        state, _ = program.step(state, batch)
+        state, _ = compiled(state, batch)
         jax.block_until_ready(state)
 
     return Work(step, parameters=program.num_params)
