@@ -17,6 +17,9 @@ from diffax.runs.model import Model
 
 _HEAD_START = 0.3  # seconds
 _LARGE = 100_000_000  # bytes; steps with as many temporaries take far longer than it takes to dispatch one
+# Steps before which malloc gives back what is free: an array that is allocated beside the first temporaries and stays
+# leaves a gap that is too small for the next, which need room for their alignment.
+_UNSETTLED = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,13 +115,20 @@ class Program:
         """The compiled step, which on the CPU returns only when it is done if its temporaries are large.
 
         XLA's CPU client allocates the temporaries of a step when it is dispatched, although it waits for the step
-        before, which has its own: `launch.py` took 4.8 GB for configs/cifar_ddpm.py with batches of 16 (1.1 GB of
-        temporaries), and takes 2.3.
+        before, which has its own. `launch.py` took 4.8 GB for configs/cifar_ddpm.py with batches of 16 (1.1 GB of
+        temporaries), and takes 2.3 GB so, where malloc also gives back the first places that it found for them.
         """
         memory = compiled.memory_analysis()
         if self._devices[0].platform != "cpu" or memory is None or memory.temp_size_in_bytes < _LARGE:
             return compiled
-        return lambda state, batch: jax.block_until_ready(compiled(state, batch))
+        unsettled = iter(range(_UNSETTLED))
+
+        def step(state: training.TrainState, batch: Any) -> Any:
+            if next(unsettled, None) is not None:
+                allocator.give_back()
+            return jax.block_until_ready(compiled(state, batch))
+
+        return step
 
     def _compiled(self, lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, float | None]:
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
