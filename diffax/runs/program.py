@@ -123,7 +123,7 @@ class Program:
             return compiled
         unsettled = iter(range(_UNSETTLED))
 
-        def step(state: training.TrainState, batch: Any) -> Any:
+        def step(state: Any, batch: Any) -> Any:
             if next(unsettled, None) is not None:
                 allocator.give_back()
             return jax.block_until_ready(compiled(state, batch))
