@@ -154,7 +154,7 @@ def _lowered(planned: Planned, batch_size: int, accumulate: int) -> tuple[Progra
         lambda leaf: jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), leaf.dtype, sharding=parts),
         examples.batch(np.zeros(1, np.int64)),
     )
-    return program, program.step.lower(program.state, batch)
+    return program, program.lower(batch)
 
 
 def _peak_of(planned: Planned, batch_size: int, accumulate: int) -> int:

@@ -284,7 +284,7 @@ def _fit(
     ):
         batches = build_data.batches(config, examples, start or 0, program.mesh)
         batch = next(batches)
-        (compiled, flops), ceiling = program.compile(state, batch), program.ceiling()
+        (compiled, flops), ceiling = program.compile(batch), program.ceiling()
         state, recent = training.fit(
             program.paced(compiled),
             state,

@@ -29,7 +29,6 @@ from typing import Any, TypeVar
 import jax
 from jax.experimental import serialize_executable
 from jax.experimental.compilation_cache import compilation_cache
-from jax.sharding import NamedSharding
 
 from diffax.reporting import atomic
 
@@ -93,16 +92,8 @@ def program(
 
 def shapes(tree: Any) -> str:
     """Structure, shapes and dtypes of a tree of arrays, and where they are: a part of a key."""
-    leaves = [(jax.typeof(leaf), _place(leaf)) for leaf in jax.tree.leaves(tree)]
+    leaves = [(jax.typeof(leaf), getattr(leaf, "sharding", None)) for leaf in jax.tree.leaves(tree)]
     return f"{jax.tree.structure(tree)} {leaves}"
-
-
-def _place(leaf: Any) -> Any:
-    """Where an array is, without what its sharding says beyond its axes, as that of a key restored by Orbax does."""
-    place = getattr(leaf, "sharding", None)
-    if not isinstance(place, NamedSharding):
-        return place
-    return place.mesh, tuple(place.spec)[: leaf.ndim], place.memory_kind
 
 
 def _read(path: pathlib.Path, loaded: Callable[[bytes], Value]) -> Value | None:

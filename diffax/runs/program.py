@@ -104,10 +104,10 @@ class Program:
         """The state of a checkpoint, on the devices of the mesh, with the hyperparameters of the configuration."""
         return dataclasses.replace(self.state.with_saved(saved), hyperparameters=self._placed_hyperparameters())
 
-    def compile(self, state: training.TrainState, batch: Any) -> tuple[jax.stages.Compiled, float | None]:
-        """The step compiled for such a state and batch, by a former start if there was one, and its `flops`."""
-        parts = ("step", kept.shapes((state, batch)), *self.asked)
-        compiled = kept.program(parts, self._devices, lambda: self.step.lower(state, batch), self._compiled)
+    def compile(self, batch: Any) -> tuple[jax.stages.Compiled, float | None]:
+        """The step compiled for such a batch, by a former start if there was one, and its `flops`."""
+        parts = ("step", kept.shapes(batch), *self.asked)
+        compiled = kept.program(parts, self._devices, lambda: self.lower(batch), self._compiled)
         allocator.give_back()
         return compiled
 
@@ -129,6 +129,10 @@ class Program:
             return jax.block_until_ready(compiled(state, batch))
 
         return step
+
+    def lower(self, batch: Any) -> jax.stages.Lowered:
+        """The step traced for such a batch, of which only the shapes matter and where it is."""
+        return self.step.lower(self.state, batch)
 
     def _compiled(self, lowered: jax.stages.Lowered) -> tuple[jax.stages.Compiled, float | None]:
         with concurrent.futures.ThreadPoolExecutor(1) as thread:

@@ -101,7 +101,7 @@ def num_kernels(text: str) -> int:
 def _train_step(model: runs.Model, examples: data.dataset.Dataset) -> jax.stages.Lowered:
     program = runs.Program.build(model, examples, build_training.mesh(model.config, jax.devices()[:1]))
     batch = {"x": jax.ShapeDtypeStruct((BATCH, *examples.examples.shape[1:]), np.uint8)}
-    return program.step.lower(program.state, batch)
+    return program.lower(batch)
 
 
 def _sampler(model: runs.Model) -> jax.stages.Lowered:

@@ -63,7 +63,7 @@ def test_the_largest_batch_fits_and_a_larger_one_does_not(spiral, tmp_path):
         parts = planned(changed(spiral, {"train.batch_size": str(batch_size)}))
         program = Program.build(parts.model, parts.examples, parts.mesh)
         batch = next(build_data.batches(parts.model.config, parts.examples, 0, parts.mesh))
-        memory = program.step.lower(program.state, batch).compile().memory_analysis()
+        memory = program.lower(batch).compile().memory_analysis()
         given = sum(leaf.nbytes for leaf in jax.tree.leaves(batch)) + state_bytes(program)
         return given + memory.temp_size_in_bytes
 

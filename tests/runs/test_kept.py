@@ -10,11 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
 from diffax.reporting import metrics
 from diffax.runs import kept
-from diffax.training.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[2]
 NETWORK = """
@@ -186,18 +184,3 @@ def test_nothing_is_kept_without_a_cache_and_where_nothing_can_be_written(tmp_pa
 def test_shapes_tell_arrays_apart_by_shape_and_dtype_and_not_by_value():
     same = [kept.shapes({"a": jnp.full(3, value)}) for value in (1.0, 2.0)]
     assert same[0] == same[1] != kept.shapes({"a": jnp.ones(4)}) != kept.shapes({"a": jnp.ones(4, jnp.int32)})
-
-
-def test_a_state_from_a_checkpoint_is_told_as_a_new_one(tmp_path):
-    """Orbax gives a key the sharding of its numbers; a continued run would be traced anew."""
-    mesh = jax.make_mesh((1,), ("data",), devices=jax.devices()[:1])
-    state = {"key": jax.random.key(0), "params": jnp.ones((2, 3))}
-    state = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
-    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        checkpoints.save(0, state)
-        checkpoints.wait()
-        _, restored, *_ = checkpoints.restore_newest(state)
-    assert restored["key"].sharding.spec != state["key"].sharding.spec, "this test is no longer needed"
-    assert kept.shapes(restored) == kept.shapes(state)
-    sharded = jax.device_put(state["params"], NamedSharding(mesh, PartitionSpec("data")))
-    assert kept.shapes(sharded) != kept.shapes(state["params"])

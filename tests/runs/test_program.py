@@ -38,7 +38,7 @@ for continued in (False, True):
     assert described(state) == described(program.state)
     batches = build_data.batches(config, examples, 0, mesh)
     batch = next(batches)
-    step, flops = program.compile(state, batch)
+    step, flops = program.compile(batch)
     assert flops > 1e6
     before = len(compiled)
     for _ in range(3):
@@ -46,7 +46,7 @@ for continued in (False, True):
         batch = next(batches)
     assert float(metrics["loss"]) < 10 and int(state.step) == 3
     assert len(compiled) == before > 0, compiled[before:]
-print(program.step.lower(state, batch).compile().as_text().count(" collective-permute("))
+print(program.lower(batch).compile().as_text().count(" collective-permute("))
 """
 
 

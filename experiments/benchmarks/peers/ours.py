@@ -50,7 +50,7 @@ def train_step(sizes: Sizes, dtype: str = "float32") -> Work:
     plain = runs.Program.build(model, examples, build_training.mesh(config, jax.devices()[:1]))
     batch = next(build_data.batches(config, examples, 0, plain.mesh))
     with mock.patch.object(upsampling, "upsampled_conv3x3", _plain_upsampled_conv3x3):
-        flops = throughput.flops(plain.step.lower(plain.state, batch))
+        flops = throughput.flops(plain.lower(batch))
     jax.clear_caches()  # no part of the step's memory
     return dataclasses.replace(_step(config, examples, model), amount=flops, unit="FLOP/s")
 
@@ -199,7 +199,7 @@ def _step(config: ConfigDict, examples: Examples, model: runs.Model) -> Work:
     """A training step on one device."""
     program = runs.Program.build(model, examples, build_training.mesh(config, jax.devices()[:1]))
     batch, state = next(build_data.batches(config, examples, 0, program.mesh)), program.init_state()
-    compiled = program.paced(program.compile(state, batch)[0])
+    compiled = program.paced(program.compile(batch)[0])
 
     def step() -> None:
         nonlocal state
