@@ -102,14 +102,16 @@ def _multiply_add_silu(x: Array, a: Array, b: Array) -> Array:
 
 @_multiply_add_silu.defjvp
 def _multiply_add_silu_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    # Written out so that the backward pass keeps x and one slope, not every intermediate: the norm of 16x32x32x128,
-    # there and back on 2 CPU cores, takes a third less time. A jvp rule, unlike a vjp rule, serves forward mode and
-    # second derivatives too.
+    # Written out so that the backward pass keeps x and no intermediate: the norm of 16x32x32x128, there and back on 2
+    # CPU cores, takes a third less time. A jvp rule, unlike a vjp rule, serves forward mode and second derivatives too.
     x, a, b = primals
     x_dot, a_dot, b_dot = tangents
     h = _multiply_add(x, a, b)
-    gate = jax.nn.sigmoid(h)
-    # The slope is what is kept until the backward pass: in bfloat16 it takes half the memory.
+    # The same sigmoid, by another function than the value's: XLA computes what the two share only once, and would keep
+    # the slope for the backward pass, which so computes it from x. Adam's step of DDPM's CIFAR UNet with batches of 16
+    # takes 0.84 instead of 1.03 GB of temporaries and 0.88 to 0.96 of the time.
+    gate = 0.5 + 0.5 * jnp.tanh(0.5 * h)
+    # Where a compiler keeps it all the same, it takes half the memory in bfloat16.
     slope = (gate * (1.0 + h * (1.0 - gate))).astype(x.dtype)
     h_dot = x_dot.astype(a.dtype) * a + x.astype(a.dtype) * a_dot + b_dot
-    return h * gate, slope.astype(a.dtype) * h_dot
+    return h * jax.nn.sigmoid(h), slope.astype(a.dtype) * h_dot

@@ -77,6 +77,18 @@ def test_forward_mode_and_second_derivatives_are_finite_differences(x64, jit):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), slopes, expected)
 
 
+def test_the_slope_of_silu_is_right_to_rounding_at_every_size(jit):
+    h = np.concatenate([np.linspace(-25, 25, 2001), [-3e38, -1e4, -100, 100, 1e4, 3e38]]).astype(np.float32)
+    one, zero = jnp.float32(1), jnp.float32(0)
+    value, slope = jit(jax.vmap(jax.value_and_grad(normalization._multiply_add_silu), (0, None, None)))(h, one, zero)
+    wide = np.clip(h.astype(np.float64), -700, 700)
+    gate = 1 / (1 + np.exp(-wide))
+    eps = np.finfo(np.float32).eps
+    np.testing.assert_allclose(value, gate * h, rtol=4 * eps, atol=1e-37)
+    error = np.abs(slope - gate * (1 + wide * (1 - gate)))
+    assert np.all(error <= eps * (2 + np.minimum(np.abs(h), 25)))
+
+
 def test_bfloat16_is_rounded_only_at_the_door(jit):
     x, params, _, _ = _arrays()
     x = x.astype(jnp.bfloat16)
