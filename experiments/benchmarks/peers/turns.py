@@ -36,9 +36,10 @@ def measure(row: Row, columns: Iterable[str], sizes: Sizes, rounds: int) -> dict
                 children[column] = stack.enter_context(started(row.columns[column], sizes))
                 found[column] |= children[column].ready()
         with _busy_loop() if row.busy else contextlib.nullcontext():
-            _take_turns(children, found, rounds)
+            _take_turns(children, found, row.warm_up + rounds)
         for column, child in children.items():
             if "error" not in found[column]:
+                found[column]["calls"] = found[column]["calls"][row.warm_up :]
                 with _errors_kept(found[column]):
                     found[column] |= child.end()
     return found
