@@ -1,6 +1,6 @@
 """The settings of malloc for launch.py, which restarts itself once with them: freed memory is kept.
 
-XLA's CPU client allocates the intermediates of every training step anew, 1.0 GB for DDPM's CIFAR UNet with batches of
+XLA's CPU client allocates the intermediates of every training step anew, 0.8 GB for DDPM's CIFAR UNet with batches of
 16. glibc's malloc returns them to the system after every step and maps them again, and every first access to a page of
 4 kB is a page fault: 73,000 in a step of a 2.2M UNet and 132,000 of an 8.9M one, which take 1.23 (quartiles 1.14 and
 1.28) and 1.15 (1.10, 1.22) of the time with an allocator that keeps freed memory (41 steps in turns, batch 16, two AMD

@@ -115,8 +115,8 @@ class Program:
         """The compiled step, which on the CPU returns only when it is done if its temporaries are large.
 
         XLA's CPU client allocates the temporaries of a step when it is dispatched, although it waits for the step
-        before, which has its own. `launch.py` took 4.8 GB for configs/cifar_ddpm.py with batches of 16 (1.1 GB of
-        temporaries), and takes 2.3 GB so, where malloc also gives back the first places that it found for them.
+        before, which has its own. `launch.py` took 4.8 GB for configs/cifar_ddpm.py with batches of 16, of which 1.1 GB
+        were temporaries, and took 2.3 GB so, where malloc also gives back the first places that it found for them.
         """
         memory = compiled.memory_analysis()
         if self._devices[0].platform != "cpu" or memory is None or memory.temp_size_in_bytes < _LARGE:
