@@ -7,7 +7,7 @@ the median of the seconds, and by how much the memory of the process grows once 
 
     --only 64x32@1,16x32@2      some sizes: BATCHxSIDE@DEVICES
 
-Writes plan.json.
+Every size is written to plan.json once it is measured, and replaces the former one of its name.
 """
 
 import argparse
@@ -45,17 +45,24 @@ def main() -> None:
     if args.work:
         print(json.dumps(work(*args.work)))
         return
-    results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         base = asked("measure", BASE, folder)
         for size in args.only.split(","):
             # Planned first, in a process of its own: the other finds the step compiled, and needs no memory for that.
             planned = asked("plan", size, folder)
-            found = results[size] = planned | (base if size == BASE else asked("measure", size, folder))
+            found = planned | (base if size == BASE else asked("measure", size, folder))
             print(f"{size:<10}", "  ".join(f"{what} {value:.4g}" for what, value in found.items()), flush=True)
-    if not args.no_write:
-        common.write(HERE / "plan.json", {"steps": STEPS, "share measured at": BASE, "sizes": results})
+            if not args.no_write:
+                _store(size, found)
+
+
+def _store(size: str, found: dict[str, Any]) -> None:
+    """Writes a size to the file, where the others stay; each tells when it was measured."""
+    path = HERE / "plan.json"
+    sizes = json.loads(path.read_text())["sizes"] if path.exists() else {}
+    sizes[size] = found | {"measured": time.strftime("%Y-%m-%d %H:%M")}
+    common.write(path, {"steps": STEPS, "share measured at": BASE, "sizes": sizes})
 
 
 def asked(what: str, size: str, folder: pathlib.Path) -> dict[str, float]:
