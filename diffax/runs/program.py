@@ -151,7 +151,9 @@ class Program:
 
     def ceiling(self) -> float:
         """Operations per second of matrix products on all devices, in the network's dtype."""
-        return self.mesh.size * throughput.matmul_flops(self.model.config.model.get("dtype", "float32"))
+        # The CPU devices of a process share its cores, all of which a product on one of them takes.
+        processors = {device.process_index if device.platform == "cpu" else device.id for device in self._devices}
+        return len(processors) * throughput.matmul_flops(self.model.config.model.get("dtype", "float32"))
 
     @property
     def _devices(self) -> list[jax.Device]:

@@ -85,7 +85,7 @@ def work(what: str, size: str, folder: str) -> dict[str, float]:
             made = plan.plan(config, run)
         return {
             "planned seconds": (made.seconds_left or 0.0) / config.train.num_steps,
-            "planned GB": made.peak_bytes / 1e9,
+            "planned GB": num_devices * made.peak_bytes / 1e9,  # of a process, which has all of them here
         }
     return measured(config, run if size == BASE else None)
 

@@ -75,3 +75,15 @@ def test_a_step_with_large_temporaries_is_done_when_it_returns(monkeypatch, thre
     assert len(given_back) == program._UNSETTLED * waits
     on_gpu = types.SimpleNamespace(_devices=[types.SimpleNamespace(platform="gpu")])
     assert program.Program.paced(on_gpu, compiled) is compiled
+
+
+@pytest.mark.parametrize(
+    ("devices", "count"),
+    [([("cpu", 0, 0), ("cpu", 1, 0)], 1), ([("cpu", 0, 0), ("cpu", 1, 1)], 2), ([("gpu", 0, 0), ("gpu", 1, 0)], 2)],
+)
+def test_the_cpu_devices_of_a_process_share_its_cores(monkeypatch, devices, count):
+    monkeypatch.setattr(program.throughput, "matmul_flops", lambda dtype: 1e11)
+    names = ("platform", "id", "process_index")
+    model = types.SimpleNamespace(config=types.SimpleNamespace(model={}))
+    made = [types.SimpleNamespace(**dict(zip(names, device, strict=True))) for device in devices]
+    assert program.Program.ceiling(types.SimpleNamespace(model=model, _devices=made)) == count * 1e11
