@@ -84,6 +84,16 @@ def digit_classifier() -> svm.SVC:
     return svm.SVC(gamma="scale", C=10.0).fit(real_digits()[:1500], labels[:1500])
 
 
+def write_row(path: pathlib.Path, rows: str, name: str, row: dict[str, Any], beside: dict[str, Any]) -> None:
+    """Writes one of the rows of a JSON file, where the others stay; each tells when it was measured.
+
+    rows: the key of the rows; beside: what the file has beside them.
+    """
+    others = json.loads(path.read_text())[rows] if path.exists() else {}
+    dated = row | {"measured": time.strftime("%Y-%m-%d %H:%M")}
+    path.write_text(json.dumps(beside | {rows: others | {name: dated}}, indent=1) + "\n")
+
+
 def write(path: pathlib.Path, results: dict[str, Any]) -> None:
     """Writes results as JSON, with the machine and the package versions."""
     path.write_text(json.dumps(results | {"environment": devices.describe()}, indent=1) + "\n")

@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any
 
 import jax
 import numpy as np
@@ -54,15 +53,8 @@ def main() -> None:
             found = planned | (base if size == BASE else asked("measure", size, folder))
             print(f"{size:<10}", "  ".join(f"{what} {value:.4g}" for what, value in found.items()), flush=True)
             if not args.no_write:
-                _store(size, found)
-
-
-def _store(size: str, found: dict[str, Any]) -> None:
-    """Writes a size to the file, where the others stay; each tells when it was measured."""
-    path = HERE / "plan.json"
-    sizes = json.loads(path.read_text())["sizes"] if path.exists() else {}
-    sizes[size] = found | {"measured": time.strftime("%Y-%m-%d %H:%M")}
-    common.write(path, {"steps": STEPS, "share measured at": BASE, "sizes": sizes})
+                beside = {"steps": STEPS, "share measured at": BASE, "environment": devices.describe()}
+                common.write_row(HERE / "plan.json", "sizes", size, found, beside)
 
 
 def asked(what: str, size: str, folder: pathlib.Path) -> dict[str, float]:

@@ -16,11 +16,8 @@ once it is measured, and replaces the former one of its name.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
-import time
-from typing import Any
 
 from diffax import devices
 from diffax.sweeps import workers
@@ -64,15 +61,8 @@ def main() -> None:
         if not args.no_write:
             load = {"before": before, "after": os.getloadavg()}
             conditions = {"sizes": dataclasses.asdict(sizes), "load average": load, "environment": devices.describe()}
-            _store(path, name, {"columns": found} | conditions)
+            common.write_row(path, "rows", name, {"columns": found} | conditions, {"not compared": NOT_COMPARED})
     print(*(f"{library}: {reason}" for library, reason in NOT_COMPARED.items()), sep="\n")
-
-
-def _store(path: pathlib.Path, name: str, row: dict[str, Any]) -> None:
-    """Writes a row to the file, where the others stay; each tells when it was measured and on what."""
-    rows = json.loads(path.read_text())["rows"] if path.exists() else {}
-    row |= {"measured": time.strftime("%Y-%m-%d %H:%M")}
-    path.write_text(json.dumps({"not compared": NOT_COMPARED, "rows": rows | {name: row}}, indent=1) + "\n")
 
 
 NOT_COMPARED = {
