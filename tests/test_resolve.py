@@ -4,6 +4,7 @@ import importlib
 
 import jax
 import numpy as np
+import optax
 import pytest
 from ml_collections import ConfigDict
 
@@ -170,13 +171,15 @@ def with_network(schedule, parameterization, **more):
 
 @pytest.mark.parametrize("schedule", build.SCHEDULES)
 def test_a_tiny_step_of_every_schedule_with_every_parameterization(schedule):
+    """A step of training by one parameterization, and loss and gradient by all others in one program."""
     more = {
         "shifted": {"schedule.shift": "-1.4"},
         "shifted_for_resolution": {"schedule.side": "128"},
         "learned": {"loss.weighting": "variational"},
     }.get(schedule, {})
     # Two backward passes to compile: one parameterization that divides, and one that does not.
-    for name in ("eps", "edm") if schedule == "learned" else build.PARAMETERIZATIONS:
+    names, models = ("eps", "edm") if schedule == "learned" else tuple(build.PARAMETERIZATIONS), []
+    for name in names:
         config = with_network(schedule, name, **more)
         examples = build_data.dataset(config, "train")
         description = DataDescription.of(config, examples)
@@ -184,12 +187,35 @@ def test_a_tiny_step_of_every_schedule_with_every_parameterization(schedule):
         if name in ("eps", "score") and is_zero:
             with pytest.raises(ValueError, match=r"divides by alpha, which is 0 at t = 1: use V"):
                 Model.build(config, description)
-            continue
-        model = Model.build(config, description)
+        else:
+            models.append(Model.build(config, description))
+    # The gradient of what is learned beside the network is taken by the step alone.
+    stepped = models if schedule == "learned" else models[:1]
+    for model in stepped:
         with jax.numpy_dtype_promotion("standard"):
-            program = Program.build(model, examples, build_training.mesh(config, jax.devices()[:1]))
-            state, metrics = program.step(program.init_state(), next(build_data.batches(config, examples, 0)))
+            program = Program.build(model, examples, build_training.mesh(model.config, jax.devices()[:1]))
+            batch = next(build_data.batches(model.config, examples, 0))
+            state, metrics = program.step(program.init_state(), batch)
         assert np.isfinite(float(metrics["loss"])) and float(metrics["grad_norm"]) > 0 and int(state.step) == 1
+    for loss, norm in losses_and_gradient_norms(models[len(stepped) :], examples.batch(np.arange(4))):
+        assert np.isfinite(loss) and 0 < norm < np.inf
+
+
+def losses_and_gradient_norms(models, batch):
+    keys = jax.random.split(jax.random.key(0), len(batch["x"]))
+
+    def one(model, batch, params, hyperparameters):
+        def loss(params):
+            return model.loss(params, hyperparameters, batch, keys).mean()
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        return value, optax.tree.norm(gradient)
+
+    given = [(model.init_params(jax.random.key(1)), model.hyperparameters) for model in models]
+    with jax.numpy_dtype_promotion("standard"):
+        return jax.jit(
+            lambda batch, given: [one(model, batch, *rest) for model, rest in zip(models, given, strict=True)]
+        )(batch, given)
 
 
 @pytest.mark.parametrize("name", build_sampler.SAMPLERS)

@@ -1,5 +1,6 @@
 """Stochastic tables: their laws on Gaussian data in closed form, one Brownian path, noise put back, errors."""
 
+import functools
 import itertools
 
 import jax
@@ -98,28 +99,58 @@ def test_the_law_is_what_sampling_gives():
 
 
 STRONG = ("DDPM", "Euler-Maruyama", "SDE 2M midpoint", "SA(2, 2)")
+NUM_PATHS = 192
+
+
+def log_snr_times(steps):
+    return samplers.grids.log_snr(COSINE, steps, start=0.98, end=0.02)
+
+
+def path_keys():
+    return jax.random.split(jax.random.key(1), NUM_PATHS)
+
+
+def along_paths(name, steps, noise, *given):
+    """NUM_PATHS samples of a mixture in float64 by a method of METHODS; given: arguments of `noise` after its own."""
+    mixture = denoisers.gaussian_mixture(COSINE, [0.4, 0.6], [[1.0, 0.5], [-0.6, 0.2]], [0.3, 0.5])
+
+    # All as arguments: XLA would evaluate what it can of constants while it compiles.
+    @jax.jit
+    def run(keys, table, x, *given):
+        noises = None if noise is None else lambda *call: noise(*call, *given)
+        return samplers.run(keys, mixture, table, x, noise=noises)
+
+    table = METHODS[name][0](COSINE, log_snr_times(steps))
+    return run(path_keys(), table, jax.random.normal(jax.random.key(0), (NUM_PATHS, 2)), *given)
+
+
+def row_of(keys, row, like, drawn):
+    return drawn[row]
+
+
+@functools.cache
+def paths(steps):
+    """Brownian noise of every row in float64, (steps, NUM_PATHS, 2): the same for all methods, and slow to compile."""
+    noise = samplers.brownian(COSINE, log_snr_times(steps))
+    rows = jax.jit(lambda keys, rows, like: jax.lax.map(lambda row: noise(keys, row, like), rows))
+    return rows(path_keys(), jnp.arange(steps), jnp.zeros((NUM_PATHS, 2)))
 
 
 @pytest.mark.parametrize("name", STRONG)
 def test_one_path_at_any_number_of_steps(x64, name):
     """On a shared Brownian path samples converge, with strong order 1; with independent noise they do not."""
-    schedule, num = COSINE, 192
-    mixture = denoisers.gaussian_mixture(schedule, [0.4, 0.6], [[1.0, 0.5], [-0.6, 0.2]], [0.3, 0.5])
-    keys, x = jax.random.split(jax.random.key(1), num), jax.random.normal(jax.random.key(0), (num, 2))
-
-    def end(steps, shared=True):
-        times = samplers.grids.log_snr(schedule, steps, start=0.98, end=0.02)
-        table = METHODS[name][0](schedule, times)
-        noise = samplers.brownian(schedule, times) if shared else None
-        # As arguments: XLA would evaluate what it can of constants while it compiles.
-        return jax.jit(lambda keys, table, x: samplers.run(keys, mixture, table, x, noise=noise))(keys, table, x)
-
-    ends = [end(steps) for steps in (20, 80, 320)]
+    ends = [along_paths(name, steps, row_of, paths(steps)) for steps in (20, 80, 320)]
     first, second = (float(jnp.sqrt(((a - b) ** 2).sum(-1).mean())) for a, b in itertools.pairwise(ends))
     # Between order 1 and the 1/2 of noise that is not integrated at all; experiments/solver_orders measures it.
     assert np.log2(first / second) / 2 > 0.7
-    apart = float(jnp.sqrt(((end(320, shared=False) - ends[2]) ** 2).sum(-1).mean()))
+    apart = float(jnp.sqrt(((along_paths(name, 320, None) - ends[2]) ** 2).sum(-1).mean()))
     assert apart > 10 * second
+
+
+def test_sampling_follows_the_path(x64):
+    steps, noise = 20, samplers.brownian(COSINE, log_snr_times(20))
+    expected = along_paths("DDPM", steps, row_of, paths(steps))
+    np.testing.assert_allclose(along_paths("DDPM", steps, noise), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_the_path_s_noise_is_standard_normal_and_independent():
