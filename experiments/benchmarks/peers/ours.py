@@ -41,12 +41,15 @@ def device_memory() -> float | None:
     return None if jax.default_backend() == "cpu" else throughput.memory_in_use()
 
 
-def train_step(sizes: Sizes, dtype: str = "float32") -> Work:
+def train_step(sizes: Sizes, dtype: str = "float32", counted: bool = True) -> Work:
     """A training step of configs/cifar_ddpm.py with Adam, clipping and the EMA, without dropout.
 
-    Its operations are counted for the plain network, which convolves up-sampled images.
+    counted: whether its operations are counted, those of the plain network, which convolves up-sampled images. It takes
+      as long as a second trace.
     """
     config, examples, model = _model(sizes, {"model.dtype": dtype})
+    if not counted:
+        return _step(config, examples, model)
     plain = runs.Program.build(model, examples, build_training.mesh(config, jax.devices()[:1]))
     batch = next(build_data.batches(config, examples, 0, plain.mesh))
     with mock.patch.object(upsampling, "upsampled_conv3x3", _plain_upsampled_conv3x3):
@@ -142,9 +145,10 @@ def demo(sizes: Sizes) -> Work:
 
     def run() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            common.train("digits", pathlib.Path(folder) / "demo", *sizes.demo)
+            # As after installation: nothing was compiled before.
+            common.train("digits", pathlib.Path(folder) / "demo", "--no-compilation_cache", *sizes.demo)
 
-    return Work(run)
+    return Work(run, prepare=lambda: None)
 
 
 def matrix_product(sizes: Sizes, dtype: str = "float32") -> Work:
