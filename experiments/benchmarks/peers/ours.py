@@ -21,7 +21,7 @@ from diffax.data.examples import Examples
 from diffax.evaluation import Moments, moments
 from diffax.evaluation import frechet as frechet_distance
 from diffax.networks import upsampling
-from diffax.reporting import throughput
+from diffax.reporting import atomic, throughput
 from diffax.training.checkpoint import Checkpoints
 from experiments import common
 from experiments.benchmarks import checkpoints, data, statistics
@@ -217,22 +217,24 @@ def _model(
     sizes: Sizes, further: Mapping[str, Any] = types.MappingProxyType({})
 ) -> tuple[ConfigDict, Examples, runs.Model]:
     """configs/cifar_ddpm.py on random images, of these sizes, without dropout and with further settings."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "images.npy"
-        np.save(path, np.random.default_rng(0).integers(0, 256, (256, 32, 32, 3), np.uint8))
-        options = {
-            "data.name": "arrays",
-            "data.path": str(path),
-            "train.batch_size": sizes.batch,
-            "model.channels": sizes.channels,
-            "model.channel_multipliers": sizes.multipliers,
-            "model.num_res_blocks": sizes.blocks,
-            "model.dropout": 0.0,
-        }
-        overrides = [(name, str(value)) for name, value in (options | further).items()]
-        config = resolve.resolve(resolve.override(cifar_ddpm.get_config(), overrides))
-        examples = build_data.dataset(config, "train")
-        return config, examples, runs.Model.build(config, runs.DataDescription.of(config, examples))
+    # In the same place at every start, as a user's data are: what is compiled is kept for one configuration.
+    path = devices.cache_directory() / "benchmarks" / "images.npy"
+    if not path.exists():
+        with atomic.replacing(path) as file:
+            np.save(file, np.random.default_rng(0).integers(0, 256, (256, 32, 32, 3), np.uint8))
+    options = {
+        "data.name": "arrays",
+        "data.path": str(path),
+        "train.batch_size": sizes.batch,
+        "model.channels": sizes.channels,
+        "model.channel_multipliers": sizes.multipliers,
+        "model.num_res_blocks": sizes.blocks,
+        "model.dropout": 0.0,
+    }
+    overrides = [(name, str(value)) for name, value in (options | further).items()]
+    config = resolve.resolve(resolve.override(cifar_ddpm.get_config(), overrides))
+    examples = build_data.dataset(config, "train")
+    return config, examples, runs.Model.build(config, runs.DataDescription.of(config, examples))
 
 
 ROWS: dict[str, Callable[..., Work]] = {
