@@ -20,6 +20,7 @@ section 5). With h = lambda_s - lambda_t and fresh noise z its solution is
 """
 
 import enum
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -133,7 +134,7 @@ def interpolation_weights(
 ) -> tuple[float, ...]:
     """The weights of predictions at lambda = nodes[i]: the integrals of their Lagrange polynomials."""
     lam, kernel = _kernel(interpolated, start, end, tau)
-    basis = [np.prod([(lam - other) / (node - other) for other in nodes if other != node], axis=0) for node in nodes]
+    basis = [math.prod((lam - other) / (node - other) for other in nodes if other != node) for node in nodes]
     return tuple(float(np.sum(kernel * polynomial)) for polynomial in basis)
 
 

@@ -36,7 +36,12 @@ class Sizes:
     @classmethod
     def quick(cls) -> "Sizes":
         """Tiny sizes. Nothing that is measured with them means anything."""
-        demo = ("--config.train.num_steps=4", "--config.evaluators={}")
+        demo = (
+            "--config.train.num_steps=4",
+            "--config.optimizer.warmup_steps=0",
+            "--config.evaluators.samples=None",
+            "--config.evaluators.held_out_loss=None",
+        )
         tiny: Any = {"batch": 2, "sample_batch": 2, "steps_few": 2, "steps_all": 4, "matrix": 256, "megabytes": 16}
         small: Any = {"channels": 32, "other_channels": 32, "multipliers": (1, 2), "blocks": 1}
         return cls(images=400, features=400, width=64, demo=demo, **tiny, **small)
