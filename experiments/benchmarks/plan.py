@@ -24,10 +24,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs import cifar_ddpm
-from diffax import build_data, build_training, devices, resolve, runs
+from diffax import build_data, build_training, devices, runs
 from diffax.jobs import plan
 from experiments import common
+from experiments.benchmarks import _cifar_random
 from experiments.benchmarks.peers import child
 
 HERE = pathlib.Path(__file__).parent
@@ -70,7 +70,7 @@ def work(what: str, size: str, folder: str) -> dict[str, float]:
     devices.configure()
     devices.use_cpu_devices(num_devices)
     devices.enable_compilation_cache()
-    config = config_of(batch, side, pathlib.Path(folder))
+    config = _cifar_random.config(pathlib.Path(folder) / f"images_{side}.npy", batch, {}, side)
     run = pathlib.Path(folder) / "run"
     if what == "plan":
         with contextlib.redirect_stdout(io.StringIO()):
@@ -80,16 +80,6 @@ def work(what: str, size: str, folder: str) -> dict[str, float]:
             "planned GB": num_devices * made.peak_bytes / 1e9,  # of a process, which has all of them here
         }
     return measured(config, run if size == BASE else None)
-
-
-def config_of(batch: int, side: int, folder: pathlib.Path) -> ConfigDict:
-    """configs/cifar_ddpm.py on random images of that side, without dropout."""
-    path = folder / f"images_{side}.npy"
-    if not path.exists():
-        np.save(path, np.random.default_rng(0).integers(0, 256, (2 * 128, side, side, 3), np.uint8))
-    options = {"data.name": "arrays", "data.path": path, "train.batch_size": batch, "model.dropout": 0.0}
-    overrides = [(name, str(value)) for name, value in options.items()]
-    return resolve.resolve(resolve.override(cifar_ddpm.get_config(), overrides))
 
 
 def measured(config: ConfigDict, run: pathlib.Path | None) -> dict[str, float]:

@@ -15,16 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs import cifar_ddpm
-from diffax import build_data, build_training, devices, resolve, runs, samplers
+from diffax import build_data, build_training, devices, runs, samplers
 from diffax.data.examples import Examples
 from diffax.evaluation import Moments, moments
 from diffax.evaluation import frechet as frechet_distance
 from diffax.networks import upsampling
-from diffax.reporting import atomic, throughput
+from diffax.reporting import throughput
 from diffax.training.checkpoint import Checkpoints
 from experiments import common
-from experiments.benchmarks import checkpoints, data, statistics
+from experiments.benchmarks import _cifar_random, checkpoints, data, statistics
 from experiments.benchmarks.peers.sizes import Sizes, Work
 
 devices.configure()
@@ -219,20 +218,12 @@ def _model(
     """configs/cifar_ddpm.py on random images, of these sizes, without dropout and with further settings."""
     # In the same place at every start, as a user's data are: what is compiled is kept for one configuration.
     path = devices.cache_directory() / "benchmarks" / "images.npy"
-    if not path.exists():
-        with atomic.replacing(path) as file:
-            np.save(file, np.random.default_rng(0).integers(0, 256, (256, 32, 32, 3), np.uint8))
-    options = {
-        "data.name": "arrays",
-        "data.path": str(path),
-        "train.batch_size": sizes.batch,
+    network = {
         "model.channels": sizes.channels,
         "model.channel_multipliers": sizes.multipliers,
         "model.num_res_blocks": sizes.blocks,
-        "model.dropout": 0.0,
     }
-    overrides = [(name, str(value)) for name, value in (options | further).items()]
-    config = resolve.resolve(resolve.override(cifar_ddpm.get_config(), overrides))
+    config = _cifar_random.config(path, sizes.batch, network | further)
     examples = build_data.dataset(config, "train")
     return config, examples, runs.Model.build(config, runs.DataDescription.of(config, examples))
 
