@@ -65,8 +65,43 @@ def _mix(query: Heads, key: KeyHeads, value: KeyHeads, mask: Bool[Array, "batch 
     logits = jnp.einsum("bnth,bnsh->bnts", query, key, preferred_element_type=wide) / query.shape[-1] ** 0.5
     if mask is not None:
         logits = jnp.where(mask[:, None, None, :], logits, jnp.finfo(wide).min)
-    weights = jax.nn.softmax(logits).astype(value.dtype)
-    return jnp.moveaxis(jnp.einsum("bnts,bnsh->bnth", weights, value), 1, 2)
+    return jnp.moveaxis(_softmax_product(logits, value), 1, 2)
+
+
+@jax.custom_jvp
+def _softmax_product(logits: Float[Array, "batch heads positions length"], value: Array) -> Array:
+    """softmax(logits) value, divided by the sums of the exponentials last (FlashAttention-2, arXiv:2307.08691, 3.1.1).
+
+    In the dtype of value; exponentials and sums are computed in that of the logits.
+    """
+    weights, sums = _exponentials(logits)
+    return _divided(_product(weights, value), sums)
+
+
+@_softmax_product.defjvp
+def _softmax_product_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    # Written out so that the backward pass keeps the exponentials alone. Of jax.nn.softmax XLA's CPU compiler keeps
+    # these, their sums broadcast to the same shape, and the quotients: 0.84 instead of 0.80 GB of temporaries of Adam's
+    # step of DDPM's CIFAR UNet with batches of 16.
+    (logits, value), (logits_dot, value_dot) = primals, tangents
+    weights, sums = _exponentials(logits)
+    mean = (weights * logits_dot).sum(axis=-1, keepdims=True) / sums
+    moved = _product(weights * (logits_dot - mean), value) + _product(weights, value_dot)
+    return _divided(_product(weights, value), sums), _divided(moved, sums)
+
+
+def _exponentials(logits: Array) -> tuple[Array, Array]:
+    """exp(logits), divided by the largest of each row so that nothing overflows, and their sums."""
+    weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
+    return weights, weights.sum(axis=-1, keepdims=True)
+
+
+def _product(weights: Array, value: Array) -> Array:
+    return jnp.einsum("bnts,bnsh->bnth", weights.astype(value.dtype), value)
+
+
+def _divided(mixed: Array, sums: Array) -> Array:
+    return (mixed.astype(sums.dtype) / sums).astype(mixed.dtype)
 
 
 def check_heads(channels: int, num_heads: int) -> None:

@@ -25,7 +25,7 @@ class Downsample(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch height//2 width//2 channels"]:
-        return layers.conv3x3(x.shape[-1], self.dtype, "conv", stride=2)(x)
+        return layers.Conv3x3(x.shape[-1], self.dtype, stride=2, name="conv")(x)
 
 
 class Upsample(nn.Module):
@@ -37,7 +37,7 @@ class Upsample(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width channels"]
     ) -> Float[Array, "batch 2*height 2*width channels"]:
-        return layers.conv3x3(x.shape[-1], self.dtype, "conv", upsample=True)(x)
+        return layers.Conv3x3(x.shape[-1], self.dtype, upsample=True, name="conv")(x)
 
 
 class ResidualBlock(nn.Module):
@@ -78,20 +78,22 @@ class ResidualBlock(nn.Module):
         upsample = self.resample is upsampling.nearest
         if self.resample is not None:
             h, x = h if upsample else self.resample(h), self.resample(x)
-        h = layers.conv3x3(self.channels, self.dtype, "conv_1", upsample=upsample)(h)
-        h = self._conditioned_norm(h, emb)
+        # The norm takes up what is added to every position: XLA's CPU compiler keeps h with and without it for the
+        # backward pass, 0.80 instead of 0.75 GB of temporaries of Adam's step of DDPM's CIFAR UNet, batches of 16.
+        h, bias = layers.Conv3x3(self.channels, self.dtype, upsample=upsample, name="conv_1").apart(h)
+        h = self._conditioned_norm(h, bias[None, :], emb)
         h = dropout.dropout(h, keys, self.dropout, self.layer)
-        h = layers.conv3x3(self.channels, self.dtype, "conv_2", zero=True)(h)
+        h = layers.Conv3x3(self.channels, self.dtype, zero=True, name="conv_2")(h)
         if x.shape[-1] != self.channels:
             rows = x.reshape(-1, x.shape[-1])  # as in attention
             x = layers.dense(self.channels, self.dtype, "shortcut")(rows).reshape(h.shape)
         return x + h
 
-    def _conditioned_norm(self, h: Array, emb: Array) -> Array:
+    def _conditioned_norm(self, h: Array, bias: Array, emb: Array) -> Array:
         norm = normalization.GroupNormAct(self.groups, dtype=self.dtype, name="norm_2")
         if self.scale_shift:
             projected = layers.dense(2 * self.channels, self.dtype, "condition")(emb)
             s, m = jnp.split(projected, 2, axis=-1)
-            return norm(h, (s, m))
+            return norm(h, (s, m), bias)
         projected = layers.dense(self.channels, self.dtype, "condition")(emb)
-        return norm(h + projected[:, None, None, :])
+        return norm(h, offset=projected + bias)

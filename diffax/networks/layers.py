@@ -1,7 +1,5 @@
 """Dense layers and 3x3 convolutions with DDPM's initialization, float32 parameters and a compute dtype."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -22,31 +20,40 @@ def dense(features: int, dtype: DTypeLike, name: str, *, zero: bool = False, use
     )
 
 
-def conv3x3(
-    features: int, dtype: DTypeLike, name: str, *, stride: int = 1, upsample: bool = False, zero: bool = False
-) -> nn.Conv:
-    """A 3x3 convolution on (batch, height, width, channels), side -> side / stride; `zero` initializes it to zero.
+class Conv3x3(nn.Module):
+    """A 3x3 convolution, side -> side / stride, with the parameters of nn.Conv.
 
-    With stride 2 and an even side, "SAME" pads nothing before and one row or column of zeros after, as DDPM does. With
-    `upsample`, nearest-neighbour up-sampling comes before it, side -> 2 side (`upsampling.upsampled_conv3x3`).
+    With stride 2 and an even side, "SAME" pads nothing before and one row or column of zeros after, as DDPM does.
+
+    Attributes:
+        features: channels of the result.
+        upsample: nearest-neighbour up-sampling comes before, side -> 2 side (`upsampling.upsampled_conv3x3`).
+        zero: whether the kernel starts at zero.
     """
-    kernel_init = nn.initializers.zeros if zero else fan_avg_uniform
-    return nn.Conv(
-        features,
-        (3, 3),
-        strides=stride,
-        padding="SAME",
-        dtype=dtype,
-        param_dtype=jnp.float32,
-        kernel_init=kernel_init,
-        conv_general_dilated=_upsampled if upsample else None,
-        name=name,
-    )
 
+    features: int
+    dtype: DTypeLike = jnp.float32
+    stride: int = 1
+    upsample: bool = False
+    zero: bool = False
 
-def _upsampled(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
-    # Flax also passes strides, padding and dimension numbers, which are those of conv3x3.
-    return upsampling.upsampled_conv3x3(x, kernel)
+    def __call__(self, x: Float[Array, "batch height width channels"]) -> Float[Array, "batch _ _ features"]:
+        convolved, bias = self.apart(x)
+        return convolved + bias.reshape(1, 1, 1, -1)
+
+    @nn.compact
+    def apart(
+        self, x: Float[Array, "batch height width channels"]
+    ) -> tuple[Float[Array, "batch _ _ features"], Float[Array, " features"]]:
+        """The convolution without its bias, and the bias, for a layer that takes it up (`GroupNormAct`)."""
+        kernel_init = nn.initializers.zeros if self.zero else fan_avg_uniform
+        kernel = self.param("kernel", kernel_init, (3, 3, x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        x, kernel, bias = (value.astype(self.dtype) for value in (x, kernel, bias))
+        if self.upsample:
+            return upsampling.upsampled_conv3x3(x, kernel), bias
+        strides, numbers = (self.stride, self.stride), ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, strides, "SAME", dimension_numbers=numbers), bias
 
 
 def cut_fusion(x: Float[Array, "*dims"]) -> Float[Array, "*dims"]:

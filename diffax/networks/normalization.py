@@ -10,7 +10,7 @@ from diffax.networks import precision
 
 
 class GroupNormAct(nn.Module):
-    """Group normalization with scale, shift and SiLU: SiLU(GroupNorm(x) (1 + s) + m).
+    """Group normalization with scale, shift and SiLU: SiLU(GroupNorm(x + offset) (1 + s) + m).
 
     One pass over x computes the sums, another the result.
 
@@ -18,9 +18,10 @@ class GroupNormAct(nn.Module):
 
         GroupNorm(x) = (x - mu) / sqrt(var + epsilon) scale + bias = a x + b,    a, b of shape (batch, channels)
 
-    s and m (`scale_shift`, one number per sample and channel) go into a and b too, so an image is read twice forward
-    and twice backward. Sums, a and b are float32 (float64 for float64 input); the result has the dtype `dtype`.
-    As in Flax and DDPM, var = E[x^2] - mu^2: about 1e-7 (mu^2 / var) of var is lost to rounding.
+    s and m (`scale_shift`, one number per sample and channel) go into a and b too, and `offset` into these and the
+    sums, so an image is read twice forward and twice backward. Sums, a and b are float32 (float64 for float64 input);
+    the result has the dtype `dtype`. As in Flax and DDPM, var = E[x^2] - mu^2: about 1e-7 (mu^2 / var) of var is lost
+    to rounding.
 
     Group Normalization (arXiv:1803.08494), eqs. 1-7; scale-shift: improved DDPM (arXiv:2102.09672), section 3.
 
@@ -43,6 +44,7 @@ class GroupNormAct(nn.Module):
         self,
         x: Float[Array, "batch *positions channels"],
         scale_shift: tuple[Float[Array, "batch channels"], Float[Array, "batch channels"]] | None = None,
+        offset: Float[Array, "#batch channels"] | None = None,
     ) -> Float[Array, "batch *positions channels"]:
         channels = x.shape[-1]
         check_groups(channels, self.groups)
@@ -50,9 +52,10 @@ class GroupNormAct(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
 
         wide = precision.at_least_float32(x.dtype)
-        mean, inverse_std = _group_statistics(x.astype(wide), self.groups, self.epsilon)
+        offset = None if offset is None else offset.astype(wide)
+        mean, inverse_std = _group_statistics(x.astype(wide), offset, self.groups, self.epsilon)
         a = inverse_std * scale.astype(wide)[None, :]
-        b = bias.astype(wide)[None, :] - mean * a
+        b = bias.astype(wide)[None, :] - (mean if offset is None else mean - offset) * a
         if scale_shift is not None:
             s, m = (value.astype(wide) for value in scale_shift)
             a, b = a * (1.0 + s), b * (1.0 + s) + m
@@ -72,9 +75,12 @@ def check_groups(channels: int, groups: int) -> None:
 
 
 def _group_statistics(
-    x: Float[Array, "batch *positions channels"], groups: int, epsilon: float
+    x: Float[Array, "batch *positions channels"],
+    offset: Float[Array, "#batch channels"] | None,
+    groups: int,
+    epsilon: float,
 ) -> tuple[Float[Array, "batch channels"], Float[Array, "batch channels"]]:
-    """Mean and 1 / sqrt(var + epsilon) of each channel's group."""
+    """Mean and 1 / sqrt(var + epsilon) of each channel's group, of x + offset."""
     positions = tuple(range(1, x.ndim - 1))
     batch, channels = x.shape[0], x.shape[-1]
     per_group = x.size // (batch * groups)
@@ -84,8 +90,13 @@ def _group_statistics(
         mean = grouped.sum(axis=2, keepdims=True) / per_group
         return jnp.broadcast_to(mean, grouped.shape).reshape(batch, channels)
 
-    mean = group_mean(x.sum(axis=positions))
-    variance = group_mean(jnp.square(x).sum(axis=positions)) - jnp.square(mean)
+    sums, squares = x.sum(axis=positions), jnp.square(x).sum(axis=positions)
+    if offset is not None:
+        count = x.size // (batch * channels)
+        squares = squares + offset * (2.0 * sums + count * offset)
+        sums = sums + count * offset
+    mean = group_mean(sums)
+    variance = group_mean(squares) - jnp.square(mean)
     return mean, jax.lax.rsqrt(jnp.maximum(variance, 0.0) + epsilon)
 
 

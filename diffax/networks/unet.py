@@ -97,7 +97,7 @@ class UNet(nn.Module):
         )(time_input, values)
         tokens = self._tokens(width)(values, x.shape[0])
         residual = self._residual_blocks(emb, keys)
-        h = layers.conv3x3(self.channels, self.dtype, "first")(x.astype(self.dtype))
+        h = layers.Conv3x3(self.channels, self.dtype, name="first")(x.astype(self.dtype))
         h, skips = self._down(h, residual, tokens)
         h = residual("middle_1", h, h.shape[-1])
         h = self._attend("middle_attention", h, tokens)
@@ -182,7 +182,7 @@ class UNet(nn.Module):
         # Not in bfloat16: its 8 bits would round the whole prediction, and this layer costs next to nothing.
         wide = precision.at_least_float32(self.dtype)
         h = normalization.GroupNormAct(self.groups, dtype=wide, name="last_norm")(h)
-        return layers.conv3x3(channels, wide, "last", zero=True)(h)
+        return layers.Conv3x3(channels, wide, zero=True, name="last")(h)
 
     def _heads(self, channels: int) -> int:
         if self.head_channels is None:

@@ -32,12 +32,51 @@ def _expected(x, params, groups, s=None, m=None, act=True):
 @pytest.mark.parametrize(("groups", "act"), [(1, True), (3, False), (12, True)])
 def test_against_numpy(groups, act, jit):
     x, params, s, m = _arrays()
+    offset = 3.0 * s
     module = normalization.GroupNormAct(groups, act=act)
-    plain, shifted = jit(
-        lambda x, params, s, m: (module.apply({"params": params}, x), module.apply({"params": params}, x, (s, m)))
-    )(x, params, s, m)
+
+    def all_of_them(x, params, s, m):
+        return [module.apply({"params": params}, x, *further) for further in ((), ((s, m),), ((s, m), offset))]
+
+    plain, shifted, added = jit(all_of_them)(x, params, s, m)
     np.testing.assert_allclose(plain, _expected(x, params, groups, act=act), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(shifted, _expected(x, params, groups, s, m, act=act), rtol=1e-5, atol=1e-5)
+    x = np.asarray(x, np.float64) + np.asarray(offset, np.float64)[:, None, None, :]
+    np.testing.assert_allclose(added, _expected(x, params, groups, s, m, act=act), rtol=1e-5, atol=1e-5)
+
+
+def test_every_derivative_with_an_offset_is_that_of_the_sum(x64, jit):
+    """Values, gradients, directional derivatives, and gradients of these, in float64."""
+    x, params, offset, move = _arrays("f8")
+    weights = jnp.asarray(np.random.default_rng(5).standard_normal(SHAPE))
+    module = normalization.GroupNormAct(4, dtype=jnp.float64)
+
+    def derivatives(norm):
+        def weighted(x, offset):
+            return jnp.vdot(weights, norm(x, offset))
+
+        def slope(x, offset):
+            return jax.jvp(weighted, (x, offset), (jnp.cos(x), move))[1]
+
+        given = x, offset
+        return norm(*given), slope(*given), jax.grad(weighted, (0, 1))(*given), jax.grad(slope, (0, 1))(*given)
+
+    ours, theirs = jit(
+        lambda: (
+            derivatives(lambda x, offset: module.apply({"params": params}, x, offset=offset)),
+            derivatives(lambda x, offset: module.apply({"params": params}, x + offset[:, None, None, :])),
+        )
+    )()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), ours, theirs)
+
+
+def test_one_offset_serves_a_whole_batch(jit):
+    x, params, s, _ = _arrays()
+    module = normalization.GroupNormAct(4)
+    one, each = jit(
+        lambda: [module.apply({"params": params}, x, offset=of) for of in (s[:1], jnp.broadcast_to(s[:1], s.shape))]
+    )()
+    np.testing.assert_array_equal(one, each)
 
 
 def test_value_and_gradient_against_flax(jit):

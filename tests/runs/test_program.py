@@ -77,6 +77,24 @@ def test_a_step_with_large_temporaries_is_done_when_it_returns(monkeypatch, thre
     assert program.Program.paced(on_gpu, compiled) is compiled
 
 
+@pytest.mark.parametrize(("threshold", "forgotten"), [(1, True), (10**9, False)])
+def test_the_trace_of_a_step_with_large_temporaries_is_not_kept(monkeypatch, threshold, forgotten):
+    monkeypatch.setattr(program, "_LARGE", threshold)
+    traced = []
+
+    @jax.jit
+    def step(batch):
+        traced.append(None)
+        return jnp.linalg.inv(batch).sum()
+
+    batch = 2 * jnp.eye(400)
+    on_cpu = types.SimpleNamespace(_devices=jax.devices("cpu"), flops=lambda lowered: 1.0)
+    compiled, flops = program.Program._compiled(on_cpu, step.lower(batch))
+    assert float(compiled(batch)) == 200 and flops == 1.0
+    step.lower(batch)
+    assert len(traced) == 1 + forgotten
+
+
 @pytest.mark.parametrize(
     ("devices", "count"),
     [([("cpu", 0, 0), ("cpu", 1, 0)], 1), ([("cpu", 0, 0), ("cpu", 1, 1)], 2), ([("gpu", 0, 0), ("gpu", 1, 0)], 2)],
