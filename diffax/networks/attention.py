@@ -91,7 +91,7 @@ def _softmax_product_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]
 
 
 def _exponentials(logits: Array) -> tuple[Array, Array]:
-    """exp(logits), divided by the largest of each row so that nothing overflows, and their sums."""
+    """exp(logits - the largest of the row), so that nothing overflows, and their sums."""
     weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
     return weights, weights.sum(axis=-1, keepdims=True)
 

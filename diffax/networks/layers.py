@@ -27,6 +27,7 @@ class Conv3x3(nn.Module):
 
     Attributes:
         features: channels of the result.
+        stride: 1 or 2; not used where `upsample` is set.
         upsample: nearest-neighbour up-sampling comes before, side -> 2 side (`upsampling.upsampled_conv3x3`).
         zero: whether the kernel starts at zero.
     """

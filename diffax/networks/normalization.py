@@ -18,10 +18,10 @@ class GroupNormAct(nn.Module):
 
         GroupNorm(x) = (x - mu) / sqrt(var + epsilon) scale + bias = a x + b,    a, b of shape (batch, channels)
 
-    s and m (`scale_shift`, one number per sample and channel) go into a and b too, and `offset` into these and the
-    sums, so an image is read twice forward and twice backward. Sums, a and b are float32 (float64 for float64 input);
-    the result has the dtype `dtype`. As in Flax and DDPM, var = E[x^2] - mu^2: about 1e-7 (mu^2 / var) of var is lost
-    to rounding.
+    s and m (`scale_shift`) and `offset` have one number per sample and channel. They go into a and b too, and the
+    offset into the sums, so an image is read twice forward and twice backward. Sums, a and b are float32 (float64 for
+    float64 input); the result has the dtype `dtype`. As in Flax and DDPM, var = E[x^2] - mu^2: about 1e-7 (mu^2 / var)
+    of var is lost to rounding.
 
     Group Normalization (arXiv:1803.08494), eqs. 1-7; scale-shift: improved DDPM (arXiv:2102.09672), section 3.
 
