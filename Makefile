@@ -10,6 +10,8 @@ DEMO_DIR ?= runs/demo
 WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCHMARK_ARGS ?=
+# What the environment of the benchmarks has beside: JAX for NVIDIA GPUs where there is one.
+BENCHMARK_EXTRAS ?= $(if $(wildcard /dev/nvidia0),cuda)
 # What depends on the versions of other packages, and is quick.
 NEWEST_TESTS = $(addprefix tests/,schedules processes denoisers losses networks training test_devices.py test_resolve.py)
 
@@ -96,7 +98,7 @@ $(VENV_PEERS)/.peers: pyproject.toml constraints.txt constraints-peers.txt | $(V
 	@touch $@
 
 $(VENV_PEERS)/.benchmarks: pyproject.toml constraints.txt constraints-peers.txt | $(VENV_PEERS)/.created
-	$(call install,$(VENV_PEERS),test$(comma)benchmarks,constraints.txt constraints-peers.txt)
+	$(call install,$(VENV_PEERS),test$(comma)benchmarks$(addprefix $(comma),$(BENCHMARK_EXTRAS)),constraints.txt constraints-peers.txt)
 	@touch $(VENV_PEERS)/.peers $@
 
 $(VENV_NEWEST)/.test: pyproject.toml constraints.txt | $(VENV_NEWEST)/.created

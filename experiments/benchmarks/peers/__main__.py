@@ -8,11 +8,13 @@ neighbouring calls to diffax's. The ceilings of the machine (matrix product, con
 
     --only train_step_float32,forward_float32    some rows (--list names them)
     --rounds 9                                   calls of each cell; those that take minutes are called less often
-    --sample_batch 16                            images of the rows of samples; 64 by default
+    --batch 64                                   images of a training step; 16 by default, 128 on a GPU
+    --sample_batch 16                            images of the rows of samples; 64 by default, 16 on a GPU
     --quick                                      tiny sizes, in minutes: shows that everything runs
 
-Needs '.[benchmarks]'; `make benchmark-peers` runs it in an environment of its own. Every row is written to peers.json
-once it is measured, and replaces the former one of its name.
+Needs '.[benchmarks]', and '.[cuda]' for NVIDIA GPUs; `make benchmark-peers` runs it in an environment of its own. A row
+is written to peers.json, or peers_gpu.json where there is a GPU, once it is measured, and replaces the former one of
+its name.
 """
 
 import dataclasses
@@ -31,11 +33,15 @@ HERE = pathlib.Path(__file__).parent
 
 def main() -> None:
     parser = common.make_parser(__doc__, with_runs=False)
-    parser.add_argument("--only", default=",".join(ROWS), help="rows, separated by commas")
+    gpu = bool(workers.gpus())
+    # JAX, which describes the machine, would take most of the memory that the rows need.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    fit = [name for name, row in ROWS.items() if gpu or not row.accelerated]
+    parser.add_argument("--only", default=",".join(fit), help="rows, separated by commas")
     parser.add_argument("--columns", default="", help="columns, separated by semicolons; all by default")
     parser.add_argument("--rounds", type=int, default=9, help="calls of each cell")
     parser.add_argument("--batch", type=int, help="images of a training step; 16 by default, 128 on a GPU")
-    parser.add_argument("--sample_batch", type=int, help="images of the rows of samples; 64 by default")
+    parser.add_argument("--sample_batch", type=int, help="images of the rows of samples; 64 by default, 16 on a GPU")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, only to see that everything runs")
     parser.add_argument("--list", action="store_true", help="list the rows")
     args = parser.parse_args()
@@ -45,12 +51,14 @@ def main() -> None:
     names = args.only.split(",")
     if unknown := [name for name in names if name not in ROWS]:
         parser.error(f"no row {', '.join(unknown)}; --list names them")
-    sizes = Sizes.quick() if args.quick else Sizes()
-    if batch := args.batch or (128 if workers.gpus() and not args.quick else None):
-        sizes = dataclasses.replace(sizes, batch=batch)
+    sizes = Sizes.quick() if args.quick else Sizes.accelerated() if gpu else Sizes()
+    if args.batch:
+        sizes = dataclasses.replace(sizes, batch=args.batch)
     if args.sample_batch:
         sizes = dataclasses.replace(sizes, sample_batch=args.sample_batch)
-    path = pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / "peers-quick.json" if args.quick else HERE / "peers.json"
+    path = HERE / ("peers_gpu.json" if gpu else "peers.json")
+    if args.quick:
+        path = pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / "peers-quick.json"
     for name in names:
         row = ROWS[name]
         columns = [column for column in row.columns if not args.columns or column in args.columns.split(";")]

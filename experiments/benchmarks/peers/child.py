@@ -13,6 +13,7 @@ import re
 import resource
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from experiments.benchmarks.peers.sizes import Sizes, Work
@@ -28,29 +29,39 @@ def main() -> None:
 
         torchvision_operators.do_without()
     library = importlib.import_module(f"experiments.benchmarks.peers.{request['module']}")
-    work: Work = library.ROWS[request["row"]](Sizes.of(request["sizes"]), **request["options"])
-    (work.prepare or work.call)()
+    sizes = Sizes.of(request["sizes"])
+    work: Work = library.ROWS[request["row"]](sizes, **request["options"])
+    done(work, work.prepare or work.call)
     start_peak()
     answer({"ready": True, "amount": work.amount, "unit": work.unit, "parameters": work.parameters})
     for line in sys.stdin:
         if line.strip() == "go":
-            answer(timed(work))
+            answer(timed(work, sizes.repeats if work.finish else 1))
     if work.close is not None:
         work.close()
     answer({"peak_bytes": library.device_memory() or peak_bytes(), "versions": versions(), "device": library.device()})
 
 
-def timed(work: Work) -> dict[str, float]:
-    """Seconds of one call, its processor seconds over all threads, and its page faults."""
+def done(work: Work, call: Callable[[], Any], repeats: int = 1) -> None:
+    """Makes so many calls in a row and waits for the last."""
+    for _ in range(repeats):
+        result = call()
+    if work.finish is not None:
+        work.finish(result)
+
+
+def timed(work: Work, repeats: int) -> dict[str, float]:
+    """Seconds of one call of so many in a row, its processor seconds over all threads, and its page faults."""
     before, begun = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    work.call()
+    done(work, work.call, repeats)
     seconds, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF)
-    return {
+    of_all = {
         "seconds": seconds,
         "user_seconds": after.ru_utime - before.ru_utime,
         "system_seconds": after.ru_stime - before.ru_stime,
         "page_faults": after.ru_minflt - before.ru_minflt,
     }
+    return {name: amount / repeats for name, amount in of_all.items()}
 
 
 def answer(values: dict[str, Any]) -> None:

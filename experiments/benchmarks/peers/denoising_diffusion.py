@@ -38,19 +38,20 @@ def forward(sizes: Sizes, dtype: str = "float32") -> Work:
     network = _diffusion(sizes).model
     x, t = torch.ones(sizes.batch, 3, 32, 32, device=DEVICE), torch.full((sizes.batch,), 500, device=DEVICE)
 
+    @torch.no_grad()
     def call() -> None:
         with pytorch.autocast(dtype):
             network(x, t)
 
-    return pytorch.without_gradient(call)
+    return Work(call, finish=pytorch.finished)
 
 
 def ddim(sizes: Sizes) -> Work:
     """Samples by its DDIM."""
     diffusion, in_one_step = _diffusion(sizes, sizes.steps_few), _diffusion(sizes, 1)
-    return pytorch.without_gradient(
+    return Work(  # its sample() takes no gradients
         lambda: diffusion.sample(batch_size=sizes.sample_batch).cpu(),
-        lambda: in_one_step.sample(batch_size=sizes.sample_batch),
+        prepare=lambda: in_one_step.sample(batch_size=sizes.sample_batch),
     )
 
 

@@ -35,11 +35,12 @@ def forward(sizes: Sizes, dtype: str = "float32", compiled: bool = False, channe
     called = torch.compile(network) if compiled else network
     x, t = torch.ones(sizes.batch, 3, 32, 32, device=DEVICE), torch.full((sizes.batch,), 500, device=DEVICE)
 
+    @torch.no_grad()
     def call() -> None:
         with pytorch.autocast(dtype):
             called(x, t)
 
-    return pytorch.without_gradient(call)
+    return Work(call, finish=pytorch.finished)
 
 
 def ddim(sizes: Sizes) -> Work:
@@ -61,8 +62,9 @@ def _sampling(sizes: Sizes, pipeline: type, scheduler: type, num_steps: int) -> 
     sampler = pipeline(unet=_network(sizes), scheduler=scheduler(num_train_timesteps=1000)).to(DEVICE)
     sampler.set_progress_bar_config(disable=True)
     options = {"batch_size": sizes.sample_batch, "output_type": "np"}
-    return pytorch.without_gradient(
-        lambda: sampler(num_inference_steps=num_steps, **options), lambda: sampler(num_inference_steps=1, **options)
+    return Work(
+        lambda: sampler(num_inference_steps=num_steps, **options),
+        prepare=lambda: sampler(num_inference_steps=1, **options),
     )
 
 

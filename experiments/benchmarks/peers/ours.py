@@ -57,6 +57,11 @@ def train_step(sizes: Sizes, dtype: str = "float32", counted: bool = True) -> Wo
     return dataclasses.replace(_step(config, examples, model), amount=flops, unit="FLOP/s")
 
 
+def large_train_step(sizes: Sizes, dtype: str) -> Work:
+    """A training step of large batches."""
+    return train_step(dataclasses.replace(sizes, batch=sizes.large_batch), dtype)
+
+
 def flow_step(sizes: Sizes, loss: str | None = None) -> Work:
     """A training step of that network as a rectified flow, or as an average velocity by MeanFlow's losses."""
     options = {
@@ -77,14 +82,17 @@ def forward(sizes: Sizes, dtype: str = "float32") -> Work:
     _, _, model = _model(sizes, {"model.dtype": dtype})
     network, params = jax.jit(model.network), jax.jit(model.init_params)(jax.random.key(0))
     x, t = jnp.ones((sizes.batch, 32, 32, 3)), jnp.full(sizes.batch, 500.0)
-    return Work(lambda: jax.block_until_ready(network(params, x, t)))
+    return Work(lambda: network(params, x, t), finish=jax.block_until_ready)
 
 
 def ddim(sizes: Sizes, part: str = "all") -> Work:
     """Samples by DDIM; or the evaluations of the network that this takes ("network"), or all but these ("rest")."""
     if part == "network":
         once = forward(dataclasses.replace(sizes, batch=sizes.sample_batch))
-        return Work(lambda: [once.call() for _ in range(sizes.steps_few)], prepare=once.call)
+        return Work(
+            lambda: [jax.block_until_ready(once.call()) for _ in range(sizes.steps_few)],
+            prepare=lambda: jax.block_until_ready(once.call()),
+        )
     return _sampling(sizes, sizes.steps_few, samplers.ddim, without_network=part == "rest")
 
 
@@ -152,14 +160,13 @@ def demo(sizes: Sizes) -> Work:
 
 def matrix_product(sizes: Sizes, dtype: str = "float32") -> Work:
     """The ceiling of a matrix product."""
-    matrix = jnp.full((sizes.matrix, sizes.matrix), 1 / sizes.matrix, dtype)
+    matrix = _random(dtype, sizes.matrix, sizes.matrix)
     return _ceiling(jnp.matmul, (matrix, matrix), 2.0 * sizes.matrix**3, "FLOP/s")
 
 
 def convolution(sizes: Sizes, dtype: str = "float32") -> Work:
     """The ceiling of a 3x3 convolution of 128 channels at 32 x 32."""
-    x = jnp.ones((sizes.batch, 32, 32, 128), dtype)
-    kernel = jnp.full((3, 3, 128, 128), 1e-3, dtype)
+    x, kernel = _random(dtype, sizes.batch, 32, 32, 128), _random(dtype, 3, 3, 128, 128)
     return _ceiling(_conv3x3, (x, kernel), 2.0 * sizes.batch * 32**2 * 9 * 128**2, "FLOP/s")
 
 
@@ -169,9 +176,14 @@ def copy(sizes: Sizes) -> Work:
     return _ceiling(lambda x: x + 1, (x,), 2.0 * x.nbytes, "B/s")
 
 
+def _random(dtype: str, *shape: int) -> jax.Array:
+    # Constants can be multiplied faster than other numbers.
+    return jax.random.normal(jax.random.key(0), shape, dtype)
+
+
 def _ceiling(function: Callable[..., jax.Array], inputs: tuple[jax.Array, ...], amount: float, unit: str) -> Work:
     compiled = jax.jit(function)
-    return Work(lambda: jax.block_until_ready(compiled(*inputs)), amount=amount, unit=unit)
+    return Work(lambda: compiled(*inputs), finish=jax.block_until_ready, amount=amount, unit=unit)
 
 
 def _plain_upsampled_conv3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -204,12 +216,12 @@ def _step(config: ConfigDict, examples: Examples, model: runs.Model) -> Work:
     batch, state = next(build_data.batches(config, examples, 0, program.mesh)), program.init_state()
     compiled = program.paced(program.compile(batch)[0])
 
-    def step() -> None:
+    def step() -> Any:
         nonlocal state
         state, _ = compiled(state, batch)
-        jax.block_until_ready(state)
+        return state
 
-    return Work(step, parameters=program.num_params)
+    return Work(step, finish=jax.block_until_ready, parameters=program.num_params)
 
 
 def _model(
@@ -230,6 +242,7 @@ def _model(
 
 ROWS: dict[str, Callable[..., Work]] = {
     "train_step": train_step,
+    "large_train_step": large_train_step,
     "flow_step": flow_step,
     "forward": forward,
     "ddim": ddim,

@@ -1,5 +1,6 @@
 """What the rows of both PyTorch libraries share: the training step, sampling, checkpoints and the ceilings."""
 
+import functools
 import os
 import pathlib
 import tempfile
@@ -23,8 +24,8 @@ def device_memory() -> float | None:
     return float(torch.cuda.max_memory_allocated()) if DEVICE.type == "cuda" else None
 
 
-def finished() -> None:
-    """Waits for the device."""
+def finished(_: Any) -> None:
+    """Waits for the device, whatever the last call returned."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
 
@@ -48,20 +49,8 @@ def optimized(
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         adam.step()
         average()
-        finished()
 
-    return Work(step, parameters=sum(parameter.numel() for parameter in network.parameters()))
-
-
-def without_gradient(call: Callable[[], Any], prepare: Callable[[], Any] | None = None) -> Work:
-    """A call under no_grad, and what comes before it."""
-
-    def run(what: Callable[[], Any]) -> None:
-        with torch.no_grad():
-            what()
-        finished()
-
-    return Work(lambda: run(call), prepare=prepare and (lambda: run(prepare)))
+    return Work(step, finish=finished, parameters=sum(parameter.numel() for parameter in network.parameters()))
 
 
 def checkpoint(network: torch.nn.Module, restore: bool) -> Work:
@@ -89,30 +78,23 @@ def checkpoint(network: torch.nn.Module, restore: bool) -> Work:
 
 def matrix_product(sizes: Sizes, dtype: str = "float32") -> Work:
     """The ceiling of a matrix product."""
-    matrix = torch.full((sizes.matrix, sizes.matrix), 1 / sizes.matrix, dtype=getattr(torch, dtype), device=DEVICE)
-    return _ceiling(lambda: matrix @ matrix, 2.0 * sizes.matrix**3, "FLOP/s")
+    matrix = torch.randn(sizes.matrix, sizes.matrix, dtype=getattr(torch, dtype), device=DEVICE)
+    return Work(lambda: matrix @ matrix, finish=finished, amount=2.0 * sizes.matrix**3, unit="FLOP/s")
 
 
 def convolution(sizes: Sizes, dtype: str = "float32") -> Work:
     """The ceiling of a 3x3 convolution of 128 channels at 32 x 32."""
     options: dict[str, Any] = {"dtype": getattr(torch, dtype), "device": DEVICE}
-    x, kernel = torch.ones(sizes.batch, 128, 32, 32, **options), torch.full((128, 128, 3, 3), 1e-3, **options)
+    x, kernel = torch.randn(sizes.batch, 128, 32, 32, **options), torch.randn(128, 128, 3, 3, **options)
     amount = 2.0 * sizes.batch * 32**2 * 9 * 128**2
-    return _ceiling(lambda: torch.nn.functional.conv2d(x, kernel, padding=1), amount, "FLOP/s")
+    padded = functools.partial(torch.nn.functional.conv2d, x, kernel, padding=1)
+    return Work(padded, finish=finished, amount=amount, unit="FLOP/s")
 
 
 def copy(sizes: Sizes) -> Work:
     """The ceiling of reading and writing memory: x + 1."""
     x = torch.ones(sizes.megabytes * 250_000, device=DEVICE)
-    return _ceiling(lambda: x + 1, 2.0 * x.nbytes, "B/s")
-
-
-def _ceiling(call: Callable[[], torch.Tensor], amount: float, unit: str) -> Work:
-    def run() -> None:
-        call()
-        finished()
-
-    return Work(run, amount=amount, unit=unit)
+    return Work(lambda: x + 1, finish=finished, amount=2.0 * x.nbytes, unit="B/s")
 
 
 def _memory_format(network: torch.nn.Module) -> torch.memory_format:

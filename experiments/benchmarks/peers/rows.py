@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 DIFFAX, DIFFUSERS, LAST, COMPILED = "diffax", "diffusers", "diffusers, channels last", "diffusers, torch.compile"
+COMPILED_LAST = "diffusers, torch.compile, channels last"
 OTHER, PYTORCH = "denoising-diffusion-pytorch", "PyTorch"
 PLAIN, TUNED = "diffax, malloc as it is", "diffusers, malloc of diffax"
 ALONE, REST = "diffax, its network alone", "diffax, all but its network"
+CEILING = "diffax, matrix product"
 MEAN_FLOW, IMPROVED = "diffax, MeanFlow", "diffax, improved MeanFlow"
 # Before its first five large steps on a CPU diffax gives free memory back (runs.Program.paced), which slows them; a
 # child has made one when it is ready.
@@ -37,6 +39,7 @@ class Row:
     busy: whether another process keeps one core busy meanwhile.
     start_up: what is timed is not a call but the time from the command to the end of the first call, with empty caches
       of compiled programs and with those that the last start left.
+    accelerated: whether it is measured on accelerators alone.
     """
 
     what: str
@@ -45,6 +48,7 @@ class Row:
     warm_up: int = 0
     busy: bool = False
     start_up: bool = False
+    accelerated: bool = False
 
     @property
     def once(self) -> bool:
@@ -59,8 +63,14 @@ def _network(row: str, dtype: str) -> dict[str, Cell]:
         DIFFUSERS: Cell("huggingface", row, options),
         LAST: Cell("huggingface", row, options | {"channels_last": True}),
         COMPILED: Cell("huggingface", row, options | {"compiled": True}),
+        COMPILED_LAST: Cell("huggingface", row, options | {"compiled": True, "channels_last": True}),
         OTHER: Cell("denoising_diffusion", row, options),
     }
+
+
+def _beside_ceiling(row: str, dtype: str) -> dict[str, Cell]:
+    cells = {DIFFAX: row, CEILING: "matrix_product"}
+    return {column: Cell("ours", name, {"dtype": dtype}, tuned=True) for column, name in cells.items()}
 
 
 def _allocators() -> dict[str, Cell]:
@@ -109,6 +119,9 @@ def _ceilings(row: str, **options: Any) -> dict[str, Cell]:
 ROWS: dict[str, Row] = {
     "train_step_float32": Row("training step, float32", _network("train_step", "float32"), warm_up=_SETTLING),
     "train_step_bfloat16": Row("training step, bfloat16", _network("train_step", "bfloat16"), warm_up=_SETTLING),
+    "large_step_bfloat16": Row(
+        "training step, bfloat16, large batches", _beside_ceiling("large_train_step", "bfloat16"), accelerated=True
+    ),
     "allocators": Row("training step, float32, by allocator", _allocators(), warm_up=_SETTLING),
     "busy": Row(
         "training step, float32, beside a busy loop on one core",
