@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from diffax import devices
-from experiments.benchmarks import compiled
+from experiments.benchmarks import compiled, compiled_gpu
 
 GROWTH = 1.02
 ACCEPT = "if that is meant, python -m experiments.benchmarks.compiled stores the new costs"
@@ -52,6 +52,26 @@ def test_growth_is_found_and_named():
     stored = {"step": {"FLOP": 100.0, "kernels": 50.0}}
     assert grown({"step": {"FLOP": 102.0, "kernels": 1.0}}, stored) == []
     assert grown({"step": {"FLOP": 103.0, "kernels": 50.0}}, stored) == ["step: FLOP grew by 3.0%, from 100"]
+
+
+def test_bytes_of_kernels_for_a_gpu_are_what_they_are_given_and_give():
+    text = """HloModule jit_f
+
+ENTRY %main (x: bf16[8,4], k: f32[4]) -> f32[8] {
+  %x = bf16[8,4]{1,0} parameter(0)
+  %k = f32[4]{0} parameter(1)
+  %conv = (bf16[8,4]{1,0}, u8[0]{0}) custom-call(%x, %x), custom_call_target="__cudnn$convForward"
+  %y = bf16[8,4]{1,0} get-tuple-element(%conv), index=0
+  %gemm_fusion_dot.1 = f32[8]{0} fusion(%y, %k), kind=kCustom, calls=%dot
+  %both = (f32[8]{0}, pred[8]{0}) fusion(%gemm_fusion_dot.1), kind=kLoop, calls=%fused
+  ROOT %z = f32[8]{0} get-tuple-element(%both), index=0
+}
+"""
+    assert list(compiled_gpu.kernels(text)) == [
+        ("convolutions", 2 * 2 * 8 * 4),
+        ("matrix products", 2 * 8 * 4 + 4 * 4 + 4 * 8),
+        ("all else", 2 * 4 * 8 + 8),
+    ]
 
 
 def test_kernels_are_operations_outside_of_fusions_and_reducers():

@@ -9,6 +9,13 @@ from diffax.networks import normalization
 SHAPE = (3, 4, 5, 12)
 
 
+@pytest.fixture(params=["cpu", "gpu"])
+def backend(request, monkeypatch):
+    """Traced as for that platform: the derivatives are written otherwise for GPUs."""
+    monkeypatch.setattr(jax, "default_backend", lambda: request.param)
+    return request.param
+
+
 def _arrays(dtype="f4"):
     draw = np.random.default_rng(1)
     x = 2.0 + 3.0 * draw.standard_normal(SHAPE)
@@ -45,7 +52,7 @@ def test_against_numpy(groups, act, jit):
     np.testing.assert_allclose(added, _expected(x, params, groups, s, m, act=act), rtol=1e-5, atol=1e-5)
 
 
-def test_every_derivative_with_an_offset_is_that_of_the_sum(x64, jit):
+def test_every_derivative_with_an_offset_is_that_of_the_sum(x64, backend, jit):
     """Values, gradients, directional derivatives, and gradients of these, in float64."""
     x, params, offset, move = _arrays("f8")
     weights = jnp.asarray(np.random.default_rng(5).standard_normal(SHAPE))
@@ -79,7 +86,7 @@ def test_one_offset_serves_a_whole_batch(jit):
     np.testing.assert_array_equal(one, each)
 
 
-def test_value_and_gradient_against_flax(jit):
+def test_value_and_gradient_against_flax(backend, jit):
     x, params, _, _ = _arrays()
     weights = jnp.asarray(np.random.default_rng(2).standard_normal(SHAPE), jnp.float32)
     flax_norm = nn.GroupNorm(num_groups=4, epsilon=1e-6)
@@ -96,7 +103,7 @@ def test_value_and_gradient_against_flax(jit):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), grads, expected_grads)
 
 
-def test_forward_mode_and_second_derivatives_are_finite_differences(x64, jit):
+def test_forward_mode_and_second_derivatives_are_finite_differences(x64, backend, jit):
     arrays = _arrays("f8")
     draw = np.random.default_rng(4)
     direction = jax.tree.map(lambda leaf: jnp.asarray(draw.standard_normal(leaf.shape)), arrays)
@@ -116,10 +123,13 @@ def test_forward_mode_and_second_derivatives_are_finite_differences(x64, jit):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), slopes, expected)
 
 
-def test_the_slope_of_silu_is_right_to_rounding_at_every_size(jit):
+@pytest.mark.parametrize("of", ["x", "b"])
+def test_the_slope_of_silu_is_right_to_rounding_at_every_size(of, backend, jit):
+    """By x with a = 1 and b = 0, and by b with x = 0, which a GPU computes in another way."""
     h = np.concatenate([np.linspace(-25, 25, 2001), [-3e38, -1e4, -100, 100, 1e4, 3e38]]).astype(np.float32)
     one, zero = jnp.float32(1), jnp.float32(0)
-    value, slope = jit(jax.vmap(jax.value_and_grad(normalization._multiply_add_silu), (0, None, None)))(h, one, zero)
+    h_as = {"x": lambda h: (h, one, zero), "b": lambda h: (zero, one, h)}[of]
+    value, slope = jit(jax.vmap(jax.value_and_grad(lambda h: normalization._multiply_add_silu(*h_as(h)))))(h)
     wide = np.clip(h.astype(np.float64), -700, 700)
     gate = 1 / (1 + np.exp(-wide))
     eps = np.finfo(np.float32).eps

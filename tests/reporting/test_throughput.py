@@ -25,6 +25,13 @@ def test_operations_of_a_program_before_it_is_compiled():
     assert throughput.flops(loop.lower(square)) == pytest.approx(2 * 64**3, rel=0.01)
 
 
+def test_programs_for_platforms_that_do_not_count_are_counted_all_the_same(monkeypatch):
+    """A client that comes as a plug-in, as CUDA's, says nothing: Lowered.cost_analysis() is None."""
+    lowered = jax.jit(jnp.matmul).lower(jnp.ones((30, 40)), jnp.ones((40, 20)))
+    monkeypatch.setattr(jax.stages.Lowered, "cost_analysis", lambda self: None)
+    assert throughput.flops(lowered) == pytest.approx(2 * 30 * 40 * 20, rel=0.01)
+
+
 def test_the_ceiling_is_that_of_the_fastest_product(monkeypatch):
     """2 n^3 operations in the shortest of the times that a clock shows."""
     ticks = iter([0.0, 3.0, 10.0, 12.5, 20.0, 24.0])
