@@ -63,15 +63,23 @@ ENTRY %main (x: bf16[8,4], k: f32[4]) -> f32[8] {
   %conv = (bf16[8,4]{1,0}, u8[0]{0}) custom-call(%x, %x), custom_call_target="__cudnn$convForward"
   %y = bf16[8,4]{1,0} get-tuple-element(%conv), index=0
   %gemm_fusion_dot.1 = f32[8]{0} fusion(%y, %k), kind=kCustom, calls=%dot
-  %both = (f32[8]{0}, pred[8]{0}) fusion(%gemm_fusion_dot.1), kind=kLoop, calls=%fused
+  %sent = f32[8]{0} all-reduce-start(%gemm_fusion_dot.1), to_apply=%add
+  %second = (bf16[8,4]{1,0}, u8[0]{0}) custom-call(%y, %x), custom_call_target="__cudnn$convForward"
+  %got = f32[8]{0} all-reduce-done(%sent)
+  %both = (f32[8]{0}, pred[8]{0}) fusion(%got), kind=kLoop, calls=%fused
   ROOT %z = f32[8]{0} get-tuple-element(%both), index=0
 }
 """
-    assert list(compiled_gpu.kernels(text)) == [
+    kernels = list(compiled_gpu.kernels(text))
+    assert kernels == [
         ("convolutions", 2 * 2 * 8 * 4),
         ("matrix products", 2 * 8 * 4 + 4 * 4 + 4 * 8),
+        ("communication", 2 * 4 * 8),
+        ("convolutions", 3 * 2 * 8 * 4),
         ("all else", 2 * 4 * 8 + 8),
     ]
+    assert compiled_gpu.overlapped(kernels) == (1, 1)
+    assert compiled_gpu.overlapped(kernels[:3]) == (0, 1)
 
 
 def test_kernels_are_operations_outside_of_fusions_and_reducers():

@@ -6,7 +6,8 @@ are these, by kind of kernel, the number of kernels, and temporary memory. A ker
 one that reads a part of an array counts too much. Which algorithms convolutions and matrix products take, and how long
 anything takes, only a GPU tells: experiments.benchmarks.peers.
 
-    --batch 512     images of a step
+    --batch 512     images of a step on each GPU
+    --gpus 8        a step on so many, which send each other gradients; written to no file
 
 Needs '.[cuda]' and no GPU; a minute on 2 cores. compiled_gpu.json has the counts that this command writes.
 """
@@ -47,31 +48,37 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%([\w.-]+) = (\(.*?\)|\S+) ([a-z][\w-]*)\((.*?)\)(?:,|$)(.*)")
 _ARRAY = re.compile(r"(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
 # Operations that are no kernels.
-_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
+_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "all-reduce-done"}
+COMMUNICATION, CONVOLUTION = "communication", "convolutions"
 
 
 def main() -> None:
     parser = common.make_parser(__doc__, with_runs=False)
-    parser.add_argument("--batch", type=int, default=512, help="images of a step")
+    parser.add_argument("--batch", type=int, default=512, help="images of a step on each GPU")
+    parser.add_argument("--gpus", type=int, default=1, help="a step on so many GPUs, written to no file")
     args = parser.parse_args()
     os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # which asks the driver
     try:
-        topology = topologies.get_topology_desc("H100", "cuda", target_config=H100, topology="1x1x1")
+        topology = topologies.get_topology_desc("H100", "cuda", target_config=H100, topology=f"1x1x{args.gpus}")
     except NotImplementedError:
         parser.error("JAX has no CUDA plug-in here: pip install '.[cuda]'")
-    compiled = lowered(args.batch, topology.devices).compile()
+    compiled = lowered(args.batch * args.gpus, topology.devices).compile()
     memory = compiled.memory_analysis()
     assert memory is not None
-    found = {kind: {"kernels": 0, "bytes": 0} for kind in ("convolutions", "matrix products", "all else")}
-    for kind, size in kernels(compiled.as_text()):
-        found[kind]["kernels"] += 1
-        found[kind]["bytes"] += size
-    found["all"] = {what: sum(costs[what] for costs in found.values()) for what in ("kernels", "bytes")}
-    for kind, costs in found.items():
+    in_order = [*kernels(compiled.as_text())]
+    by_kind: dict[str, dict[str, int]] = {}
+    for kind, size in [*in_order, *(("all", size) for _, size in in_order)]:
+        costs = by_kind.setdefault(kind, {"kernels": 0, "bytes": 0})
+        costs["kernels"] += 1
+        costs["bytes"] += size
+    for kind, costs in sorted(by_kind.items(), key=lambda item: item[1]["bytes"]):
         print(f"{kind:<16}{costs['kernels']:>6} kernels {costs['bytes'] / 1e9:>8.1f} GB")
     print(f"temporary memory {memory.temp_size_in_bytes / 1e9:.2f} GB")
-    if not args.no_write:
-        results = {"batch": args.batch, "programs": found, "temporary bytes": memory.temp_size_in_bytes}
+    if args.gpus > 1:
+        early, total = overlapped(in_order)
+        print(f"{early} of {total} kernels of communication begin before the last convolution")
+    elif not args.no_write:
+        results = {"batch": args.batch, "kinds": by_kind, "temporary bytes": memory.temp_size_in_bytes}
         common.write(HERE / "compiled_gpu.json", results)
 
 
@@ -88,7 +95,7 @@ def lowered(batch: int, gpus: list[jax.Device]) -> jax.stages.Lowered:
 
 
 def kernels(text: str) -> Iterator[tuple[str, int]]:
-    """Kind, and bytes read and written, of every kernel of a program in XLA's text form."""
+    """Kind, and bytes read and written, of every kernel of a program in XLA's text form, as scheduled."""
     sizes: dict[str, int] = {}
     for line in text[text.index("\nENTRY") :].splitlines():
         if found := _INSTRUCTION.match(line):
@@ -96,12 +103,21 @@ def kernels(text: str) -> Iterator[tuple[str, int]]:
             sizes[name] = _bytes(kind)
             if operation not in _FREE:
                 given = set(re.findall(r"%([\w.-]+)", operands))
-                yield _kind(name, rest), sizes[name] + sum(sizes[operand] for operand in given)
+                yield _kind(name, operation, rest), sizes[name] + sum(sizes[operand] for operand in given)
 
 
-def _kind(name: str, rest: str) -> str:
+def overlapped(in_order: list[tuple[str, int]]) -> tuple[int, int]:
+    """How many kernels of communication begin before the last convolution, and how many there are."""
+    kinds = [kind for kind, _ in in_order]
+    last = max(place for place, kind in enumerate(kinds) if kind == CONVOLUTION)
+    return kinds[:last].count(COMMUNICATION), kinds.count(COMMUNICATION)
+
+
+def _kind(name: str, operation: str, rest: str) -> str:
+    if operation.startswith(("all-", "reduce-scatter", "collective-")):
+        return COMMUNICATION
     if "__cudnn$conv" in rest:
-        return "convolutions"
+        return CONVOLUTION
     return "matrix products" if "gemm" in name or "__cublas" in rest else "all else"
 
 

@@ -33,13 +33,15 @@ def main() -> None:
     work: Work = library.ROWS[request["row"]](sizes, **request["options"])
     done(work, work.prepare or work.call)
     start_peak()
-    answer({"ready": True, "amount": work.amount, "unit": work.unit, "parameters": work.parameters})
+    answer({"ready": True, "parameters": work.parameters})
     for line in sys.stdin:
         if line.strip() == "go":
             answer(timed(work, sizes.repeats if work.finish else 1))
     if work.close is not None:
         work.close()
-    answer({"peak_bytes": library.device_memory() or peak_bytes(), "versions": versions(), "device": library.device()})
+    measured = {"peak_bytes": library.device_memory() or peak_bytes()}
+    amount = work.amount() if callable(work.amount) else work.amount  # counting takes memory
+    answer(measured | {"amount": amount, "unit": work.unit, "versions": versions(), "device": library.device()})
 
 
 def done(work: Work, call: Callable[[], Any], repeats: int = 1) -> None:

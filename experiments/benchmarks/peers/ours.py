@@ -40,20 +40,19 @@ def device_memory() -> float | None:
     return None if jax.default_backend() == "cpu" else throughput.memory_in_use()
 
 
-def train_step(sizes: Sizes, dtype: str = "float32", counted: bool = True) -> Work:
+def train_step(sizes: Sizes, dtype: str = "float32") -> Work:
     """A training step of configs/cifar_ddpm.py with Adam, clipping and the EMA, without dropout.
 
-    counted: whether its operations are counted, those of the plain network, which convolves up-sampled images. It takes
-      as long as a second trace.
+    Its operations are those of the plain network, which convolves up-sampled images.
     """
     config, examples, model = _model(sizes, {"model.dtype": dtype})
-    if not counted:
-        return _step(config, examples, model)
-    plain = runs.Program.build(model, examples, build_training.mesh(config, jax.devices()[:1]))
-    batch = next(build_data.batches(config, examples, 0, plain.mesh))
-    with mock.patch.object(upsampling, "upsampled_conv3x3", _plain_upsampled_conv3x3):
-        flops = throughput.flops(plain.lower(batch))
-    jax.clear_caches()  # no part of the step's memory
+
+    def flops() -> float | None:
+        plain = runs.Program.build(model, examples, build_training.mesh(config, jax.devices()[:1]))
+        batch = next(build_data.batches(config, examples, 0, plain.mesh))
+        with mock.patch.object(upsampling, "upsampled_conv3x3", _plain_upsampled_conv3x3):
+            return throughput.flops(plain.lower(batch))
+
     return dataclasses.replace(_step(config, examples, model), amount=flops, unit="FLOP/s")
 
 

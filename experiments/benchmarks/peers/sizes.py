@@ -68,14 +68,15 @@ class Work:
 
     finish: waits for what the last of several calls in a row returned; None where a call returns when all is done.
     prepare: called once before, and not timed; by default `call`. For calls that take minutes.
-    amount: how much is done by one call, in `unit` (FLOP, bytes, images); None where seconds are what counts.
+    amount: how much is done by one call, in `unit` (FLOP, bytes, images), or what counts it once all calls are made;
+      None where seconds are what counts.
     close: called at the end.
     """
 
     call: Callable[[], Any]
     finish: Callable[[Any], Any] | None = None
     prepare: Callable[[], Any] | None = None
-    amount: float | None = None
+    amount: float | Callable[[], float | None] | None = None
     unit: str = ""
     close: Callable[[], None] | None = None
     parameters: int | None = None
