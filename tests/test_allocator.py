@@ -93,3 +93,10 @@ def test_other_tunables_stay_and_other_systems_have_none(monkeypatch):
     assert allocator.variables({}) == {}
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     assert allocator.variables({}) == {}
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/statm").exists(), reason="only Linux tells")
+def test_resident_memory_is_what_was_touched():
+    before = allocator.resident()
+    touched = bytearray(b"x") * 200_000_000
+    assert 0.9 * len(touched) < allocator.resident() - before < 1.5 * len(touched)

@@ -65,6 +65,7 @@ def test_a_step_with_large_temporaries_is_done_when_it_returns(monkeypatch, thre
     assert 1 < compiled.memory_analysis().temp_size_in_bytes < 10**9
     given_back = []
     monkeypatch.setattr(program.allocator, "give_back", lambda: given_back.append(None))
+    monkeypatch.setattr(program.allocator, "resident", lambda: 10**9)
     on_cpu = types.SimpleNamespace(_devices=jax.devices("cpu"))
     step = program.Program.paced(on_cpu, compiled)
     assert (step is not compiled) == waits
@@ -75,6 +76,29 @@ def test_a_step_with_large_temporaries_is_done_when_it_returns(monkeypatch, thre
     assert len(given_back) == program._UNSETTLED * waits
     on_gpu = types.SimpleNamespace(_devices=[types.SimpleNamespace(platform="gpu")])
     assert program.Program.paced(on_gpu, compiled) is compiled
+
+
+def test_what_is_free_is_given_back_where_the_process_grew_by_another_place_for_temporaries(monkeypatch):
+    """Once where it stays grown: then what came is in use."""
+    monkeypatch.setattr(program, "_LARGE", 1)
+    monkeypatch.setattr(program, "_UNSETTLED", 1)
+    compiled = jax.jit(lambda state, batch: (state + 1, jnp.linalg.inv(batch).sum()))
+    compiled = compiled.lower(jnp.zeros(()), 2 * jnp.eye(400)).compile()
+    temporaries, given_back = compiled.memory_analysis().temp_size_in_bytes, []
+    # Resident memory before each step beyond 1 GB, in temporaries.
+    beyond = [-1, 0, 0.4, -0.1, 0.3, 0.9, 0, 1, 1, 1.4]
+    asked = []
+
+    def resident():
+        asked.append(10**9 + beyond[len(asked)] * temporaries)
+        return asked[-1]
+
+    monkeypatch.setattr(program.allocator, "give_back", lambda: given_back.append(len(asked) - 1))
+    monkeypatch.setattr(program.allocator, "resident", resident)
+    step, state = program.Program.paced(types.SimpleNamespace(_devices=jax.devices("cpu")), compiled), jnp.zeros(())
+    for _ in beyond:
+        state, _ = step(state, 2 * jnp.eye(400))
+    assert given_back == [0, 5, 7]
 
 
 @pytest.mark.parametrize(("threshold", "forgotten"), [(1, True), (10**9, False)])
