@@ -42,7 +42,7 @@ _SMALLER = {
 # A line of a program in XLA's text form that is one; the name of its operation.
 _INSTRUCTION = r" = .*?\s([a-z][\w-]*)\("
 # Instructions that compute nothing.
-_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
+FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def num_kernels(text: str) -> int:
         if opened := re.match(r"(?:ENTRY )?%?([\w.-]+) .*\{$", line):
             counted = opened[1] not in inside
         elif counted and (found := re.search(_INSTRUCTION, line)):
-            count += found[1] not in _FREE
+            count += found[1] not in FREE
     return count
 
 

@@ -25,7 +25,7 @@ from jax.experimental import topologies
 
 from diffax import build_data, build_training, devices, runs
 from experiments import common
-from experiments.benchmarks import _cifar_random
+from experiments.benchmarks import _cifar_random, compiled
 
 HERE = pathlib.Path(__file__).parent
 # What XLA asks of a GPU, in its text form: that of an H100 (SXM) with 80 GB.
@@ -48,7 +48,7 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%([\w.-]+) = (\(.*?\)|\S+) ([a-z][\w-]*)\((.*?)\)(?:,|$)(.*)")
 _ARRAY = re.compile(r"(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
 # Operations that are no kernels.
-_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "all-reduce-done"}
+_FREE = compiled.FREE | {"all-reduce-done"}
 COMMUNICATION, CONVOLUTION = "communication", "convolutions"
 
 
@@ -62,10 +62,10 @@ def main() -> None:
         topology = topologies.get_topology_desc("H100", "cuda", target_config=H100, topology=f"1x1x{args.gpus}")
     except NotImplementedError:
         parser.error("JAX has no CUDA plug-in here: pip install '.[cuda]'")
-    compiled = lowered(args.batch * args.gpus, topology.devices).compile()
-    memory = compiled.memory_analysis()
+    program = lowered(args.batch * args.gpus, topology.devices).compile()
+    memory = program.memory_analysis()
     assert memory is not None
-    in_order = [*kernels(compiled.as_text())]
+    in_order = [*kernels(program.as_text())]
     by_kind: dict[str, dict[str, int]] = {}
     for kind, size in [*in_order, *(("all", size) for _, size in in_order)]:
         costs = by_kind.setdefault(kind, {"kernels": 0, "bytes": 0})
