@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from diffax import allocator, devices
 
-if __name__ == "__main__":
+if __name__ == "__main__" and not devices.may_use_accelerator():
     allocator.restart(sys.argv)
 devices.configure()  # before JAX starts
 
@@ -148,7 +148,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
         "--tune_malloc",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="restart with settings of malloc that keep freed memory, which makes runs on the CPU faster (Linux)",
+        help="restart with settings of malloc that keep freed memory, faster on the CPU (Linux without an accelerator)",
     )
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0, where JAX knows no cluster")
     parser.add_argument("--num_processes", type=int, help="of the run; 1 for this one alone on any cluster")

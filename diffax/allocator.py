@@ -12,6 +12,9 @@ places and keeps them all: 2.6 to 4.8 GB after 15 steps one at a time, against 2
 Huge pages (glibc.malloc.hugetlb=1) change nothing measurable here, and on a machine short of free memory in one piece
 they made steps slower.
 
+launch.py leaves malloc as it is where JAX may use an accelerator, whose memory has an allocator of its own: there the
+one heap would only have threads wait for each other, such as those in which XLA compiles.
+
 The settings are read when a process starts, hence the restart, which keeps the process ID. Importing this module
 changes nothing, and a program that uses diffax as a library is not restarted.
 """

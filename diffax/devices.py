@@ -62,7 +62,7 @@ def _add(flag: str) -> bool:
     is_file = bool(flags) and not flags.startswith("-")
     if is_file or _name(flag) in map(_name, flags.split()):
         return False
-    if _may_use_accelerator() or _has_several_cpu_devices(flags) or not _accepts(flag):
+    if may_use_accelerator() or _has_several_cpu_devices(flags) or not _accepts(flag):
         return False
     if _backend_started():
         warnings.warn(
@@ -201,6 +201,14 @@ def describe() -> dict[str, Any]:
     }
 
 
+def may_use_accelerator() -> bool:
+    """Whether a plugin for an accelerator is installed and JAX_PLATFORMS is not "cpu"; does not start JAX."""
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        return False
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    return bool(plugins) or any(importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
+
+
 def cache_directory() -> pathlib.Path:
     """The directory of diffax in the user's cache: $XDG_CACHE_HOME/diffax or ~/.cache/diffax."""
     root = os.environ.get("XDG_CACHE_HOME", "")
@@ -248,13 +256,6 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _may_use_accelerator() -> bool:
-    if os.environ.get("JAX_PLATFORMS") == "cpu":
-        return False
-    plugins = importlib.metadata.entry_points(group="jax_plugins")
-    return bool(plugins) or any(importlib.util.find_spec(name) for name in ("jax_plugins", "libtpu"))
 
 
 def _backend_started() -> bool:

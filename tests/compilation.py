@@ -28,7 +28,7 @@ def configure(config: pytest.Config) -> None:
     """Settings of this process and of those it starts; before JAX starts."""
     directory = str(_directory(config))
     flags = os.environ.get("XLA_FLAGS", "")
-    if _LEVEL not in flags and not devices._may_use_accelerator() and _accepted(config):
+    if _LEVEL not in flags and not devices.may_use_accelerator() and _accepted(config):
         os.environ["XLA_FLAGS"] = f"{flags} {_FLAGS}".lstrip()
     # The variables are for other processes: JAX has read its own.
     os.environ["JAX_COMPILATION_CACHE_DIR"] = directory

@@ -2,12 +2,14 @@ import json
 import os
 import pathlib
 import platform
+import runpy
 import subprocess
 import sys
+import warnings
 
 import pytest
 
-from diffax import allocator
+from diffax import allocator, devices
 
 ROOT = pathlib.Path(__file__).parents[1]
 LINUX = platform.system() == "Linux" and platform.libc_ver()[0] == "glibc"
@@ -82,6 +84,20 @@ for number in range(4):
 def test_what_is_not_restarted(tmp_path, arguments, options, environment):
     _, (_, _, _, settings) = run(tmp_path, *arguments, options=options, **environment)
     assert settings == environment
+
+
+@pytest.mark.parametrize("accelerator", [False, True])
+def test_launch_restarts_where_the_cpu_computes(monkeypatch, accelerator):
+    restarts = []
+    monkeypatch.setattr(allocator, "restart", restarts.append)
+    monkeypatch.setattr(devices, "may_use_accelerator", lambda: accelerator)
+    monkeypatch.setattr(devices, "configure", lambda: False)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # launch.py sets another
+    monkeypatch.setattr(sys, "argv", ["launch.py", "--no_such_flag"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / "launch.py"), run_name="__main__")
+    assert end.value.code == 2
+    assert restarts == ([] if accelerator else [["launch.py", "--no_such_flag"]])
 
 
 def test_other_tunables_stay_and_other_systems_have_none(monkeypatch):

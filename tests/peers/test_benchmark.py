@@ -28,6 +28,15 @@ def test_columns_take_turns_and_one_that_fails_says_why():
     assert lines[3].split(maxsplit=1)[1] == "failed: KeyError: 'no such row'"
 
 
+def test_processes_that_start_together_take_turns_and_no_one_waits_longer_than_asked():
+    row = rows.ROWS["matrix_product_float32"]
+    found = turns.measure(row, row.columns, Sizes.quick(), rounds=1, together=True)
+    for cell in found.values():
+        assert len(cell["calls"]) == 1 and 0 < cell["ready_seconds"] < 600
+    found = turns.measure(row, row.columns, Sizes.quick(), rounds=1, together=True, patience=0.0)
+    assert {cell["error"] for cell in found.values()} == {"no first call within 0 seconds"}
+
+
 def test_ratios_are_of_neighbouring_calls():
     first, other = ({"calls": [{"seconds": seconds} for seconds in of]} for of in ((1.0, 8.0), (2.0, 4.0)))
     np.testing.assert_allclose(table.ratios(other, first), [0.5, 2.0])

@@ -3,13 +3,15 @@
 Rows are what a user waits for, from a training step to the first sample; columns are diffax, diffusers (eager,
 channels-last and torch.compile) and denoising-diffusion-pytorch, with the same network, batch and data type. Every cell
 has a child process of its own. The processes of a row take turns, call by call, so that other work on the machine
-slows all of them, and only one computes at a time. The tables have medians, quartiles, and the median of the ratios of
-neighbouring calls to diffax's. The ceilings of the machine (matrix product, convolution, copy) are rows too.
+slows all of them, and only one computes at a time; on a GPU they start beside one another. The tables have medians,
+quartiles, and the median of the ratios of neighbouring calls to diffax's. The ceilings of the machine (matrix product,
+convolution, copy) are rows too.
 
     --only train_step_float32,forward_float32    some rows (--list names them)
     --rounds 9                                   calls of each cell; those that take minutes are called less often
     --batch 64                                   images of a training step; 16 by default, 128 on a GPU
     --sample_batch 16                            images of the rows of samples; 64 by default, 16 on a GPU
+    --patience 300                               seconds for which a column's first call is awaited
     --quick                                      tiny sizes, in minutes: shows that everything runs
 
 Needs '.[benchmarks]', and '.[cuda]' for NVIDIA GPUs; `make benchmark-peers` runs it in an environment of its own. A row
@@ -18,6 +20,7 @@ its name.
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 
@@ -42,6 +45,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="calls of each cell")
     parser.add_argument("--batch", type=int, help="images of a training step; 16 by default, 128 on a GPU")
     parser.add_argument("--sample_batch", type=int, help="images of the rows of samples; 64 by default, 16 on a GPU")
+    parser.add_argument("--patience", type=float, default=math.inf, help="seconds to wait for a column's first call")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, only to see that everything runs")
     parser.add_argument("--list", action="store_true", help="list the rows")
     args = parser.parse_args()
@@ -64,7 +68,7 @@ def main() -> None:
         columns = [column for column in row.columns if not args.columns or column in args.columns.split(";")]
         rounds = 1 if args.quick and row.once else min(args.rounds, row.rounds)
         before = os.getloadavg()
-        found = turns.measure(row, columns, sizes, rounds)
+        found = turns.measure(row, columns, sizes, rounds, together=gpu, patience=args.patience)
         print(table.of_row(row.what, found), flush=True)
         if not args.no_write:
             load = {"before": before, "after": os.getloadavg()}

@@ -33,7 +33,7 @@ def main() -> None:
     work: Work = library.ROWS[request["row"]](sizes, **request["options"])
     done(work, work.prepare or work.call)
     start_peak()
-    answer({"ready": True, "parameters": work.parameters})
+    answer({"ready_seconds": time.time() - request["begun"], "parameters": work.parameters})
     for line in sys.stdin:
         if line.strip() == "go":
             answer(timed(work, sizes.repeats if work.finish else 1))

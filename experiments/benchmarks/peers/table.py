@@ -30,4 +30,4 @@ def _cell(cell: dict[str, Any], first: dict[str, Any]) -> str:
     if cell is not first and "error" not in first:
         low, middle, high = np.quantile(ratios(cell, first), (0.25, 0.5, 0.75))
         line += f"; first / this {middle:.2f} ({low:.2f} to {high:.2f})"
-    return f"{line}; {cell['peak_bytes'] / 1e9:.2f} GB"
+    return f"{line}; {cell['peak_bytes'] / 1e9:.2f} GB; first call after {cell['ready_seconds']:.0f} s"

@@ -3,15 +3,17 @@
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from diffax import allocator
+from diffax import allocator, devices
 from experiments.benchmarks.peers.rows import Cell, Row
 from experiments.benchmarks.peers.sizes import Sizes
 
@@ -23,8 +25,14 @@ class Failed(Exception):
     """A child process ended before its answer."""
 
 
-def measure(row: Row, columns: Iterable[str], sizes: Sizes, rounds: int) -> dict[str, dict[str, Any]]:
-    """The calls of all columns of a row; a column whose process fails has an "error" instead."""
+def measure(
+    row: Row, columns: Iterable[str], sizes: Sizes, rounds: int, *, together: bool = False, patience: float = math.inf
+) -> dict[str, dict[str, Any]]:
+    """The calls of all columns of a row; a column whose process fails has an "error" instead.
+
+    together: whether all processes start beside one another, where cores and memory are enough for that.
+    patience: seconds for which a process is awaited that has not made its first call.
+    """
     if row.start_up:
         return {column: _start_up(row.columns[column], sizes, rounds) for column in columns}
     found: dict[str, dict[str, Any]] = {}
@@ -34,7 +42,11 @@ def measure(row: Row, columns: Iterable[str], sizes: Sizes, rounds: int) -> dict
             found[column] = {"calls": []}
             with _errors_kept(found[column]):
                 children[column] = stack.enter_context(started(row.columns[column], sizes))
-                found[column] |= children[column].ready()
+            if not together:
+                _await(children, found, column, patience)
+        if together:
+            for column in children:
+                _await(children, found, column, patience)
         with _busy_loop() if row.busy else contextlib.nullcontext():
             _take_turns(children, found, row.warm_up + rounds)
         for column, child in children.items():
@@ -47,14 +59,26 @@ def measure(row: Row, columns: Iterable[str], sizes: Sizes, rounds: int) -> dict
 
 @dataclasses.dataclass
 class _Child:
-    """A child process and the file of its error messages."""
+    """A child process, the file of its error messages, and when it started."""
 
     process: subprocess.Popen
     errors: Any
+    begun: float = dataclasses.field(default_factory=time.time)
 
-    def ready(self) -> dict[str, Any]:
-        """What it says after its first call."""
-        return self._answer()
+    def ready(self, patience: float = math.inf) -> dict[str, Any]:
+        """What it says after its first call; it is killed, and has failed, so many seconds after its start."""
+        if math.isinf(patience):
+            return self._answer()
+        timer = threading.Timer(max(self.begun + patience - time.time(), 0.0), self.process.kill)
+        timer.start()
+        try:
+            return self._answer()
+        except Failed as error:
+            if timer.is_alive():
+                raise
+            raise Failed(f"no first call within {patience:.0f} seconds") from error
+        finally:
+            timer.cancel()
 
     def call(self) -> dict[str, float]:
         """One timed call."""
@@ -87,12 +111,14 @@ def started(cell: Cell, sizes: Sizes, **environment: str) -> Iterator[_Child]:
         "row": cell.row,
         "sizes": dataclasses.asdict(sizes),
         "options": dict(cell.options),
+        "begun": time.time(),
     }
     command = [sys.executable, "-m", "experiments.benchmarks.peers.child", json.dumps(request)]
     # JAX would take most of a GPU's memory for itself.
     environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     plain = {name: value for name, value in os.environ.items() if name not in allocator.VARIABLES}
-    environment = plain | environment | (allocator.variables(plain) if cell.tuned else {})
+    tuned = cell.tuned and not devices.may_use_accelerator()  # as launch.py does
+    environment = plain | environment | (allocator.variables(plain) if tuned else {})
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
@@ -105,6 +131,13 @@ def started(cell: Cell, sizes: Sizes, **environment: str) -> Iterator[_Child]:
                     process.stdin.close()
                 if process.poll() is None:
                     process.terminate()
+
+
+def _await(children: Mapping[str, _Child], found: dict[str, dict[str, Any]], column: str, patience: float) -> None:
+    """Waits until a child has made its first call."""
+    if column in children:
+        with _errors_kept(found[column]):
+            found[column] |= children[column].ready(patience)
 
 
 def _take_turns(children: Mapping[str, _Child], found: dict[str, dict[str, Any]], rounds: int) -> None:
