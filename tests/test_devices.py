@@ -167,6 +167,22 @@ def test_bfloat16_has_a_flag_of_its_own_where_the_processor_computes_it(monkeypa
     assert os.environ["XLA_FLAGS"] == "--a=1"
 
 
+@pytest.mark.parametrize(
+    ("vendor", "flags", "faster"),
+    [
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16", True),
+        ("GenuineIntel", "avx512f avx512_bf16", False),
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("AuthenticAMD", "avx2", False),
+    ],
+)
+def test_which_processors_compute_bfloat16_faster_than_float32(tmp_path, vendor, flags, faster):
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: fpu {flags} sse\n")
+    assert devices._computes_bfloat16(info) == faster
+    assert not devices._computes_bfloat16(tmp_path / "none")
+
+
 CACHE_CODE = """
 import warnings, pathlib, jax, jax.numpy as jnp
 from diffax import devices

@@ -12,6 +12,8 @@ convolution, copy) are rows too.
     --batch 64                                   images of a training step; 16 by default, 128 on a GPU
     --sample_batch 16                            images of the rows of samples; 64 by default, 16 on a GPU
     --patience 300                               seconds for which a column's first call is awaited
+    --python .venv-newest/bin/python             runs diffax's columns: another version of JAX
+    --file peers_avx512.json                     where the rows are written, if not to the file named below
     --quick                                      tiny sizes, in minutes: shows that everything runs
 
 Needs '.[benchmarks]', and '.[cuda]' for NVIDIA GPUs; `make benchmark-peers` runs it in an environment of its own. A row
@@ -23,12 +25,13 @@ import dataclasses
 import math
 import os
 import pathlib
+import sys
 
 from diffax import devices
 from diffax.sweeps import workers
 from experiments import common
 from experiments.benchmarks.peers import table, turns
-from experiments.benchmarks.peers.rows import ROWS
+from experiments.benchmarks.peers.rows import ROWS, Row
 from experiments.benchmarks.peers.sizes import Sizes
 
 HERE = pathlib.Path(__file__).parent
@@ -46,6 +49,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="images of a training step; 16 by default, 128 on a GPU")
     parser.add_argument("--sample_batch", type=int, help="images of the rows of samples; 64 by default, 16 on a GPU")
     parser.add_argument("--patience", type=float, default=math.inf, help="seconds to wait for a column's first call")
+    parser.add_argument("--python", default=sys.executable, help="runs diffax's columns: another version of JAX")
+    parser.add_argument("--file", help="where the rows are written, in this folder; peers.json or peers_gpu.json")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, only to see that everything runs")
     parser.add_argument("--list", action="store_true", help="list the rows")
     args = parser.parse_args()
@@ -60,11 +65,11 @@ def main() -> None:
         sizes = dataclasses.replace(sizes, batch=args.batch)
     if args.sample_batch:
         sizes = dataclasses.replace(sizes, sample_batch=args.sample_batch)
-    path = HERE / ("peers_gpu.json" if gpu else "peers.json")
+    path = HERE / (args.file or ("peers_gpu.json" if gpu else "peers.json"))
     if args.quick:
         path = pathlib.Path(os.environ.get("TMPDIR", "/tmp")) / "peers-quick.json"
     for name in names:
-        row = ROWS[name]
+        row = _run_by(args.python, ROWS[name])
         columns = [column for column in row.columns if not args.columns or column in args.columns.split(";")]
         rounds = 1 if args.quick and row.once else min(args.rounds, row.rounds)
         before = os.getloadavg()
@@ -75,6 +80,13 @@ def main() -> None:
             conditions = {"sizes": dataclasses.asdict(sizes), "load average": load, "environment": devices.describe()}
             common.write_row(path, "rows", name, {"columns": found} | conditions, {"not compared": NOT_COMPARED})
     print(*(f"{library}: {reason}" for library, reason in NOT_COMPARED.items()), sep="\n")
+
+
+def _run_by(python: str, row: Row) -> Row:
+    """The row with diffax run by another interpreter, which needs diffax installed, and no PyTorch."""
+    cells = row.columns.items()
+    other = {column: dataclasses.replace(cell, python=python) for column, cell in cells if cell.module == "ours"}
+    return dataclasses.replace(row, columns={**row.columns, **other})
 
 
 NOT_COMPARED = {

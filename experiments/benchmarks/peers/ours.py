@@ -159,12 +159,14 @@ def demo(sizes: Sizes) -> Work:
 
 def matrix_product(sizes: Sizes, dtype: str = "float32") -> Work:
     """The ceiling of a matrix product."""
+    _start(dtype)
     matrix = _random(dtype, sizes.matrix, sizes.matrix)
     return _ceiling(jnp.matmul, (matrix, matrix), 2.0 * sizes.matrix**3, "FLOP/s")
 
 
 def convolution(sizes: Sizes, dtype: str = "float32") -> Work:
     """The ceiling of a 3x3 convolution of 128 channels at 32 x 32."""
+    _start(dtype)
     x, kernel = _random(dtype, sizes.batch, 32, 32, 128), _random(dtype, 3, 3, 128, 128)
     return _ceiling(_conv3x3, (x, kernel), 2.0 * sizes.batch * 32**2 * 9 * 128**2, "FLOP/s")
 
@@ -173,6 +175,12 @@ def copy(sizes: Sizes) -> Work:
     """The ceiling of reading and writing memory: x + 1."""
     x = jnp.ones(sizes.megabytes * 250_000, jnp.float32)
     return _ceiling(lambda x: x + 1, (x,), 2.0 * x.nbytes, "B/s")
+
+
+def _start(dtype: str) -> None:
+    """The settings of launch.py for networks of this type; before JAX starts."""
+    if dtype == "bfloat16" and devices.configure_bfloat16():
+        devices.enable_compilation_cache()  # which is off with that flag
 
 
 def _random(dtype: str, *shape: int) -> jax.Array:
@@ -227,6 +235,7 @@ def _model(
     sizes: Sizes, further: Mapping[str, Any] = types.MappingProxyType({})
 ) -> tuple[ConfigDict, Examples, runs.Model]:
     """configs/cifar_ddpm.py on random images, of these sizes, without dropout and with further settings."""
+    _start(further.get("model.dtype", "float32"))
     # In the same place at every start, as a user's data are: what is compiled is kept for one configuration.
     path = devices.cache_directory() / "benchmarks" / "images.npy"
     network = {

@@ -1,6 +1,7 @@
 """The rows and columns of the comparison."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,12 +23,14 @@ class Cell:
     """What a child process is asked for: a function in ROWS of a module of this folder, with options.
 
     tuned: whether it has the settings of malloc that launch.py gives itself.
+    python: the interpreter that runs it, if not the parent's.
     """
 
     module: str
     row: str
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     tuned: bool = False
+    python: str = sys.executable
 
 
 @dataclasses.dataclass(frozen=True)

@@ -113,7 +113,7 @@ def started(cell: Cell, sizes: Sizes, **environment: str) -> Iterator[_Child]:
         "options": dict(cell.options),
         "begun": time.time(),
     }
-    command = [sys.executable, "-m", "experiments.benchmarks.peers.child", json.dumps(request)]
+    command = [cell.python, "-m", "experiments.benchmarks.peers.child", json.dumps(request)]
     # JAX would take most of a GPU's memory for itself.
     environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     plain = {name: value for name, value in os.environ.items() if name not in allocator.VARIABLES}
