@@ -28,13 +28,26 @@ def test_columns_take_turns_and_one_that_fails_says_why():
     assert lines[3].split(maxsplit=1)[1] == "failed: KeyError: 'no such row'"
 
 
-def test_processes_that_start_together_take_turns_and_no_one_waits_longer_than_asked():
+def test_processes_that_start_together_take_turns():
     row = rows.ROWS["matrix_product_float32"]
     found = turns.measure(row, row.columns, Sizes.quick(), rounds=1, together=True)
     for cell in found.values():
         assert len(cell["calls"]) == 1 and 0 < cell["ready_seconds"] < 600
-    found = turns.measure(row, row.columns, Sizes.quick(), rounds=1, together=True, patience=0.0)
-    assert {cell["error"] for cell in found.values()} == {"no first call within 0 seconds"}
+
+
+def test_one_that_is_awaited_in_vain_leaves_the_others(tmp_path):
+    """Programs in place of the interpreter: two that answer at once and one that never does."""
+    for name, text in (
+        ("quick", "echo '@{\"seconds\": 1}'; read go; echo '@{\"seconds\": 2}'; cat"),
+        ("slow", "exec cat"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o700)
+    cells = {name: rows.Cell("", "", python=str(tmp_path / name.split()[0])) for name in ("slow", "quick", "quick too")}
+    found = turns.measure(rows.Row("", cells), cells, Sizes(), rounds=1, together=True, patience=1.0)
+    assert found["slow"]["error"] == "no first call within 1 seconds"
+    for name in ("quick", "quick too"):
+        assert found[name]["seconds"] == 1 and found[name]["calls"] == [{"seconds": 2}]
 
 
 def test_ratios_are_of_neighbouring_calls():

@@ -1,7 +1,9 @@
 """The child processes of a row, called in turns."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -43,10 +45,11 @@ def measure(
             with _errors_kept(found[column]):
                 children[column] = stack.enter_context(started(row.columns[column], sizes))
             if not together:
-                _await(children, found, column, patience)
+                _await(children, found, patience, column)
         if together:
-            for column in children:
-                _await(children, found, column, patience)
+            # A thread each: one that was awaited in vain for long would leave the others no time to have answered.
+            with concurrent.futures.ThreadPoolExecutor(len(row.columns)) as threads:
+                list(threads.map(functools.partial(_await, children, found, patience), children))
         with _busy_loop() if row.busy else contextlib.nullcontext():
             _take_turns(children, found, row.warm_up + rounds)
         for column, child in children.items():
@@ -69,14 +72,20 @@ class _Child:
         """What it says after its first call; it is killed, and has failed, so many seconds after its start."""
         if math.isinf(patience):
             return self._answer()
-        timer = threading.Timer(max(self.begun + patience - time.time(), 0.0), self.process.kill)
+        too_late = threading.Event()
+
+        def give_up() -> None:
+            too_late.set()
+            self.process.kill()
+
+        timer = threading.Timer(max(self.begun + patience - time.time(), 0.0), give_up)
         timer.start()
         try:
             return self._answer()
         except Failed as error:
-            if timer.is_alive():
-                raise
-            raise Failed(f"no first call within {patience:.0f} seconds") from error
+            if too_late.is_set():
+                raise Failed(f"no first call within {patience:.0f} seconds") from error
+            raise
         finally:
             timer.cancel()
 
@@ -133,7 +142,7 @@ def started(cell: Cell, sizes: Sizes, **environment: str) -> Iterator[_Child]:
                     process.terminate()
 
 
-def _await(children: Mapping[str, _Child], found: dict[str, dict[str, Any]], column: str, patience: float) -> None:
+def _await(children: Mapping[str, _Child], found: dict[str, dict[str, Any]], patience: float, column: str) -> None:
     """Waits until a child has made its first call."""
     if column in children:
         with _errors_kept(found[column]):
