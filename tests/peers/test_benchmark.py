@@ -37,17 +37,15 @@ def test_processes_that_start_together_take_turns():
 
 def test_one_that_is_awaited_in_vain_leaves_the_others(tmp_path):
     """Programs in place of the interpreter: two that answer at once and one that never does."""
-    for name, text in (
-        ("quick", "echo '@{\"seconds\": 1}'; read go; echo '@{\"seconds\": 2}'; cat"),
-        ("slow", "exec cat"),
-    ):
+    answers = "echo '@{\"ready\": 1}'; read go; echo '@{\"seconds\": 2}'; cat; echo '@{\"ended\": 3}'"
+    for name, text in (("quick", answers), ("slow", "exec cat")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o700)
     cells = {name: rows.Cell("", "", python=str(tmp_path / name.split()[0])) for name in ("slow", "quick", "quick too")}
     found = turns.measure(rows.Row("", cells), cells, Sizes(), rounds=1, together=True, patience=1.0)
     assert found["slow"]["error"] == "no first call within 1 seconds"
     for name in ("quick", "quick too"):
-        assert found[name]["seconds"] == 1 and found[name]["calls"] == [{"seconds": 2}]
+        assert found[name] == {"ready": 1, "calls": [{"seconds": 2}], "ended": 3}
 
 
 def test_ratios_are_of_neighbouring_calls():
