@@ -33,6 +33,19 @@ VARIABLES = ("LD_PRELOAD", "GLIBC_TUNABLES")
 _KEEP = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776:glibc.malloc.arena_max=1"
 
 
+# Bytes of the pieces of free memory that are set aside.
+_LARGEST_PIECE, _SMALLEST_PIECE = 2**26, 2**11
+
+
+class _MallInfo(ctypes.Structure):
+    """struct mallinfo2 of glibc; keepcost is the size of the heap's free end."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks")
+    ] + [("keepcost", ctypes.c_size_t)]
+
+
 def variables(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment variables that a process in `environment` lacks for a malloc that keeps freed memory.
 
@@ -63,6 +76,34 @@ def give_back() -> None:
     """Returns free memory to the system, where malloc keeps it: what compiling took, 0.1 to 0.5 GB for a UNet."""
     if _KEEP in os.environ.get("GLIBC_TUNABLES", "") and _has_glibc():
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def set_aside() -> None:
+    """Returns free memory to the system and takes its places for good, so that malloc no longer looks through them.
+
+    Compiling a UNet leaves 147,000 free pieces of 0.96 GB in the one heap, which malloc searches for every larger one
+    that XLA's convolutions ask for: 8.6% of a step's processor time, under a lock. In a process that had compiled steps
+    of DDPM's CIFAR UNet took 3.0 to 3.3 s, in one that loaded the same program 2.5 to 2.7 s (two Intel Xeon cores, five
+    starts of each); with this, 2.43 s in both. Nothing is written there: it costs addresses and no memory, and 0.14 s.
+    """
+    if _KEEP not in os.environ.get("GLIBC_TUNABLES", "") or not _has_glibc():
+        return
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallinfo2"):  # glibc before 2.33
+        return
+    library.mallinfo2.restype = _MallInfo
+    library.sbrk.restype = library.malloc.restype = ctypes.c_void_p
+    library.malloc.argtypes, library.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
+    library.malloc_trim(0)
+    # From here on the heap is in one piece.
+    end = library.sbrk(0) - library.mallinfo2().keepcost
+    size = _LARGEST_PIECE
+    while size >= _SMALLEST_PIECE:
+        while (place := library.malloc(size)) is not None and place < end:
+            pass
+        library.free(place)
+        size = size * 3 // 4
+    library.malloc_trim(0)
 
 
 def resident() -> int:

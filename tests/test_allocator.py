@@ -69,6 +69,42 @@ for number in range(4):
     assert max(again, once_more) < 100 and given_back > 10_000
 
 
+@pytest.mark.skipif(not LINUX, reason="other C libraries have other settings")
+def test_free_memory_in_pieces_is_set_aside_and_takes_none():
+    """40,000 pieces of 1 to 30 kB, of which every second one is freed, as after compiling."""
+    code = f"""
+import ctypes, sys
+sys.path.insert(0, {str(ROOT)!r})
+from diffax import allocator
+library = ctypes.CDLL(None)
+library.malloc.restype, library.malloc.argtypes, library.free.argtypes = (
+    ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p])
+library.mallinfo2.restype = allocator._MallInfo
+pieces = []
+for number in range(40_000):
+    size = 1_000 + number * 7_919 % 29_000
+    pieces.append(library.malloc(size))
+    ctypes.memset(pieces[-1], 1, size)
+for piece in pieces[::2]:
+    library.free(piece)
+
+def free():
+    info = library.mallinfo2()
+    return info.fordblks - info.keepcost
+
+before, resident = free(), allocator.resident()
+allocator.set_aside()
+print(before, free(), resident - allocator.resident())
+print(all(ctypes.string_at(piece, 1_000) == bytes([1]) * 1_000 for piece in pieces[1::2]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=allocator.variables({}), capture_output=True, text=True, check=True
+    )
+    numbers, unharmed = done.stdout.splitlines()
+    before, after, given_back = map(int, numbers.split())
+    assert before > 2e8 and after < before / 5 and given_back > 1e8 and unharmed == "True"
+
+
 @pytest.mark.skipif(not LINUX, reason="nothing is restarted there")
 @pytest.mark.parametrize(
     ("arguments", "options", "environment"),

@@ -109,7 +109,7 @@ class Program:
         """The step compiled for such a batch, by a former start if there was one, and its `flops`."""
         parts = ("step", kept.shapes(batch), *self.asked)
         compiled = kept.program(parts, self._devices, lambda: self.lower(batch), self._compiled)
-        allocator.give_back()
+        allocator.set_aside()
         return compiled
 
     def paced(self, compiled: jax.stages.Compiled) -> Callable[..., Any]:
