@@ -31,8 +31,6 @@ OFF = "--no-tune_malloc"
 VARIABLES = ("LD_PRELOAD", "GLIBC_TUNABLES")
 # No allocation is a mapping of its own, the heap never shrinks, and there is one heap, since that of a thread would.
 _KEEP = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776:glibc.malloc.arena_max=1"
-
-
 # Bytes of the pieces of free memory that are set aside.
 _LARGEST_PIECE, _SMALLEST_PIECE = 2**26, 2**11
 
@@ -40,10 +38,8 @@ _LARGEST_PIECE, _SMALLEST_PIECE = 2**26, 2**11
 class _MallInfo(ctypes.Structure):
     """struct mallinfo2 of glibc; keepcost is the size of the heap's free end."""
 
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks")
-    ] + [("keepcost", ctypes.c_size_t)]
+    _names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in _names.split()]
 
 
 def variables(environment: Mapping[str, str]) -> dict[str, str]:
@@ -74,7 +70,7 @@ def restart(argv: Sequence[str]) -> None:
 
 def give_back() -> None:
     """Returns free memory to the system, where malloc keeps it: what compiling took, 0.1 to 0.5 GB for a UNet."""
-    if _KEEP in os.environ.get("GLIBC_TUNABLES", "") and _has_glibc():
+    if _keeps_freed():
         ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -85,16 +81,15 @@ def set_aside() -> None:
     that XLA's convolutions ask for: 8.6% of a step's processor time, under a lock. In a process that had compiled steps
     of DDPM's CIFAR UNet took 3.0 to 3.3 s, in one that loaded the same program 2.5 to 2.7 s (two Intel Xeon cores, five
     starts of each); with this, 2.43 s in both. Nothing is written there: it costs addresses and no memory, and 0.14 s.
+    glibc before 2.33 does not tell where the heap's free end is: there memory is given back and no place taken.
     """
-    if _KEEP not in os.environ.get("GLIBC_TUNABLES", "") or not _has_glibc():
-        return
+    give_back()
     library = ctypes.CDLL(None)
-    if not hasattr(library, "mallinfo2"):  # glibc before 2.33
+    if not _keeps_freed() or not hasattr(library, "mallinfo2"):
         return
     library.mallinfo2.restype = _MallInfo
     library.sbrk.restype = library.malloc.restype = ctypes.c_void_p
     library.malloc.argtypes, library.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
-    library.malloc_trim(0)
     # From here on the heap is in one piece.
     end = library.sbrk(0) - library.mallinfo2().keepcost
     size = _LARGEST_PIECE
@@ -124,6 +119,11 @@ def describe() -> dict[str, str]:
     if libraries := settings.get("LD_PRELOAD"):
         settings["LD_PRELOAD"] = " ".join(map(os.path.basename, libraries.replace(":", " ").split()))
     return settings
+
+
+def _keeps_freed() -> bool:
+    """Whether malloc has these settings in this process."""
+    return _KEEP in os.environ.get("GLIBC_TUNABLES", "") and _has_glibc()
 
 
 def _has_glibc() -> bool:
