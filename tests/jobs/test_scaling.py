@@ -21,8 +21,6 @@ POINTS = (
     "--config.train.batch_size=16",
     "--config.train.log_every=1",
     "--config.train.checkpoint_every=5",
-    "--config.evaluators.samples.every=1000000",
-    "--config.evaluators.held_out_loss.every=1000000",
     "--config.optimizer.warmup_steps=0",
     "--config.optimizer.decay=constant",
     "--config.sampler.num_steps=2",
@@ -36,7 +34,7 @@ POINTS = (
     "--config.loss.time_density.num_steps=4",
     "--config.loss.time_density.history_length=3",
 )
-
+UNEVALUATED = ("--config.evaluators.samples=None", "--config.evaluators.held_out_loss=None")
 
 # A UNet that attends to token sequences, some of them missing, each dropped by the example's own key.
 TOKENS = (
@@ -55,8 +53,7 @@ TOKENS = (
     "--config.optimizer.warmup_steps=0",
     "--config.train.batch_size=8",
     "--config.train.log_every=1",
-    "--config.evaluators.samples=None",
-    "--config.evaluators.held_out_loss=None",
+    *UNEVALUATED,
 )
 
 
@@ -92,10 +89,13 @@ def test_a_unet_learns_the_same_on_eight_devices():
 
 
 def test_a_run_goes_on_on_other_devices_and_after_a_process_died(command, tmp_path):
-    """8 devices, working through a batch in two parts, then 1; or two processes of 2, one of them killed, then 2."""
+    """8 devices, working through a batch in two parts, then 1; or two processes of 2, one of them killed, then 2.
+
+    Evaluators run on the 8 devices.
+    """
     spiral = ("--config", ROOT / "configs" / "spiral.py", *POINTS)
     reference, eight, one, two = (tmp_path / name for name in ("reference", "eight", "one", "two"))
-    assert command(*spiral, "--workdir", reference, "--config.train.num_steps=20")[0] == 0
+    assert command(*spiral, *UNEVALUATED, "--workdir", reference, "--config.train.num_steps=20")[0] == 0
 
     run = start(eight, 8, "--config.mesh.fsdp=4", "--config.train.num_steps=5", "--config.train.accumulate=2")
     said, _ = run.communicate(timeout=120)
@@ -103,13 +103,13 @@ def test_a_run_goes_on_on_other_devices_and_after_a_process_died(command, tmp_pa
     assert_same(eight, reference, range(1, 6))
 
     shutil.copytree(eight, one)
-    code, out, err = command(*spiral, "--workdir", one, "--config.train.num_steps=8")
+    code, out, err = command(*spiral, *UNEVALUATED, "--workdir", one, "--config.train.num_steps=8")
     assert code == 0 and "from the checkpoint of step 5" in out, err
     assert_same(one, reference, range(1, 9))
 
     shutil.copytree(eight, two)
     address = f"--coordinator=127.0.0.1:{scaling.free_port()}"
-    endless = (address, "--num_processes=2", "--config.mesh.fsdp=2", "--config.train.num_steps=1000000")
+    endless = (address, "--num_processes=2", "--config.mesh.fsdp=2", "--config.train.num_steps=1000000", *UNEVALUATED)
     runs = [start(two, 2, *endless, "--config.data.on_device=False", f"--process_id={i}") for i in (0, 1)]
     try:
         deadline = time.monotonic() + 120
@@ -127,7 +127,7 @@ def test_a_run_goes_on_on_other_devices_and_after_a_process_died(command, tmp_pa
     assert "another process of this run is gone" in said or "another task died" in said, said
     assert list(losses(two))[:10] == list(range(1, 11))
 
-    run = start(two, 2, "--config.mesh.fsdp=1", f"--config.train.num_steps={max(losses(two)) + 3}")
+    run = start(two, 2, "--config.mesh.fsdp=1", f"--config.train.num_steps={max(losses(two)) + 3}", *UNEVALUATED)
     said, _ = run.communicate(timeout=120)
     assert run.returncode == 0 and "from the checkpoint of step" in said, said
     seen = range(1, min(20, max(losses(two))) + 1)
@@ -136,7 +136,7 @@ def test_a_run_goes_on_on_other_devices_and_after_a_process_died(command, tmp_pa
 
 def test_devices_and_processes_share_samples(command, tmp_path):
     run = tmp_path / "run"
-    spiral = ("--config", ROOT / "configs" / "spiral.py", *POINTS, "--config.train.num_steps=1")
+    spiral = ("--config", ROOT / "configs" / "spiral.py", *POINTS, *UNEVALUATED, "--config.train.num_steps=1")
     assert command(*spiral, "--workdir", run)[0] == 0
     asked = ("--mode=sample", "--num_samples=7", "--batch_size=4", "--sampler=ddpm")
     drawn = []
