@@ -29,10 +29,12 @@ TINY = (
     "--config.optimizer.name=adam",
     *SHORT,
 )
+# Where a run matters and what is measured of it does not: each measurement compiles a program of its own.
+UNEVALUATED = ("--config.evaluators.samples=None", "--config.evaluators.held_out_loss=None")
 # Where the data matter and the network does not: one matrix compiles in a fraction of a UNet's time.
 MATRIX = ("--config.model.name=tests.tiny:Network", "--config.optimizer.name=adam", *SHORT)
 # Where images do not matter.
-POINTS = (
+EVALUATED_POINTS = (
     "--config.model.hidden=8",
     "--config.model.depth=1",
     "--config.train.batch_size=4",
@@ -42,6 +44,7 @@ POINTS = (
     "--config.optimizer.decay=constant",  # else num_steps would be part of the compiled step
     "--config.sampler.num_steps=2",
 )
+POINTS = (*EVALUATED_POINTS, *UNEVALUATED)
 
 
 def config(name):

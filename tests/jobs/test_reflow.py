@@ -20,8 +20,6 @@ SHORT = (
     "--config.model.name=tests.tiny:Network",
     *POINTS[2:],
     "--config.train.num_steps=2",
-    "--config.evaluators.samples=None",
-    "--config.evaluators.held_out_loss=None",
 )
 FLOW = ("--config", config("spiral_flow"), *SHORT)
 

@@ -13,6 +13,7 @@ import pytest
 from diffax import runs
 from diffax.reporting import metrics
 from experiments.benchmarks import scaling
+from tests.jobs.test_launch import UNEVALUATED
 
 ROOT = pathlib.Path(__file__).parents[2]
 POINTS = (
@@ -34,7 +35,6 @@ POINTS = (
     "--config.loss.time_density.num_steps=4",
     "--config.loss.time_density.history_length=3",
 )
-UNEVALUATED = ("--config.evaluators.samples=None", "--config.evaluators.held_out_loss=None")
 
 # A UNet that attends to token sequences, some of them missing, each dropped by the example's own key.
 TOKENS = (

@@ -11,12 +11,12 @@ from diffax import runs
 from diffax.runs import asked, editing
 from experiments.torture import killing
 from tests import told
-from tests.jobs.test_launch import POINTS, config
+from tests.jobs.test_launch import EVALUATED_POINTS, POINTS, config
 from tests.text import own_encoders
 
 ENCODER = "tests.text.own_encoders:lengths"
 TOLD = (
-    *("--config", config("spiral"), *POINTS),
+    *("--config", config("spiral"), *EVALUATED_POINTS),
     "--config.data=tests.told:points",
     "--config.model=mlp",
     "--config.conditions.label=label",

@@ -17,7 +17,7 @@ from diffax import arrays, runs, samplers
 from diffax.evaluation.measurement import TRAINED_ON
 from diffax.runs import reports, trajectory
 from diffax.runs.reports import evaluation
-from tests.jobs.test_launch import POINTS, config
+from tests.jobs.test_launch import EVALUATED_POINTS, config
 
 HOSTILE = "<script>alert(1)</script>"
 after_training = reports.after_training  # the tests of runs leave it out
@@ -75,7 +75,7 @@ def trained_run(tmp_path_factory):
     every = [f"--config.evaluators.{name}.every=2" for name in EVERY]
     with jax.numpy_dtype_promotion("standard"):
         code = launch.main([
-            "launch.py", "--config", str(config("spiral")), "--workdir", str(directory), *POINTS, *every,
+            "launch.py", "--config", str(config("spiral")), "--workdir", str(directory), *EVALUATED_POINTS, *every,
             "--config.evaluators.samples.num_samples=16",
             "--config.train.num_steps=4", "--config.sampler.num_steps=9",
         ])  # fmt: skip

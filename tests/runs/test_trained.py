@@ -15,6 +15,7 @@ from PIL import Image
 
 from diffax import runs, samplers
 from diffax.runs import UserError
+from tests.jobs.test_launch import UNEVALUATED
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = (
@@ -27,7 +28,7 @@ TINY = (
     "--config.evaluators.samples.num_samples=4",
     "--config.sampler.num_steps=2",
 )
-POINTS = (
+EVALUATED_POINTS = (
     "--config.model.hidden=8",
     "--config.model.depth=1",
     "--config.train.batch_size=4",
@@ -36,6 +37,7 @@ POINTS = (
     "--config.optimizer.decay=constant",
     "--config.sampler.num_steps=2",
 )
+POINTS = (*EVALUATED_POINTS, *UNEVALUATED)
 
 
 def config(name):
@@ -183,7 +185,7 @@ def test_data_of_any_number_of_channels_or_dimensions_are_trained_on_and_looked_
     options = (*own, *([f"--config.data.{option}"] if option else []), "--config.train.num_steps=2")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # an evaluator that failed
-        code, out, err = command("--config", config("spiral"), "--workdir", run, *options, *POINTS[2:])
+        code, out, err = command("--config", config("spiral"), "--workdir", run, *options, *EVALUATED_POINTS[2:])
     assert code == 0 and "done" in out, err
     assert (run / "samples" / "00000002.png").exists()
     code, out, err = command("--workdir", run, "--mode=sample", "--num_samples=5")
