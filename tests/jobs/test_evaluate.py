@@ -135,9 +135,7 @@ def test_as_many_steps_as_the_evaluations_allow(run):
 def test_metrics_in_features_that_were_trained_on_are_marked(command, tmp_path):
     run = tmp_path / "run"
     loss = ("--config.loss.name=frechet_distance", "--config.schedule=flow", "--config.parameterization=flow")
-    more = (
-        "--config.sampler.num_steps=1",
-    )
+    more = ("--config.sampler.num_steps=1",)
     code, _, err = command("--config", config("spiral"), "--workdir", run, *POINTS, *loss, *more)
     assert code == 0, err
     few = ("--num_samples=50", "--config.evaluation.reference_size=60", "--metrics=energy")
