@@ -3,6 +3,8 @@
 import json
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -356,3 +358,13 @@ def test_a_folder_of_images_is_trained_on(command, tmp_path):
     inspect = ("--mode=inspect_data", *given, "--config.parameterization.name=edm")
     code, out, err = command("--config", config("digits"), *inspect, "--config.data.on_corrupt=skip")
     assert code == 0 and "1 examples could not be read; the next good one stands in" in out, err
+
+
+def test_garbage_is_collected_once_all_is_imported(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text(
+        "import gc\nfrom configs.spiral import get_config\nprint(gc.isenabled(), gc.get_freeze_count() > 100_000)\n"
+    )
+    show = [sys.executable, "launch.py", "--config", str(own), "--mode=show"]
+    done = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.startswith("True True\n")
