@@ -80,7 +80,7 @@ def _main(argv: list[str]) -> int:
         if args is None:
             return 0
         job = _job(args)
-        if not gc.isenabled():
+        if not gc.isenabled():  # in a process of its own, see above
             gc.freeze()
             gc.enable()
         config, workdir = _config(args, overrides, needed=getattr(job, "NEEDS_CONFIG", True))

@@ -84,8 +84,7 @@ def set_aside() -> None:
     glibc before 2.33 does not tell where the heap's free end is: there memory is given back and no place taken.
     """
     give_back()
-    library = ctypes.CDLL(None)
-    if not _keeps_freed() or not hasattr(library, "mallinfo2"):
+    if not _keeps_freed() or not hasattr(library := ctypes.CDLL(None), "mallinfo2"):
         return
     library.mallinfo2.restype = _MallInfo
     library.sbrk.restype = library.malloc.restype = ctypes.c_void_p

@@ -14,7 +14,7 @@ from diffax import config as settings
 from diffax.evaluation import detection
 from diffax.reporting import metrics
 from diffax.runs import likelihood, likelihood_examples
-from tests.jobs.test_launch import MATRIX, config
+from tests.jobs.test_launch import MATRIX, UNEVALUATED, config
 
 FEW = (
     "--mode=likelihood",
@@ -24,8 +24,7 @@ FEW = (
 )
 PLAIN = "--config.sampler.guidance=none"
 EVALUATED = (
-    "--config.evaluators.samples=None",
-    "--config.evaluators.held_out_loss=None",
+    *UNEVALUATED,
     "--config.evaluators.bits_per_dim.num_examples=4",
     "--config.likelihood.num_draws=2",
     "--config.train.best=bits_per_dim",

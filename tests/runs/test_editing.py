@@ -14,15 +14,15 @@ from diffax.config import choice, default
 from diffax.runs import editing, opening, trained
 from tests import gaussians
 from tests.gaussians import MEANS, SHAPE
-from tests.jobs.test_launch import config
+from tests.jobs.test_launch import UNEVALUATED, config
 
 STEPS = 100
 EXACT = (
     *("--config", config("digits_conditional"), "--config.data=tests.gaussians:images"),
     *("--config.model=tests.gaussians:Network", "--config.model.time_input=log_snr", "--config.parameterization=v"),
     *("--config.loss.weighting=velocity", "--config.optimizer.name=adam", "--config.optimizer.warmup_steps=0"),
-    *("--config.train.batch_size=4", "--config.train.num_steps=1", "--config.evaluators.samples=None"),
-    *("--config.evaluators.held_out_loss=None", f"--config.sampler.num_steps={STEPS}"),
+    *("--config.train.batch_size=4", "--config.train.num_steps=1", *UNEVALUATED),
+    f"--config.sampler.num_steps={STEPS}",
 )
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from diffax.reporting import metrics
 from diffax.runs import kept
+from tests.jobs.test_launch import UNEVALUATED
 
 ROOT = pathlib.Path(__file__).parents[2]
 NETWORK = """
@@ -31,8 +32,7 @@ COMMAND = (
     "--config.train.num_steps=2",
     "--config.train.log_every=1",
     "--config.optimizer.warmup_steps=0",
-    "--config.evaluators.samples=None",
-    "--config.evaluators.held_out_loss=None",
+    *UNEVALUATED,
 )
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import re
 import shutil
 import warnings
@@ -15,9 +14,9 @@ from PIL import Image
 
 from diffax import runs, samplers
 from diffax.runs import UserError
-from tests.jobs.test_launch import UNEVALUATED
+from tests.jobs import test_launch
+from tests.jobs.test_launch import config
 
-ROOT = pathlib.Path(__file__).parents[2]
 TINY = (
     "--config.model.name=tests.tiny:Network",
     "--config.optimizer.name=adam",
@@ -28,20 +27,9 @@ TINY = (
     "--config.evaluators.samples.num_samples=4",
     "--config.sampler.num_steps=2",
 )
-EVALUATED_POINTS = (
-    "--config.model.hidden=8",
-    "--config.model.depth=1",
-    "--config.train.batch_size=4",
-    "--config.train.num_steps=2",
-    "--config.optimizer.warmup_steps=0",
-    "--config.optimizer.decay=constant",
-    "--config.sampler.num_steps=2",
-)
-POINTS = (*EVALUATED_POINTS, *UNEVALUATED)
-
-
-def config(name):
-    return ROOT / "configs" / f"{name}.py"
+TWO_STEPS = "--config.train.num_steps=2"
+EVALUATED_POINTS = (*test_launch.EVALUATED_POINTS, TWO_STEPS)
+POINTS = (*test_launch.POINTS, TWO_STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +244,7 @@ def test_guidance_without_dropped_labels_is_warned_of_once(command, folder_run, 
 def test_best_is(command, tmp_path, best_is, kept):
     """Of a value that falls at every step, the highest is the first, and the lowest the last."""
     own = ("evaluators.mine.name=tests.tiny:minus_step", "evaluators.mine.every=1", "train.best=minus_step")
-    own += (f"train.best_is={best_is}", "train.keep_checkpoints=1", "train.num_steps=3", "evaluators.samples=None")
+    own += (f"train.best_is={best_is}", "train.keep_checkpoints=1", "train.num_steps=3")
     run = tmp_path / "run"
     code, _, err = command("--config", config("spiral"), "--workdir", run, *POINTS, *(f"--config.{one}" for one in own))
     assert code == 0, err
