@@ -85,8 +85,7 @@ def _main(argv: list[str]) -> int:
             gc.enable()
         config, workdir = _config(args, overrides, needed=getattr(job, "NEEDS_CONFIG", True))
         _start(args, config)
-        # A plan says how long compiling takes.
-        devices.enable_compilation_cache(enabled=args.compilation_cache and args.mode != "plan")
+        devices.enable_compilation_cache(enabled=args.compilation_cache)
         job.run(config, workdir, args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -44,6 +44,14 @@ def caches_emptied() -> Iterator[None]:
     jax.clear_caches()
 
 
+@pytest.fixture(autouse=True)
+def programs_kept() -> Iterator[None]:
+    """No test leaves JAX's cache of compiled programs off for those after it."""
+    before = jax.config.jax_enable_compilation_cache
+    yield
+    assert jax.config.jax_enable_compilation_cache == before, "this test switches JAX's compilation cache off"
+
+
 @pytest.fixture
 def x64() -> Iterator[None]:
     """JAX computes in float64 during the test that asks for this."""

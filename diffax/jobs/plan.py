@@ -19,6 +19,7 @@ from diffax.data.examples import Examples
 from diffax.jobs import train
 from diffax.reporting import metrics, progress
 from diffax.reporting.progress import duration
+from diffax.runs import kept
 from diffax.runs.errors import for_people
 from diffax.runs.model import DataDescription, Model
 from diffax.runs.program import Program
@@ -79,7 +80,7 @@ def plan(config: ConfigDict, workdir: pathlib.Path, *, memory_gb: float | None =
         with progress.Progress(2, description="plan", unit="programs", seconds_between_lines=5.0) as bar:
             program, lowered = _lowered(planned, config.train.batch_size, config.train.accumulate)
             begun = time.perf_counter()
-            compiled = lowered.compile()
+            compiled = _compiled(lowered)
             seconds = time.perf_counter() - begun
             bar.update(1)
         limit, data_bytes = _memory() if memory_gb is None else int(memory_gb * 1e9), _data_bytes(config, examples)
@@ -159,7 +160,13 @@ def _lowered(planned: Planned, batch_size: int, accumulate: int) -> tuple[Progra
 
 def _peak_of(planned: Planned, batch_size: int, accumulate: int) -> int:
     """The peak of the step for such batches."""
-    return _peak(_lowered(planned, batch_size, accumulate)[1].compile())
+    return _peak(_compiled(_lowered(planned, batch_size, accumulate)[1]))
+
+
+def _compiled(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """The program, compiled even if it was before: a plan says how long that takes."""
+    with kept.without_cache():
+        return lowered.compile()
 
 
 def _peak(compiled: jax.stages.Compiled) -> int:

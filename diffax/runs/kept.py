@@ -84,7 +84,9 @@ def program(
     path = folder / name
     if (found := _read(path, functools.partial(_loaded, devices))) is not None:
         return found
-    with _without_cache():
+    # XLA's CPU client writes a program that it has read without its code, so that calling it fails at the next start
+    # ("Function ... not found", jaxlib 0.10.2).
+    with without_cache():
         made = compiled(once())
     _write(path, made, _dumped)
     return made
@@ -144,9 +146,8 @@ def _folder() -> pathlib.Path | None:
 
 
 @contextlib.contextmanager
-def _without_cache() -> Iterator[None]:
-    """Has JAX compile rather than read from its cache: XLA's CPU client writes a program that it has read without its
-    code, so that calling it fails at the next start ("Function ... not found", jaxlib 0.10.2)."""
+def without_cache() -> Iterator[None]:
+    """Has JAX compile in this block rather than read from its cache."""
     settings: Any = jax.config
     directory = settings.jax_compilation_cache_dir
     settings.update("jax_compilation_cache_dir", None)

@@ -5,7 +5,9 @@ import importlib
 import re
 
 import jax
+import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from diffax import build_data, build_training, resolve
 from diffax.jobs import plan
@@ -52,6 +54,24 @@ def test_numbers_of_a_plan(spiral, tmp_path):
     # A dense layer (n, m) takes 2 n m operations an example forward and twice that back, but for the first input.
     kernels = sum(leaf.size for leaf in jax.tree.leaves(state.params) if leaf.ndim == 2)
     assert 4 * kernels * 256 < made.flops < 12 * kernels * 256
+
+
+@pytest.fixture
+def programs_kept_in(tmp_path):
+    """The directory of JAX's cache during the test, empty at first."""
+    before, here = jax.config.jax_compilation_cache_dir, tmp_path / "cache"
+    jax.config.update("jax_compilation_cache_dir", str(here))
+    compilation_cache.reset_cache()
+    yield here
+    jax.config.update("jax_compilation_cache_dir", before)
+    compilation_cache.reset_cache()
+
+
+def test_the_step_is_neither_read_from_the_cache_nor_written_to_it(spiral, tmp_path, programs_kept_in):
+    plan.plan(spiral, tmp_path)
+    jax.jit(lambda x: x + 1)(np.ones(3))
+    names = " ".join(path.name for path in programs_kept_in.iterdir())
+    assert "lambda" in names and "train_step" not in names
 
 
 def test_the_largest_batch_fits_and_a_larger_one_does_not(spiral, tmp_path):
