@@ -1,7 +1,7 @@
 """Denoisers: functions (x_t, t) -> Prediction(x_0, eps), made from networks, exact answers or other denoisers.
 
 Guidance, thresholding, inpainting and inverse problems are functions from denoisers to denoisers. Every denoiser here
-is a pytree, so that jit can take it as an argument.
+is a pytree, so that jit can take it as an argument, and is compared by identity, so that jit can compile it itself.
 """
 
 from diffax.denoisers import flow_maps, operators, time_inputs

@@ -15,7 +15,7 @@ LogProbability = Callable[[Sample, Numeric], Float[jax.Array, " batch"]]
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _ClassifierGuided:
     """The denoiser, the schedule, the guidance scale and the classifier of classifier_guided."""
 

@@ -12,7 +12,7 @@ from diffax.typing import Denoiser, Numeric, Prediction, Schedule
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _EpsilonScaled:
     """The denoiser, the schedule and the scale of epsilon_scaled."""
 

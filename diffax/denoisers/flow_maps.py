@@ -20,7 +20,7 @@ Sample = Float[jax.Array, "batch *dims"]
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _OfDenoiser:
     """The arguments of flow_map."""
 
@@ -45,7 +45,7 @@ def first_order(denoiser: Denoiser, schedule: Schedule) -> FlowMap:
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _OfFlowMap:
     """The arguments of two_time_denoiser."""
 
@@ -69,7 +69,7 @@ def two_time_denoiser(flow_map: FlowMap, schedule: Schedule) -> TwoTimeDenoiser:
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Gaussian:
     """The data of `gaussian`, a mixture of one component."""
 
@@ -115,7 +115,7 @@ def gaussian(mixture: GaussianMixture) -> FlowMap:
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Integrated:
     """The arguments of integrated."""
 

@@ -20,7 +20,7 @@ Sample = Float[jax.Array, "batch *dims"]
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Composed:
     """The denoisers, the guidance scales and the guidance interval of composed."""
 
@@ -78,7 +78,7 @@ def composed(
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _CfgPlusPlus:
     """The two denoisers and the guidance scale of cfg_plus_plus."""
 
@@ -105,7 +105,7 @@ def cfg_plus_plus(conditional: Denoiser, unconditional: Denoiser, scale: Numeric
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Rescaled:
     """The two denoisers, the schedule and the options of rescaled."""
 
@@ -147,7 +147,7 @@ def rescaled(
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Embedded:
     """The network denoiser, the guidance scale and the guidance interval of embedded."""
 
@@ -192,7 +192,7 @@ def _std(x: Sample) -> Float[jax.Array, " batch"]:
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _GuidedNetwork:
     """A network denoiser of several times the batch, the scales and the guidance interval of guided_network."""
 

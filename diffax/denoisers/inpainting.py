@@ -14,7 +14,7 @@ Sample = Float[jax.Array, "batch *dims"]
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Inpainted:
     """The denoiser, the schedule, the known values and their mask of inpainted."""
 

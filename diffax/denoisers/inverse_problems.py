@@ -23,7 +23,7 @@ Measured = Float[jax.Array, "batch *measured"]
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _PiGdm:
     """The denoiser, the schedule, the measurement and the options of pigdm."""
 
@@ -86,7 +86,7 @@ def pigdm(
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Dps:
     """The denoiser, the schedule, the measurement and the options of dps."""
 

@@ -66,7 +66,7 @@ def split_variance(raw: RawOutput, x_t: Sample) -> tuple[RawOutput, RawOutput | 
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class NetworkDenoiser:
     """What from_network makes: the network, its parameters and the settings of from_network."""
 

@@ -18,7 +18,7 @@ _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class GaussianMixture:
     """The exact denoiser, density and score of Gaussian mixture data, sum_k weights_k N(means_k, covariances_k).
 
@@ -130,7 +130,7 @@ def gaussian_mixture(
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Empirical:
     """The arguments of empirical."""
 

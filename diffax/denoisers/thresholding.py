@@ -14,7 +14,7 @@ Sample = Float[jax.Array, "batch *dims"]
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Thresholded:
     """The denoiser, the schedule and the options of thresholded."""
 

@@ -46,7 +46,7 @@ def test_pigdm_is_the_exact_posterior_mean_of_gaussian_data(schedule, noise_std)
 
 def test_pigdm_without_measurement_noise_meets_the_measurement():
     schedule = schedules.Cosine()
-    guided = denoisers.pigdm(gaussian(schedule), schedule, measure, jnp.asarray(Y, jnp.float32), data_std=STD)
+    guided = jax.jit(denoisers.pigdm(gaussian(schedule), schedule, measure, jnp.asarray(Y, jnp.float32), data_std=STD))
     x = jnp.asarray(RNG.normal(size=(3, 4)), jnp.float32)
     for t in (0.01, 0.5):
         np.testing.assert_allclose(measure(guided(x, t).x_0), Y, atol=2e-4)
@@ -95,8 +95,8 @@ def test_dps_under_ddpm_is_the_paper_s_step():
 @pytest.mark.parametrize("method", [denoisers.pigdm, denoisers.dps])
 def test_a_sample_does_not_know_its_batch(method):
     schedule, x, y = schedules.Cosine(), jnp.asarray(RNG.normal(size=(3, 4)), jnp.float32), jnp.asarray(Y, jnp.float32)
-    together = method(gaussian(schedule), schedule, measure, y)(x, 0.4)
-    alone = method(gaussian(schedule), schedule, measure, y[1:2])(x[1:2], 0.4)
+    guided = jax.jit(lambda x, y: method(gaussian(schedule), schedule, measure, y)(x, 0.4))
+    together, alone = guided(x, y), guided(x[1:2], y[1:2])
     np.testing.assert_allclose(together.x_0[1:2], alone.x_0, rtol=1e-5, atol=1e-5)
 
 

@@ -76,11 +76,11 @@ def test_an_exact_classifier_gives_the_exact_conditional_denoiser(t):
         return jnp.log(weights[0]) + alone[0].log_density(x, t) - both.log_density(x, t)
 
     x = jnp.asarray(RNG.normal(size=(5, 2)), jnp.float32)
-    guided = denoisers.classifier_guided(both, SCHEDULE, log_probability)(x, t)
-    for ours, exact in zip(guided[:2], alone[0](x, t)[:2], strict=True):
-        np.testing.assert_allclose(ours, exact, atol=2e-5)
-    twice = denoisers.classifier_guided(both, SCHEDULE, log_probability, 2.0)(x, t)
-    np.testing.assert_allclose(twice.eps - guided.eps, guided.eps - both(x, t).eps, atol=2e-5)
+    by = {scale: denoisers.classifier_guided(both, SCHEDULE, log_probability, scale) for scale in (1.0, 2.0)}
+    guided, twice, exact, plain = jax.jit(lambda x: [of(x, t) for of in (by[1.0], by[2.0], alone[0], both)])(x)
+    for ours, expected in zip(guided[:2], exact[:2], strict=True):
+        np.testing.assert_allclose(ours, expected, atol=2e-5)
+    np.testing.assert_allclose(twice.eps - guided.eps, guided.eps - plain.eps, atol=2e-5)
 
 
 def test_pure_noise_is_not_moved():

@@ -18,8 +18,8 @@ from tests.losses.test_flow_map import CASES, COVARIANCE, DENSITY, KEYS, MEAN, b
 X_0 = np.random.default_rng(1).multivariate_normal(MEAN, COVARIANCE, len(KEYS))
 
 
-def derivative(loss, case, off=0.0, *, one_time=False, half_step=0.0, **options):
-    """The derivative of the mean loss in a disturbance of the exact raw output, at a strength of it.
+def slope(loss, case, *, one_time=False, half_step=0.0, **options):
+    """A function of the strength of a disturbance of the exact raw output: the mean loss's absolute derivative in it.
 
     one_time: the network's s is 0. half_step: where s = t, the flow map from t to t - half_step.
     """
@@ -35,7 +35,8 @@ def derivative(loss, case, off=0.0, *, one_time=False, half_step=0.0, **options)
         rules = {"weighting": weighting.Flow(), "time_density": DENSITY, "teacher": mixture}
         return loss(KEYS, predict, schedule, parameterization, jnp.asarray(X_0), **rules, **options).mean()
 
-    return abs(float(jax.jvp(value, (jnp.asarray(off),), (jnp.ones(()),))[1]))
+    derivative = jax.jit(lambda strength: jax.jvp(value, (strength,), (jnp.ones(()),))[1])
+    return lambda strength: abs(float(derivative(jnp.asarray(strength))))
 
 
 EXACT = {
@@ -49,8 +50,8 @@ EXACT = {
 @pytest.mark.parametrize("name", EXACT)
 def test_the_minimum_is_at_the_exact_flow_map(name, case, x64):
     loss, options = EXACT[name]
-    assert derivative(loss, case, **options) < 1e-12
-    assert derivative(loss, case, 0.1, **options) > 1e-2
+    at = slope(loss, case, **options)
+    assert at(0.0) < 1e-12 and at(0.1) > 1e-2
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -84,13 +85,13 @@ def test_what_the_error_of_a_finite_step_is(case, x64):
     """The derivative at the exact flow map is of the order of the target's own step, and so vanishes with it."""
     levels = {"one_time": True, "first_intervals": 100, "last_intervals": 800, "huber": 1.0}
     euler, heun = (
-        [derivative(losses.consistency, case, progress=at, solver=solver, **levels) for at in (0.6, 1.0)]
+        [slope(losses.consistency, case, progress=at, solver=solver, **levels) for at in (0.6, 1.0)]
         for solver in ("euler", "heun")
     )
-    assert 1.7 < euler[0] / euler[1] < 2.3 and 3.4 < heun[0] / heun[1] < 4.6
-    assert derivative(losses.consistency, case, 0.1, **levels) > 100 * heun[1]
+    assert 1.7 < euler[0](0.0) / euler[1](0.0) < 2.3 and 3.4 < heun[0](0.0) / heun[1](0.0) < 4.6
+    assert slope(losses.consistency, case, **levels)(0.1) > 100 * heun[1](0.0)
     # The half steps of the finest grid are Euler's.
-    steps = [derivative(losses.shortcut, case, share=1.0, num_steps=num) for num in (64, 128)]
+    steps = [slope(losses.shortcut, case, share=1.0, num_steps=num)(0.0) for num in (64, 128)]
     assert steps[1] < 0.7 * steps[0]
 
 
@@ -131,7 +132,7 @@ def flow_pair(x_t, t):
 
 def test_alpha_flow_tends_to_the_flow_map_as_alpha_does_to_zero(x64):
     found = [
-        derivative(losses.alpha_flow, "flow", share=1.0, adaptive=0.0, clamp=0.0, progress=0.5 + np.log(x - 1) / 25)
+        slope(losses.alpha_flow, "flow", share=1.0, adaptive=0.0, clamp=0.0, progress=0.5 + np.log(x - 1) / 25)(0.0)
         for x in (50, 100)  # 1 / alpha
     ]
     assert 1.8 < found[0] / found[1] < 2.2

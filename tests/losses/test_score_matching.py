@@ -72,7 +72,8 @@ def test_scores_and_noise_are_learned_alike(schedule):
         return losses.denoising(keys, predict, schedule, parameterization, x_0, **options).mean()
 
     pairs = (noise, processes.Eps()), (minus_over_sigma, processes.Score())
-    (of_noise, by_noise), (of_score, by_score) = (jax.value_and_grad(loss)(params, *pair) for pair in pairs)
+    value_and_grad = jax.jit(jax.value_and_grad(loss), static_argnums=(1, 2))
+    (of_noise, by_noise), (of_score, by_score) = (value_and_grad(params, *pair) for pair in pairs)
     np.testing.assert_allclose(of_score, of_noise, rtol=1e-5)
     np.testing.assert_allclose(by_score, by_noise, rtol=2e-4, atol=1e-6)
 

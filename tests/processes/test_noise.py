@@ -103,7 +103,7 @@ def test_the_loss_is_least_at_the_posterior_mean():
             t=t,
         )
 
-    gradients = np.asarray(jax.jacfwd(of_each)(jnp.zeros(2)))
+    gradients = np.asarray(jax.jit(jax.jacfwd(of_each))(jnp.zeros(2)))
     assert np.all(np.abs(gradients.mean(0)) < 4 * gradients.std(0) / np.sqrt(len(gradients)))
     assert np.all(np.abs(gradients).mean(0) > 0.05)
 

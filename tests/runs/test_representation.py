@@ -55,7 +55,7 @@ def test_features_of_samples_are_those_of_their_bytes():
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     # Differentiable: along a direction as finite differences.
     x, way = samples(1), np.random.default_rng(1).standard_normal((3, 8, 8, 1)).astype(np.float32)
-    function = features.of_samples(own)
+    function = jax.jit(features.of_samples(own))
     _, slope = jax.jvp(lambda s: function(x + s * way), (0.0,), (1.0,))
     change = (np.asarray(function(x + 1e-3 * way)) - np.asarray(function(x - 1e-3 * way))) / 2e-3
     np.testing.assert_allclose(slope, change, atol=0.02 * np.abs(change).max())

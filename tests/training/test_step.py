@@ -65,7 +65,7 @@ def test_loss_and_gradient_norm_are_those_of_the_batch(batch):
 
     loss = training.make_loss(spy, time_input=time_inputs.scaled)
     state = state_of()
-    _, metrics = training.make_train_step(loss, training.adam(), lambda step: 1.0)(state, batch)
+    _, metrics = jax.jit(training.make_train_step(loss, training.adam(), lambda step: 1.0))(state, batch)
     jax.effects_barrier()
     t = np.asarray(seen["t"], np.float64)[:, None] / 999
     x_t = np.asarray(seen["x"], np.float64)
@@ -148,7 +148,8 @@ def test_hyperparameters_are_traced(batch):
     assert abs(faster.params["w"].item() - 0.5) == pytest.approx(0.2, rel=1e-5)
 
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), state_of(), state_of(changed))
-    both, _ = jax.vmap(training.make_train_step(loss, training.adam(), lambda step: 1.0), (0, None))(states, batch)
+    step = training.make_train_step(loss, training.adam(), lambda step: 1.0)
+    both, _ = jax.jit(jax.vmap(step, (0, None)))(states, batch)
     np.testing.assert_allclose(both.params["w"][1], faster.params["w"], rtol=1e-6)
 
 

@@ -51,7 +51,7 @@ class Extractor(Protocol):
 
 
 @arrays.register_pytree
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class SampleFeatures:
     """Features as a differentiable function of samples in the network's range, for losses; a pytree.
 
