@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -213,9 +213,17 @@ class Model:
         build_training.check_learned(self.config, hyperparameters)
         return hyperparameters
 
-    def init_params(self, key: jax.Array) -> Any:
-        """Initial parameters. Run it under jit or eval_shape."""
-        return self.network.init(key, self.input_shape)
+    @functools.cached_property
+    def init_params(self) -> Callable[[jax.Array], Any]:
+        """A function from a key to initial parameters.
+
+        It is traced once for all that is made of it: the shapes of outputs and of states, and the program that draws.
+        """
+
+        def init_params(key: jax.Array) -> Any:
+            return self.network.init(key, self.input_shape)
+
+        return jax.jit(init_params)
 
     @functools.cached_property
     def input_shape(self) -> tuple[int, ...]:
