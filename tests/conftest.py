@@ -3,11 +3,13 @@
 import gc
 import importlib.util
 import os
+import pathlib
 import signal
 from collections.abc import Iterator
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from diffax import devices
 from tests import checking, compilation
@@ -50,6 +52,17 @@ def programs_kept() -> Iterator[None]:
     before = jax.config.jax_enable_compilation_cache
     yield
     assert jax.config.jax_enable_compilation_cache == before, "this test switches JAX's compilation cache off"
+
+
+@pytest.fixture
+def empty_cache(tmp_path) -> Iterator[pathlib.Path]:
+    """The directory of JAX's cache of compiled programs during the test that asks for this, empty at first."""
+    before, here = jax.config.jax_compilation_cache_dir, tmp_path / "cache"
+    jax.config.update("jax_compilation_cache_dir", str(here))
+    compilation_cache.reset_cache()
+    yield here
+    jax.config.update("jax_compilation_cache_dir", before)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture

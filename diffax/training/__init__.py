@@ -4,7 +4,7 @@ from diffax.training import accumulation, coupling, ema, learned, learning_rate,
 from diffax.training.learning_rate import LearningRateShape
 from diffax.training.loop import PeriodicCallback, fit, run_callbacks
 from diffax.training.optimizer import adam, muon
-from diffax.training.state import Hyperparameters, TrainState, evaluation_keys, init_state
+from diffax.training.state import Hyperparameters, TrainState, evaluation_keys, init_key, init_state
 from diffax.training.step import (
     Batch,
     BatchLoss,
@@ -33,6 +33,7 @@ __all__ = [
     "ema",
     "evaluation_keys",
     "fit",
+    "init_key",
     "init_state",
     "learned",
     "learning_rate",

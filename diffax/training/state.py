@@ -91,6 +91,11 @@ class TrainState:
         return dataclasses.replace(self, **saved | {"ema": averages})
 
 
+def init_key(seed: Numeric) -> jax.Array:
+    """The key of which initial parameters are drawn."""
+    return jax.random.fold_in(jax.random.key(seed), streams.INIT)
+
+
 def init_state(
     seed: Numeric,
     init_params: Callable[[jax.Array], Any],
@@ -104,7 +109,7 @@ def init_state(
     """
     key = jax.random.key(seed)
     hyperparameters = jax.tree.map(lambda number: jnp.asarray(number, jnp.result_type(float)), hyperparameters)
-    params = init_params(jax.random.fold_in(key, streams.INIT))
+    params = init_params(init_key(seed))
     density = hyperparameters.time_density
     return TrainState(
         step=jnp.zeros((), jnp.int32),

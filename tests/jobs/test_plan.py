@@ -7,7 +7,6 @@ import re
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from diffax import build_data, build_training, resolve
 from diffax.jobs import plan
@@ -56,21 +55,10 @@ def test_numbers_of_a_plan(spiral, tmp_path):
     assert 4 * kernels * 256 < made.flops < 12 * kernels * 256
 
 
-@pytest.fixture
-def programs_kept_in(tmp_path):
-    """The directory of JAX's cache during the test, empty at first."""
-    before, here = jax.config.jax_compilation_cache_dir, tmp_path / "cache"
-    jax.config.update("jax_compilation_cache_dir", str(here))
-    compilation_cache.reset_cache()
-    yield here
-    jax.config.update("jax_compilation_cache_dir", before)
-    compilation_cache.reset_cache()
-
-
-def test_the_step_is_neither_read_from_the_cache_nor_written_to_it(spiral, tmp_path, programs_kept_in):
+def test_the_step_is_neither_read_from_the_cache_nor_written_to_it(spiral, tmp_path, empty_cache):
     plan.plan(spiral, tmp_path)
     jax.jit(lambda x: x + 1)(np.ones(3))
-    names = " ".join(path.name for path in programs_kept_in.iterdir())
+    names = " ".join(path.name for path in empty_cache.iterdir())
     assert "lambda" in names and "train_step" not in names
 
 

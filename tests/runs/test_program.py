@@ -7,9 +7,12 @@ import types
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from diffax.runs import program
+from configs import spiral
+from diffax import build_data, build_training, resolve
+from diffax.runs import DataDescription, Model, kept, program
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = """
@@ -54,6 +57,28 @@ def test_the_step_is_compiled_once_and_sends_nothing_around_one_at_a_time():
     process = subprocess.run([sys.executable, "-c", STEPS], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert process.returncode == 0, process.stderr
     assert int(process.stdout) == 0
+
+
+def test_configurations_of_one_network_share_the_program_that_draws_its_parameters(monkeypatch, empty_cache):
+    compiled, plain = [], kept.program
+
+    def noted(parts, devices, lower, compile_):
+        parts = list(parts)
+        return plain(parts, devices, lower, lambda lowered: compiled.append(parts[0]) or compile_(lowered))
+
+    monkeypatch.setattr(kept, "program", noted)
+    states = []
+    for optimizer, seed in (("adam", 1), ("muon", 1), ("adam", 2)):
+        changes = {"model.hidden": 8, "model.depth": 1, "optimizer.name": optimizer, "seed": seed}
+        config = resolve.resolve(resolve.override(spiral.get_config(), [(key, str(of)) for key, of in changes.items()]))
+        examples = build_data.dataset(config, "train")
+        model = Model.build(config, DataDescription.of(config, examples))
+        states.append(program.Program.build(model, examples, build_training.mesh(config)).init_state())
+    assert compiled == ["parameters", "init", "init"]
+    # Nothing is lost of what one state has of another's program.
+    first, second, third = (jax.tree.leaves(state.params) for state in states)
+    assert all(map(np.array_equal, first, second)) and not all(map(np.array_equal, first, third))
+    assert all(map(np.array_equal, first, jax.tree.leaves(states[0].ema[0])))
 
 
 @pytest.mark.parametrize(("threshold", "waits"), [(1, True), (10**9, False)])
