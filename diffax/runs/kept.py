@@ -52,8 +52,9 @@ def value(parts: Iterable[Any], make: Callable[[], Value]) -> Value:
     if found is not None and found[0] == {source: _contents(source) for source in found[0]}:
         return found[1]
     made = make()
-    # Tracing may have imported further modules.
-    _write(path, ({source: _contents(source) for source in _sources()}, made), pickle.dumps)
+    if _is_found_again(jax.tree.structure(made)):
+        # Tracing may have imported further modules.
+        _write(path, ({source: _contents(source) for source in _sources()}, made), pickle.dumps)
     return made
 
 
@@ -76,7 +77,8 @@ def program(
     def named() -> str:
         lowered = once()
         told = [*map(str, (parts[0], ids, lowered.in_tree, lowered.out_tree)), lowered.as_text()]
-        return "" if _has_address(told) else _digest([*_settings(), *told])
+        told_apart = not _has_address(told) and _is_found_again((lowered.in_tree, lowered.out_tree))
+        return _digest([*_settings(), *told]) if told_apart else ""
 
     name = value([*parts, ids], named)
     if not name:
@@ -157,6 +159,17 @@ def without_cache() -> Iterator[None]:
     finally:
         settings.update("jax_compilation_cache_dir", directory)
         compilation_cache.reset_cache()
+
+
+def _is_found_again(structure: Any) -> bool:
+    """Whether the structure of a tree is the same after pickling: not where it has objects that equal no copy.
+
+    Equinox's modules have: a state of such a structure would not be what a program of another start was compiled for.
+    """
+    try:
+        return pickle.loads(pickle.dumps(structure)) == structure
+    except Exception:  # what pickle raises for functions
+        return False
 
 
 def _dumped(made: tuple[jax.stages.Compiled, Any]) -> bytes:

@@ -1,5 +1,6 @@
 """What a second start finds, and what makes it start anew."""
 
+import dataclasses
 import os
 import pathlib
 import pickle
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffax import arrays
 from diffax.reporting import metrics
 from diffax.runs import kept
 from tests.jobs.test_launch import UNEVALUATED
@@ -161,6 +163,37 @@ def test_what_cannot_be_pickled_or_has_an_address_is_made_every_time(folder):
     assert function() == 1
     assert [kept.value([object()], lambda value=value: value) for value in (1, 2)] == [1, 2]
     assert not folder.exists()
+
+
+class Mark:
+    """An object that equals no copy of it."""
+
+    def __repr__(self):
+        return "Mark"
+
+
+@arrays.register_pytree
+@dataclasses.dataclass(frozen=True)
+class Marked:
+    x: jax.Array
+    mark: Mark = dataclasses.field(metadata={"static": True})
+
+
+def test_trees_whose_structure_equals_no_copy_of_it_are_made_every_time(folder):
+    """As those of Equinox's modules: a program that was read would give, and ask for, another structure."""
+    tree, compiled = Marked(jnp.arange(3.0), Mark()), []
+    for _ in range(2):
+        shapes = kept.value(["shapes"], lambda: jax.eval_shape(lambda: tree))
+        assert jax.tree.structure(shapes) == jax.tree.structure(tree)
+        program, _ = kept.program(
+            ["marked"],
+            jax.devices(),
+            lambda: jax.jit(lambda tree: jax.tree.map(lambda x: 2 * x, tree)).lower(tree),
+            lambda lowered: compiled.append(1) or (lowered.compile(), None),
+        )
+        doubled = program(tree)
+        assert jax.tree.structure(doubled) == jax.tree.structure(tree) and doubled.x[2] == 4
+    assert len(compiled) == 2
 
 
 def test_the_oldest_make_room(folder, monkeypatch):
