@@ -25,7 +25,7 @@ def initial_params(model: Model, source: str | pathlib.Path) -> Any:
       UserError: a source without a checkpoint, parameters of other shapes, a source with parameters that the model
         does not have, or pairs (data.name = "pairs") of another model than the source.
     """
-    start, teacher = jax.jit(model.init_params)(jax.random.key(model.config.seed)), opening.open(source)
+    start, teacher = model.init_params(jax.random.key(model.config.seed)), opening.open(source)
     _check_pairs(model, teacher, source)
     _warn_of_other_meaning(model, teacher, source)
     given, own = _by_path(teacher.params()), _by_path(start)

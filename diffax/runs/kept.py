@@ -77,8 +77,8 @@ def program(
     def named() -> str:
         lowered = once()
         told = [*map(str, (parts[0], ids, lowered.in_tree, lowered.out_tree)), lowered.as_text()]
-        told_apart = not _has_address(told) and _is_found_again((lowered.in_tree, lowered.out_tree))
-        return _digest([*_settings(), *told]) if told_apart else ""
+        is_kept = not _has_address(told) and _is_found_again((lowered.in_tree, lowered.out_tree))
+        return _digest([*_settings(), *told]) if is_kept else ""
 
     name = value([*parts, ids], named)
     if not name:

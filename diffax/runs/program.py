@@ -96,9 +96,9 @@ class Program:
         return self._run_once("init", 0, init, seed, self._placed_hyperparameters(), params)
 
     def _run_once(self, name: str, optimization_level: int, function: jax.stages.Wrapped, *given: Any) -> Any:
-        """What a function gives that a start calls once: more optimization than that would take longer than it saves.
+        """Calls a function that a start calls once, by a kept program of this XLA optimization level.
 
-        The numbers are the same at every level.
+        The numbers are the same at every level, and optimizing more would take longer than it saves.
         """
         options: dict[str, Any] = {"xla_backend_optimization_level": optimization_level}
         compiled, _ = kept.program(

@@ -52,7 +52,7 @@ def main() -> None:
 
 def measure(model: runs.Model, method: Callable) -> dict[str, Any]:
     """Traces, time and memory of one sampler."""
-    params = jax.jit(model.init_params)(jax.random.key(model.config.seed))
+    params = model.init_params(jax.random.key(model.config.seed))
     keys = jax.random.split(jax.random.key(0), BATCH)
     x = jax.random.normal(jax.random.key(1), (BATCH, *model.data.sample_shape))
     network = jax.jit(model.network)

@@ -111,7 +111,7 @@ def test_the_conditions_of_a_pair_are_kept_with_it(tmp_path):
     overrides |= {"conditions.label.drop": "0", "conditions.place": "vector"}
     before = resolve.resolve(resolve.override(settings.default(), overrides.items()))
     model = Model.build(before, DataDescription.of(before, build_data.dataset(before, "train")))
-    params = jax.jit(model.init_params)(jax.random.key(0))
+    params = model.init_params(jax.random.key(0))
     one = trained.Trained(model, 0, lambda index: params, sharding.make_mesh(devices=jax.devices()[:1]))
     asked = reflow._conditions(one, argparse.Namespace(num_samples=60, seed=0))
     path = sample_sets.fill(one, tmp_path, 60, batch_size=60, wanted=asked, with_noise=True)

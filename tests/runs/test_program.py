@@ -75,7 +75,7 @@ def test_configurations_of_one_network_share_the_program_that_draws_its_paramete
         model = Model.build(config, DataDescription.of(config, examples))
         states.append(program.Program.build(model, examples, build_training.mesh(config)).init_state())
     assert compiled == ["parameters", "init", "init"]
-    # Nothing is lost of what one state has of another's program.
+    # Parameters that were read by one program and donated to the next are still those that were drawn.
     first, second, third = (jax.tree.leaves(state.params) for state in states)
     assert all(map(np.array_equal, first, second)) and not all(map(np.array_equal, first, third))
     assert all(map(np.array_equal, first, jax.tree.leaves(states[0].ema[0])))

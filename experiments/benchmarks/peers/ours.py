@@ -79,7 +79,7 @@ def flow_step(sizes: Sizes, loss: str | None = None) -> Work:
 def forward(sizes: Sizes, dtype: str = "float32") -> Work:
     """The network's prediction for a batch."""
     _, _, model = _model(sizes, {"model.dtype": dtype})
-    network, params = jax.jit(model.network), jax.jit(model.init_params)(jax.random.key(0))
+    network, params = jax.jit(model.network), model.init_params(jax.random.key(0))
     x, t = jnp.ones((sizes.batch, 32, 32, 3)), jnp.full(sizes.batch, 500.0)
     return Work(lambda: network(params, x, t), finish=jax.block_until_ready)
 
@@ -206,7 +206,7 @@ def _sampling(
 ) -> Work:
     """Samples in one compiled call; without_network: by a network that returns its input."""
     _, _, model = _model(sizes)
-    params = jax.jit(model.init_params)(jax.random.key(0))
+    params = model.init_params(jax.random.key(0))
     if without_network:
         model = dataclasses.replace(model, network=lambda params, x, *rest, **options: x)
     table = method(model.schedule, samplers.grids.discrete(1000, num_steps, spacing="leading"))
